@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The record: the one definition of what passes between the kernel program and
+ * the control plane. inspector/record.py declares the same layout for Python;
+ * tests/unit/test_record.py compiles this header and compares every offset,
+ * size, type and constant with it.
+ *
+ * A record describes one TCP packet of an endpoint-mapper connection. Integers
+ * are in the byte order of the machine. Padding is explicit: there is none.
+ */
+#ifndef EPM_RECORD_H
+#define EPM_RECORD_H
+
+#include <linux/types.h>
+
+/* TCP payload bytes which each size class of record can hold. */
+#define EPM_COMPACT_PAYLOAD 184
+#define EPM_BULK_SMALL_PAYLOAD 1472
+#define EPM_BULK_MEDIUM_PAYLOAD 9088
+#define EPM_BULK_LARGE_PAYLOAD 65472
+
+/* Interfaces whose packets one running inspector counts apart. */
+#define EPM_INTERFACES 16
+
+/* Ports are a bitmap: bit (port & 31) of word (port >> 5). */
+#define EPM_PORT_WORDS 2048
+
+/* Bits of epm_record.attributes. */
+enum epm_attribute {
+	EPM_FROM_SERVER = 1,    /* the source port is the endpoint mapper's */
+	EPM_IPV6 = 2,           /* the addresses are IPv6 on the wire */
+	EPM_FIRST_FRAGMENT = 4, /* IP fragment: the payload goes on elsewhere */
+};
+
+struct epm_record {
+	__u64 time_ns;                 /* since 1970-01-01 UTC */
+	__u8 source_address[16];       /* IPv4 as ::ffff:a.b.c.d, RFC 4291 2.5.5.2 */
+	__u8 destination_address[16];
+	__u32 sequence;                /* of the first payload byte; of SYN in a SYN */
+	__u32 acknowledgment;
+	__u16 source_port;
+	__u16 destination_port;
+	__u32 payload_length;          /* TCP payload bytes on the wire */
+	__u16 captured_length;         /* of those, bytes which follow this header */
+	__u8 tcp_flags;                /* byte 13 of the TCP header */
+	__u8 attributes;               /* enum epm_attribute */
+	__u32 interface_index;         /* where the packet was seen */
+};
+
+/* What is counted, per CPU and per interface slot. */
+enum epm_counter {
+	EPM_PACKETS_TO_SERVER,    /* TCP packets to a port of the endpoint mapper */
+	EPM_PACKETS_FROM_SERVER,  /* and from one */
+	EPM_MATCHED,              /* of both: with payload, SYN, FIN or RST */
+	EPM_SUBMITTED,            /* matched, and now in a ring */
+	EPM_LOST_COMPACT_FULL,    /* matched, but the compact ring had no room */
+	EPM_LOST_BULK_FULL,       /* matched, but the bulk ring had no room */
+	EPM_LOST_COPY,            /* matched, but the payload could not be copied */
+	EPM_LATER_FRAGMENTS,      /* TCP fragments that carry no TCP header */
+	EPM_UNREADABLE_HEADERS,   /* IP or TCP headers cut short or inconsistent */
+	EPM_COUNTERS
+};
+
+struct epm_counters {
+	__u64 value[EPM_COUNTERS];
+};
+
+/* Filled by the control plane before the program is attached. */
+struct epm_options {
+	__u32 interface_index[EPM_INTERFACES]; /* slot n + 1 counts entry n; slot 0 the rest */
+	__u32 ports[EPM_PORT_WORDS];
+};
+
+/* The compact ring holds records of one size only, so that they can be read as columns. */
+struct epm_compact_record {
+	struct epm_record header;
+	__u8 payload[EPM_COMPACT_PAYLOAD];
+};
+
+_Static_assert(sizeof(struct epm_record) == 64, "the record's header is 64 bytes");
+_Static_assert(sizeof(struct epm_compact_record) == 248, "a ring entry of 256 bytes with its own 8");
+
+#endif

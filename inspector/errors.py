@@ -1,0 +1,100 @@
+"""Everything that can go wrong: errors end a command with one line, anomalies are counted and life goes on."""
+
+from __future__ import annotations
+
+import enum
+
+
+class InspectorError(Exception):
+    """Root of every error which a command reports in one line; its text is written for the operator."""
+
+
+class ConfigError(InspectorError):
+    """The configuration file cannot be used; the text names the line or the key."""
+
+
+class CaptureError(InspectorError):
+    """The file is no capture, or of a kind that cannot be read."""
+
+
+class CaptureTruncatedError(CaptureError):
+    """The capture ends in the middle of a packet; everything before it has been read."""
+
+
+class LiveError(InspectorError):
+    """The kernel path cannot be set up."""
+
+
+class ToolchainError(LiveError):
+    """bcc is missing, is another project of that name, or cannot compile the program."""
+
+
+class PrivilegeError(LiveError):
+    """The process lacks a capability which the kernel path needs."""
+
+
+class NoSuchInterfaceError(LiveError):
+    """There is no network interface of that name."""
+
+
+class HookTakenError(LiveError):
+    """Somebody else's program holds the hook; the text names it."""
+
+
+class AttachError(LiveError):
+    """The kernel refused the program on that interface; the text says why and what to do."""
+
+
+class ListenError(InspectorError):
+    """The address for the metrics server cannot be had."""
+
+
+class LaboratoryError(InspectorError):
+    """The demonstration gateway cannot be built here."""
+
+
+class DecodeError(Exception):
+    """Bytes contradict the specification; carries the anomaly under which that is counted.
+
+    Raised inside `inspector.wire` only, and caught there.
+    """
+
+    def __init__(self, anomaly: Anomaly, detail: str = "") -> None:
+        super().__init__(f"{anomaly}: {detail}" if detail else str(anomaly))
+        self.anomaly = anomaly
+        self.detail = detail
+
+
+class Anomaly(enum.StrEnum):
+    """Why something could not be read, or was read with doubt. A closed set: it labels a metric."""
+
+    # The packet
+    UNREADABLE_FRAME = "unreadable_frame"
+    IP_FRAGMENT = "ip_fragment"
+    SEGMENT_CUT = "segment_cut"
+    # The stream
+    STREAM_GAP = "stream_gap"
+    STREAM_OVERFLOW = "stream_overflow"
+    STREAM_CONFLICT = "stream_conflict"
+    STREAM_NOT_RPC = "stream_not_rpc"
+    CONNECTION_EVICTED = "connection_evicted"
+    # The PDU
+    PDU_MALFORMED = "pdu_malformed"
+    PDU_TOO_LARGE = "pdu_too_large"
+    FRAGMENT_ORDER = "fragment_order"
+    FRAGMENTS_TOO_LARGE = "fragments_too_large"
+    AUTH_MALFORMED = "auth_malformed"
+    BIND_NOT_SEEN = "bind_not_seen"
+    CONTEXT_UNKNOWN = "context_unknown"
+    TOO_MANY_CALLS = "too_many_calls"
+    TOO_MANY_CONTEXTS = "too_many_contexts"
+    CALL_ID_REUSED = "call_id_reused"
+    # The stub
+    REQUEST_NOT_SEEN = "request_not_seen"
+    STUB_MALFORMED = "stub_malformed"
+    STUB_TRAILING_BYTES = "stub_trailing_bytes"
+    TOWER_MALFORMED = "tower_malformed"
+    TOWER_UNKNOWN_FLOOR = "tower_unknown_floor"
+    TOWER_COUNT_MISMATCH = "tower_count_mismatch"
+    TOWERS_TOO_MANY = "towers_too_many"
+    RESPONSE_UNIDENTIFIED = "response_unidentified"

@@ -1,0 +1,172 @@
+"""The types which flow through the inspector, from the segment to the finding. All are immutable.
+
+Words and their meanings follow C706 and MS-RPCE; the finding's JSON form is `Finding.as_dict`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, NamedTuple
+from uuid import UUID
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Direction(enum.StrEnum):
+    """Which way a packet went, seen from the endpoint mapper's port."""
+
+    TO_SERVER = "to_server"
+    FROM_SERVER = "from_server"
+
+
+class Verdict(enum.StrEnum):
+    """What is said of one mapping, or of a response as a whole. A closed set: it labels a metric."""
+
+    MATCH = "match"
+    MISMATCH = "mismatch"
+    POOLED = "pooled"
+    UNSPECIFIED = "unspecified"
+    UNROUTABLE = "unroutable"
+    NO_ADDRESS = "no_address"
+    NOT_REGISTERED = "not_registered"
+    REJECTED = "rejected"
+    FAULT = "fault"
+    UNANSWERED = "unanswered"
+    SEALED = "sealed"
+    MALFORMED = "malformed"
+
+
+class Segment(NamedTuple):
+    """One TCP payload span with its flow and time: a record, unpacked (`inspector.record`).
+
+    Addresses are 16 bytes each, IPv4 as ::ffff:a.b.c.d; `attributes` are bits of
+    `inspector.record.Attribute`; `payload` may be shorter than `payload_length`,
+    which is what the wire carried.
+    """
+
+    time_ns: int
+    source_address: bytes
+    destination_address: bytes
+    sequence: int
+    acknowledgment: int
+    source_port: int
+    destination_port: int
+    payload_length: int
+    tcp_flags: int
+    attributes: int
+    interface_index: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An RPC interface or transfer syntax: UUID and version (C706 section 6.1)."""
+
+    uuid: UUID
+    major: int
+    minor: int = 0
+    name: str | None = None
+
+    @property
+    def version(self) -> str:
+        """The version as C706 writes it: major and minor, with a dot between."""
+        return f"{self.major}.{self.minor}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form: uuid, version, name."""
+        return {"uuid": str(self.uuid), "version": self.version, "name": self.name}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One offered endpoint of a response (a tower, judged)."""
+
+    interface: Interface | None
+    protocol: str
+    address: IPv4Address | None
+    port: int | None
+    endpoint: str | None
+    verdict: Verdict
+    why: str
+    annotation: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form with stable keys."""
+        of = self.interface
+        return {
+            "uuid": str(of.uuid) if of else None,
+            "version": of.version if of else None,
+            "name": of.name if of else None,
+            "protocol": self.protocol,
+            "address": str(self.address) if self.address is not None else None,
+            "port": self.port,
+            "endpoint": self.endpoint,
+            "verdict": str(self.verdict),
+        } | ({"annotation": self.annotation} if self.annotation is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the inspector says of one answer (or of its absence), in the words of an operator.
+
+    `asked` is the server address in the IP header after unmapping (NAT64 and the like);
+    `asked_raw` is the address before unmapping. `latency_ns` is None unless both
+    request and response were seen; `status` is None where the answer carries none.
+    """
+
+    time_ns: int
+    source: str
+    direction: Direction
+    client: IPAddress
+    client_port: int
+    asked: IPAddress
+    asked_raw: IPAddress
+    server_port: int
+    operation: str | None
+    call_id: int | None
+    transfer_syntax: str | None
+    status: int | None
+    verdict: Verdict
+    why: str
+    requested: Interface | None = None
+    latency_ns: int | None = None
+    mappings: tuple[Mapping, ...] = ()
+    anomalies: tuple[str, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form: the keys and their order are an interface which people build on."""
+        result: dict[str, Any] = {
+            "time": format_time(self.time_ns),
+            "source": self.source,
+            "direction": str(self.direction),
+            "client": str(self.client),
+            "client_port": self.client_port,
+            "asked": str(self.asked),
+        }
+        if self.asked_raw != self.asked:
+            result["asked_raw"] = str(self.asked_raw)
+        result |= {
+            "server_port": self.server_port,
+            "operation": self.operation,
+            "call_id": self.call_id,
+            "transfer_syntax": self.transfer_syntax,
+            "status": self.status,
+            "verdict": str(self.verdict),
+            "why": self.why,
+        }
+        if self.requested is not None:
+            result["requested"] = self.requested.as_dict()
+        if self.latency_ns is not None:
+            result["latency_ms"] = round(self.latency_ns / 1e6, 6)
+        result["mappings"] = [mapping.as_dict() for mapping in self.mappings]
+        result["anomalies"] = list(self.anomalies)
+        return result
+
+
+def format_time(time_ns: int) -> str:
+    """Return nanoseconds since 1970 as RFC 3339 in UTC, with all nine digits."""
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

@@ -1,0 +1,138 @@
+"""The record in Python: the same bytes as `struct epm_record` in bpf/epm_record.h.
+
+The layout is declared once here, as a numpy dtype, and everything else in this
+module is derived from it. A test compiles the C header and compares the two.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import Final
+
+import numpy as np
+
+from inspector.model import Segment
+
+COMPACT_PAYLOAD: Final = 184
+BULK_SMALL_PAYLOAD: Final = 1472
+BULK_MEDIUM_PAYLOAD: Final = 9088
+BULK_LARGE_PAYLOAD: Final = 65472
+INTERFACES: Final = 16
+PORT_WORDS: Final = 2048
+
+
+class Attribute(enum.IntFlag):
+    """Bits of the field `attributes`: enum epm_attribute."""
+
+    FROM_SERVER = 1
+    IPV6 = 2
+    FIRST_FRAGMENT = 4
+
+
+class Counter(enum.IntEnum):
+    """Index into `struct epm_counters`: enum epm_counter."""
+
+    PACKETS_TO_SERVER = 0
+    PACKETS_FROM_SERVER = 1
+    MATCHED = 2
+    SUBMITTED = 3
+    LOST_COMPACT_FULL = 4
+    LOST_BULK_FULL = 5
+    LOST_COPY = 6
+    LATER_FRAGMENTS = 7
+    UNREADABLE_HEADERS = 8
+
+
+HEADER_DTYPE: Final = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("source_address", "u1", (16,)),
+        ("destination_address", "u1", (16,)),
+        ("sequence", "u4"),
+        ("acknowledgment", "u4"),
+        ("source_port", "u2"),
+        ("destination_port", "u2"),
+        ("payload_length", "u4"),
+        ("captured_length", "u2"),
+        ("tcp_flags", "u1"),
+        ("attributes", "u1"),
+        ("interface_index", "u4"),
+    ]
+)
+HEADER_SIZE: Final = HEADER_DTYPE.itemsize
+COMPACT_DTYPE: Final = np.dtype([("header", HEADER_DTYPE), ("payload", "u1", (COMPACT_PAYLOAD,))])
+OPTIONS_DTYPE: Final = np.dtype([("interface_index", "u4", (INTERFACES,)), ("ports", "u4", (PORT_WORDS,))])
+
+
+def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
+    """Return the struct of a packed dtype: integers as such, byte arrays as bytes."""
+    letters = {1: "B", 2: "H", 4: "I", 8: "Q"}
+    assert dtype.names is not None
+    return struct.Struct(
+        "="
+        + "".join(
+            f"{field.itemsize}s" if field.shape else letters[field.itemsize]
+            for field in (dtype[name] for name in dtype.names)
+        )
+    )
+
+
+_HEADER = _struct_of(HEADER_DTYPE)
+
+
+def pack_record(segment: Segment) -> bytes:
+    """Return header and payload bytes of a segment, as a ring would carry them (without a ring's own padding)."""
+    return (
+        _HEADER.pack(
+            segment.time_ns,
+            segment.source_address,
+            segment.destination_address,
+            segment.sequence,
+            segment.acknowledgment,
+            segment.source_port,
+            segment.destination_port,
+            segment.payload_length,
+            len(segment.payload),
+            segment.tcp_flags,
+            segment.attributes,
+            segment.interface_index,
+        )
+        + segment.payload
+    )
+
+
+def unpack_record(record: bytes | memoryview) -> Segment:
+    """Return the segment of one record; bytes past `captured_length` are a ring's padding and ignored.
+
+    Raises struct.error when there are fewer than 64 bytes: a record comes from the kernel
+    program or from `pack_record`, so that is a defect and not a matter of hostile input.
+    """
+    (
+        time_ns,
+        source_address,
+        destination_address,
+        sequence,
+        acknowledgment,
+        source_port,
+        destination_port,
+        payload_length,
+        captured_length,
+        tcp_flags,
+        attributes,
+        interface_index,
+    ) = _HEADER.unpack_from(record)
+    return Segment(
+        time_ns,
+        source_address,
+        destination_address,
+        sequence,
+        acknowledgment,
+        source_port,
+        destination_port,
+        payload_length,
+        tcp_flags,
+        attributes,
+        interface_index,
+        bytes(record[HEADER_SIZE : HEADER_SIZE + captured_length]),
+    )

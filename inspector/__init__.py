@@ -1,3 +1,3 @@
-"""Inspector for the DCE/RPC endpoint mapper: which server address does a map response offer, and which was asked?"""
+"""Inspector for the DCE/RPC endpoint mapper: finds answers that offer another address than the one that was asked."""
 
 __version__ = "0.1.0"

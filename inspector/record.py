@@ -68,12 +68,11 @@ OPTIONS_DTYPE: Final = np.dtype([("interface_index", "u4", (INTERFACES,)), ("por
 def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
     """Return the struct of a packed dtype: integers as such, byte arrays as bytes."""
     letters = {1: "B", 2: "H", 4: "I", 8: "Q"}
-    assert dtype.names is not None
     return struct.Struct(
         "="
         + "".join(
             f"{field.itemsize}s" if field.shape else letters[field.itemsize]
-            for field in (dtype[name] for name in dtype.names)
+            for field in (dtype[name] for name in dtype.names or ())
         )
     )
 

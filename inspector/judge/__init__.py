@@ -1,0 +1,1 @@
+"""Verdicts: pure functions from what was asked and offered to what is said of it."""

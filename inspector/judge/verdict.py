@@ -1,0 +1,163 @@
+"""From an exchange to a finding: asked against offered, in the words of an operator.
+
+A conforming client ignores the address of floor 5 and connects to the address it
+asked (MS-RPCE section 3.1.3.5.3), so a mismatch does not prove harm; the finding
+says who is hurt by it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address
+from typing import Final
+
+from inspector.judge.addresses import address_of, is_unroutable, unmap
+from inspector.judge.policy import Policy
+from inspector.model import Finding, Interface, IPAddress, Mapping, Verdict
+from inspector.wire.body import Syntax
+from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, OfferedTower
+from inspector.wire.exchange import Exchange, Observed, Outcome
+from inspector.wire.uuids import name_of
+
+# The verdict of a response is that of the mapping which is first in this order.
+WORST_FIRST: Final = (
+    Verdict.MISMATCH,
+    Verdict.UNROUTABLE,
+    Verdict.MALFORMED,
+    Verdict.POOLED,
+    Verdict.UNSPECIFIED,
+    Verdict.MATCH,
+    Verdict.NO_ADDRESS,
+)
+
+_OUTCOME_VERDICTS: Final = {
+    Outcome.REJECTED: Verdict.REJECTED,
+    Outcome.FAULT: Verdict.FAULT,
+    Outcome.UNANSWERED: Verdict.UNANSWERED,
+    Outcome.SEALED: Verdict.SEALED,
+    Outcome.MALFORMED: Verdict.MALFORMED,
+}
+_OFFERING: Final = frozenset({"ept_map", "ept_lookup"})
+
+
+@lru_cache(maxsize=4096)
+def interface_of(syntax: Syntax | None) -> Interface | None:
+    """Return the interface of a syntax with its well-known name; cached, as few differ."""
+    if syntax is None:
+        return None
+    return Interface(syntax.uuid, syntax.major, syntax.minor, name_of(syntax.uuid))
+
+
+def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
+    """Return the verdict on one offered address; `asked` is unmapped already."""
+    if offered is None:
+        return Verdict.NO_ADDRESS
+    if offered == asked:
+        return Verdict.MATCH
+    if offered.is_unspecified:
+        return Verdict.UNSPECIFIED
+    if policy.is_pooled(asked, offered):
+        return Verdict.POOLED
+    return Verdict.UNROUTABLE if is_unroutable(offered) else Verdict.MISMATCH
+
+
+def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, port: int | None) -> str:
+    """Return who is hurt, and by what, in one or two sentences."""
+    target = f"{asked} port {port}" if port is not None else str(asked)
+    if verdict is Verdict.MISMATCH:
+        family = "" if asked.version == 4 else " (asked over IPv6, which no tower can carry)"
+        return (
+            f"{asked} was asked, the tower says {offered}{family}: a strict RPC filter drops this answer, a firewall "
+            f"opens its pinhole to {offered}; conforming clients connect to {target}"
+        )
+    if verdict is Verdict.POOLED:
+        return (
+            f"{offered} is a declared server of {asked}: expected behind a load balancer, still breaks strict filters"
+        )
+    if verdict is Verdict.UNROUTABLE:
+        return f"the tower says {offered}, where no other host can connect; conforming clients connect to {target}"
+    if verdict is Verdict.UNSPECIFIED:
+        return f"0.0.0.0 stands for the address that was asked: connect to {target}"
+    if verdict is Verdict.MATCH:
+        return f"the tower says what was asked: connect to {target}"
+    return "no address in this tower: a pipe or a local name"
+
+
+def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> Mapping:
+    tower = offered.tower
+    if tower is None:
+        why = f"the tower cannot be read ({offered.anomaly})"
+        return Mapping(None, "unknown", None, None, None, Verdict.MALFORMED, why, offered.annotation)
+    verdict = judge_address(asked, tower.address, policy)
+    return Mapping(
+        interface_of(tower.interface),
+        tower.protocol_sequence,
+        tower.address,
+        tower.port,
+        tower.endpoint,
+        verdict,
+        explain(verdict, asked, tower.address, tower.port),
+        offered.annotation,
+    )
+
+
+def _judge_without_towers(exchange: Exchange) -> tuple[Verdict, str]:
+    """Return verdict and reason of an answer which offers nothing."""
+    if exchange.operation not in _OFFERING and exchange.status == STATUS_OK:
+        return Verdict.NO_ADDRESS, "the operation offers no endpoint"
+    if exchange.status == STATUS_NOT_REGISTERED and exchange.continued:
+        return Verdict.NO_ADDRESS, "the end of a listing"
+    if exchange.status in (STATUS_OK, STATUS_NOT_REGISTERED):
+        return Verdict.NOT_REGISTERED, "no such interface is registered with this endpoint mapper"
+    return Verdict.FAULT, f"the endpoint mapper answered: {exchange.detail}"
+
+
+def _explain_outcome(exchange: Exchange) -> str:
+    if exchange.outcome is Outcome.REJECTED:
+        return f"the server rejected the bind: {exchange.detail}"
+    if exchange.outcome is Outcome.FAULT:
+        return f"the call failed: {exchange.detail}"
+    if exchange.outcome is Outcome.SEALED:
+        return "the answer is encrypted (packet privacy) and cannot be read"
+    if exchange.outcome is Outcome.MALFORMED:
+        return f"the answer cannot be read: {exchange.detail}"
+    return f"{exchange.operation or 'the call'}: {exchange.detail}"
+
+
+def _judge_exchange(exchange: Exchange, asked: IPAddress, policy: Policy) -> tuple[Verdict, str, tuple[Mapping, ...]]:
+    if exchange.outcome is not Outcome.ANSWERED:
+        return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
+    mappings = tuple(_judge_tower(offered, asked, policy) for offered in exchange.towers)
+    if not mappings:
+        return *_judge_without_towers(exchange), ()
+    worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
+    return worst.verdict, worst.why, mappings
+
+
+def judge(observed: Observed, policy: Policy, source: str) -> Finding:
+    """Return the finding of one observed exchange; `source` is the name of the interface or file."""
+    flow, exchange = observed.flow, observed.exchange
+    asked_raw = address_of(flow.server_address)
+    asked = unmap(asked_raw, policy.nat64_prefixes)
+    verdict, why, mappings = _judge_exchange(exchange, asked, policy)
+    answered = exchange.outcome is not Outcome.UNANSWERED and exchange.request_time_ns is not None
+    return Finding(
+        time_ns=exchange.time_ns,
+        source=source,
+        direction=observed.direction,
+        client=address_of(flow.client_address),
+        client_port=flow.client_port,
+        asked=asked,
+        asked_raw=asked_raw,
+        server_port=flow.server_port,
+        operation=exchange.operation,
+        call_id=exchange.call_id,
+        transfer_syntax=exchange.transfer_syntax,
+        status=exchange.status,
+        verdict=verdict,
+        why=why,
+        requested=interface_of(exchange.requested),
+        latency_ns=exchange.time_ns - exchange.request_time_ns if answered and exchange.request_time_ns else None,
+        mappings=mappings,
+        anomalies=tuple(str(anomaly) for anomaly in exchange.anomalies),
+    )

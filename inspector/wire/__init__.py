@@ -1,0 +1,1 @@
+"""Sans-IO decoding: bytes in, values out; no socket, file or clock."""

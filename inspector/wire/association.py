@@ -1,0 +1,290 @@
+"""Associations, contexts and calls: which PDUs belong together (C706 sections 12.6 and 9.3, MS-RPCE section 3.3).
+
+An association takes the PDUs of both directions of one connection in the order in
+which the two ends can have seen them, and gives an exchange for every answer that
+concerns the endpoint mapper. A response PDU names neither interface nor operation:
+the context of the bind does, or the request with its call id; when neither was
+seen, strict structure decides and the exchange says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from inspector.errors import Anomaly, DecodeError
+from inspector.model import Direction
+from inspector.wire import answers
+from inspector.wire.body import (
+    ACCEPTANCE,
+    ContextElement,
+    Syntax,
+    read_bind,
+    read_bind_ack,
+    read_bind_nak,
+    read_fault,
+    read_request,
+    read_response,
+)
+from inspector.wire.exchange import Exchange, Outcome
+from inspector.wire.limits import Limits
+from inspector.wire.pdu import Pdu, PduType
+
+EPM_UUID: Final = UUID("e1af8308-5d1f-11c9-91a4-08002b14a0fa")
+
+# A response does not say which operation it answers.
+_NO_OPNUM: Final = -1
+
+
+class Context(NamedTuple):
+    """An accepted presentation context; `abstract` is None where the bind was not seen."""
+
+    abstract: Syntax | None
+    transfer_syntax: str | None
+
+
+class Proposal(NamedTuple):
+    """A bind or alter_context that waits for its answer."""
+
+    time_ns: int
+    elements: tuple[ContextElement, ...]
+
+    @property
+    def wants_epm(self) -> bool:
+        """Whether any proposed context is the endpoint mapper's."""
+        return any(element.abstract.uuid == EPM_UUID for element in self.elements)
+
+
+class Partial:
+    """The stubs of a multi-fragment request or response, joined so far."""
+
+    __slots__ = ("opnum", "pieces", "sealed", "size")
+
+    def __init__(self, opnum: int, *, sealed: bool) -> None:
+        self.opnum = opnum
+        self.sealed = sealed
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+
+class Association:
+    """The DCE/RPC state of one connection, bounded by `Limits`; anomalies are counted into `anomalies`.
+
+    `buffered` is the number of stub bytes which wait for their answer or for more fragments.
+    """
+
+    __slots__ = ("_anomalies", "_limits", "buffered", "calls", "contexts", "partials", "proposals")
+
+    def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
+        self._limits = limits
+        self._anomalies = anomalies
+        self.buffered = 0
+        self.contexts: dict[int, Context] = {}
+        self.proposals: dict[int, Proposal] = {}
+        self.calls: dict[int, answers.Call] = {}
+        self.partials: dict[tuple[Direction, int], Partial] = {}
+
+    def feed(self, direction: Direction, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        """Take one PDU; yield the exchanges it ends."""
+        handlers = _TO_SERVER if direction is Direction.TO_SERVER else _FROM_SERVER
+        handler = handlers.get(pdu.type)
+        if handler is None:
+            return
+        try:
+            yield from handler(self, pdu, time_ns)
+        except DecodeError as error:
+            self._anomalies[error.anomaly] += 1
+
+    def oldest_question_ns(self) -> int:
+        """Return the time of the oldest bind or request without answer; there must be one."""
+        times = [proposal.time_ns for proposal in self.proposals.values()]
+        return min(times + [call.time_ns for call in self.calls.values()])
+
+    def unanswered(self, detail: str, asked_until_ns: int) -> Iterator[Exchange]:
+        """Yield an exchange for every bind and request to the endpoint mapper which got no answer, and forget them.
+
+        Questions asked later than `asked_until_ns` stay.
+        """
+        for call_id, proposal in tuple(self.proposals.items()):
+            if proposal.time_ns <= asked_until_ns:
+                del self.proposals[call_id]
+                if proposal.wants_epm:
+                    exchange = Exchange(Outcome.UNANSWERED, proposal.time_ns, call_id, "bind", detail=detail)
+                    yield exchange._replace(request_time_ns=proposal.time_ns)
+        for call_id, call in tuple(self.calls.items()):
+            if call.time_ns <= asked_until_ns:
+                self._answered(call_id)
+                if self._is_epm(call.context_id) or answers.is_epm_request(call):
+                    yield answers.unanswered(call_id, call, self._transfer_syntax(call.context_id), detail)
+
+    def _transfer_syntax(self, context_id: int) -> str | None:
+        context = self.contexts.get(context_id)
+        return context.transfer_syntax if context else None
+
+    def _on_bind(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        if len(self.proposals) >= self._limits.calls_per_connection:
+            self._anomalies[Anomaly.TOO_MANY_CALLS] += 1
+            return
+        self.proposals[pdu.call_id] = Proposal(time_ns, read_bind(pdu))
+        yield from ()
+
+    def _on_bind_ack(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        results = read_bind_ack(pdu)
+        proposal = self.proposals.pop(pdu.call_id, None)
+        elements = proposal.elements if proposal else ()
+        rejected = []
+        for position, result in enumerate(results):
+            # Without the bind, contexts are taken to be numbered as every known client numbers them: from 0.
+            element = elements[position] if position < len(elements) else None
+            if result.result == ACCEPTANCE:
+                context_id = element.context_id if element else position
+                self._add_context(context_id, element.abstract if element else None, result.transfer.transfer_name)
+            elif element and element.abstract.uuid == EPM_UUID:
+                rejected.append(result)
+        if proposal and proposal.wants_epm and not any(self._is_epm(element.context_id) for element in elements):
+            reasons = ", ".join(dict.fromkeys(result.reason_text for result in rejected)) or "no result for the context"
+            yield Exchange(
+                Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=reasons, request_time_ns=proposal.time_ns
+            )
+
+    def _add_context(self, context_id: int, abstract: Syntax | None, transfer_syntax: str | None) -> None:
+        if context_id not in self.contexts and len(self.contexts) >= self._limits.contexts_per_connection:
+            self._anomalies[Anomaly.TOO_MANY_CONTEXTS] += 1
+            return
+        self.contexts[context_id] = Context(abstract, transfer_syntax)
+
+    def _is_epm(self, context_id: int) -> bool:
+        context = self.contexts.get(context_id)
+        return context is not None and context.abstract is not None and context.abstract.uuid == EPM_UUID
+
+    def _is_other(self, context_id: int) -> bool:
+        """Whether a context is known to be another interface, as DCOM's activation on the same port."""
+        context = self.contexts.get(context_id)
+        return context is not None and context.abstract is not None and context.abstract.uuid != EPM_UUID
+
+    def _on_bind_nak(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        nak = read_bind_nak(pdu)
+        proposal = self.proposals.pop(pdu.call_id, None)
+        if proposal is not None and not proposal.wants_epm:
+            return
+        doubts = () if proposal else (Anomaly.BIND_NOT_SEEN,)
+        self._anomalies.update(doubts)
+        yield Exchange(
+            Outcome.REJECTED,
+            time_ns,
+            pdu.call_id,
+            "bind",
+            status=nak.reason,
+            detail=nak.reason_text,
+            request_time_ns=proposal.time_ns if proposal else None,
+            anomalies=doubts,
+        )
+
+    def _join(self, direction: Direction, pdu: Pdu, opnum: int, stub: bytes) -> Partial | None:
+        """Add one fragment's stub; return the whole when this was the last fragment."""
+        key = (direction, pdu.call_id)
+        if pdu.first:
+            if self._forget(key):
+                self._anomalies[Anomaly.FRAGMENT_ORDER] += 1
+            if len(self.partials) >= self._limits.calls_per_connection:
+                self._anomalies[Anomaly.TOO_MANY_CALLS] += 1
+                return None
+            self.partials[key] = Partial(opnum, sealed=pdu.sealed)
+        partial = self.partials.get(key)
+        if partial is None:
+            self._anomalies[Anomaly.FRAGMENT_ORDER] += 1
+            return None
+        partial.pieces.append(stub)
+        partial.size += len(stub)
+        partial.sealed |= pdu.sealed
+        self.buffered += len(stub)
+        if partial.size > self._limits.stub_bytes:
+            self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
+            self._forget(key)
+            return None
+        return self._forget(key) if pdu.last else None
+
+    def _forget(self, key: tuple[Direction, int]) -> Partial | None:
+        partial = self.partials.pop(key, None)
+        if partial is not None:
+            self.buffered -= partial.size
+        return partial
+
+    def _on_request(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        request = read_request(pdu)
+        whole = self._join(Direction.TO_SERVER, pdu, request.opnum, request.stub)
+        if whole is None or self._is_other(request.context_id):
+            return
+        if self._answered(pdu.call_id):
+            self._anomalies[Anomaly.CALL_ID_REUSED] += 1
+        if len(self.calls) >= self._limits.calls_per_connection:
+            self._anomalies[Anomaly.TOO_MANY_CALLS] += 1
+            return
+        if whole.size > self._limits.request_stub_bytes:
+            self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
+            return
+        stub = b"".join(whole.pieces)
+        self.calls[pdu.call_id] = answers.Call(
+            time_ns, request.context_id, whole.opnum, stub, pdu.little_endian, whole.sealed
+        )
+        self.buffered += len(stub)
+        yield from ()
+
+    def _answered(self, call_id: int) -> answers.Call | None:
+        call = self.calls.pop(call_id, None)
+        if call is not None:
+            self.buffered -= len(call.stub)
+        return call
+
+    def _on_response(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        response = read_response(pdu)
+        whole = self._join(Direction.FROM_SERVER, pdu, _NO_OPNUM, response.stub)
+        if whole is None:
+            return
+        call = self._answered(pdu.call_id)
+        if self._is_other(response.context_id):
+            return
+        known = self._is_epm(response.context_id)
+        answer = answers.Answer(
+            time_ns, pdu.call_id, b"".join(whole.pieces), pdu.little_endian, whole.sealed,
+            self._transfer_syntax(response.context_id), known,
+        )  # fmt: skip
+        exchange = answers.read_answer(answer, call)
+        if exchange is None:
+            self._anomalies[Anomaly.RESPONSE_UNIDENTIFIED] += 1
+            return
+        self._anomalies.update(exchange.anomalies)
+        yield exchange
+
+    def _on_fault(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        fault = read_fault(pdu)
+        self._forget((Direction.FROM_SERVER, pdu.call_id))
+        call = self._answered(pdu.call_id)
+        if self._is_other(fault.context_id):
+            return
+        if not self._is_epm(fault.context_id) and not (call and answers.is_epm_request(call)):
+            self._anomalies[Anomaly.RESPONSE_UNIDENTIFIED] += 1
+            return
+        yield answers.fault(time_ns, pdu.call_id, fault.status, call, self._transfer_syntax(fault.context_id))
+
+    def _on_orphaned(self, pdu: Pdu, _time_ns: int) -> Iterator[Exchange]:
+        """Forget a call which the client gave up: its answer may or may not come (C706 section 12.6.4.8)."""
+        self._forget((Direction.TO_SERVER, pdu.call_id))
+        yield from ()
+
+
+_TO_SERVER: Final = {
+    PduType.BIND: Association._on_bind,
+    PduType.ALTER_CONTEXT: Association._on_bind,
+    PduType.REQUEST: Association._on_request,
+    PduType.ORPHANED: Association._on_orphaned,
+}
+_FROM_SERVER: Final = {
+    PduType.BIND_ACK: Association._on_bind_ack,
+    PduType.ALTER_CONTEXT_RESPONSE: Association._on_bind_ack,
+    PduType.BIND_NAK: Association._on_bind_nak,
+    PduType.RESPONSE: Association._on_response,
+    PduType.FAULT: Association._on_fault,
+}

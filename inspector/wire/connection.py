@@ -1,0 +1,236 @@
+"""One TCP connection of an endpoint mapper: two streams, their PDUs, one association.
+
+Packets of the two directions may be seen on different interfaces and so in either
+order, but TCP says what each end had read when it wrote: a segment acknowledges.
+Bytes are therefore handed on in an order in which the ends can have seen them (a
+request before its response, a bind_ack before the request that relies on it): a
+segment waits until the other direction has been read as far as it acknowledges.
+A direction that was never seen is not waited for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from inspector.errors import Anomaly, DecodeError
+from inspector.model import Direction, Segment
+from inspector.record import Attribute
+from inspector.wire.association import Association
+from inspector.wire.exchange import Exchange, Flow, Observed
+from inspector.wire.limits import Limits
+from inspector.wire.pdu import PduReader
+from inspector.wire.stream import Span, Stream
+
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+ACK: Final = 0x10
+
+_CLOSED: Final = "the connection was closed before an answer came"
+_RESET: Final = "the connection was reset before an answer came"
+
+
+class Side:
+    """One direction: its stream, and the reader of its PDUs."""
+
+    __slots__ = ("direction", "reader", "stream")
+
+    def __init__(self, direction: Direction) -> None:
+        self.direction = direction
+        self.stream = Stream()
+        self.reader = PduReader()
+
+
+class Connection:
+    """State of one connection; `feed` takes its segments and yields what was observed.
+
+    `last_ns` is the time of its last segment; `blocked_since_ns` is when bytes began to
+    wait for others which have not come, or None; `closed` says that both ends are done,
+    so that only a new SYN can bring it back. The two `scheduled` marks belong to the
+    owner of the deadlines.
+    """
+
+    __slots__ = (
+        "_anomalies",
+        "_association",
+        "_limits",
+        "blocked_since_ns",
+        "client",
+        "closed",
+        "flow",
+        "gap_scheduled",
+        "initial_sequence",
+        "interface_index",
+        "last_ns",
+        "question_scheduled",
+        "server",
+    )
+
+    def __init__(self, flow: Flow, segment: Segment, limits: Limits, anomalies: Counter[Anomaly]) -> None:
+        self.flow = flow
+        self.interface_index = segment.interface_index
+        self.initial_sequence: int | None = None
+        self.client = Side(Direction.TO_SERVER)
+        self.server = Side(Direction.FROM_SERVER)
+        self.last_ns = segment.time_ns
+        self.blocked_since_ns: int | None = None
+        self.closed = False
+        self.gap_scheduled = False
+        self.question_scheduled = False
+        self._limits = limits
+        self._anomalies = anomalies
+        self._association = Association(limits, anomalies)
+
+    @property
+    def buffered(self) -> int:
+        """Payload bytes which this connection holds."""
+        return self._association.buffered + sum(
+            side.stream.buffered + side.reader.buffered for side in (self.client, self.server)
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a bind or a request has no answer yet."""
+        return bool(self._association.calls or self._association.proposals)
+
+    def restarted_by(self, segment: Segment) -> bool:
+        """Return whether a segment opens another connection between the same ports."""
+        is_syn = segment.tcp_flags & (SYN | ACK) == SYN
+        return is_syn and segment.sequence != self.initial_sequence and (self.closed or self.client.stream.visible)
+
+    def feed(self, segment: Segment) -> Iterator[Observed]:
+        """Take one segment; yield what it completes."""
+        self.last_ns = max(self.last_ns, segment.time_ns)
+        if self.closed:
+            return
+        ours, theirs = self._sides(segment)
+        stream = ours.stream
+        start = self._start_of(segment, ours)
+        if not stream.visible:
+            stream.position = start
+        if segment.tcp_flags & FIN and stream.fin is None:
+            stream.fin = start + segment.payload_length
+        if segment.payload:
+            if len(segment.payload) < segment.payload_length:
+                self._anomalies[Anomaly.SEGMENT_CUT] += 1
+            span = stream.trim(Span(start, self._acknowledged(segment, theirs), segment.time_ns, segment.payload))
+            if span is not None:
+                yield from self._take(ours, theirs, span)
+        if segment.tcp_flags & RST:
+            yield from self.finish(_RESET, segment.time_ns)
+        elif self.client.stream.finished and self.server.stream.finished:
+            yield from self.finish(_CLOSED, segment.time_ns)
+
+    def _sides(self, segment: Segment) -> tuple[Side, Side]:
+        if segment.attributes & Attribute.FROM_SERVER:
+            return self.server, self.client
+        return self.client, self.server
+
+    def _start_of(self, segment: Segment, side: Side) -> int:
+        """Return the position of the first payload byte; a SYN takes one number itself."""
+        start = side.stream.unwrap(segment.sequence)
+        if segment.tcp_flags & SYN:
+            if side.direction is Direction.TO_SERVER:
+                self.initial_sequence = segment.sequence
+            start += 1
+        return start
+
+    @staticmethod
+    def _acknowledged(segment: Segment, theirs: Side) -> int:
+        """Return how far the sender had read the other direction; 0 where it does not say."""
+        if not segment.tcp_flags & ACK or not theirs.stream.visible:
+            return 0
+        return theirs.stream.unwrap(segment.acknowledgment)
+
+    def _take(self, ours: Side, theirs: Side, span: Span) -> Iterator[Observed]:
+        stream = ours.stream
+        if not stream.early and span.start == stream.position and self._may_follow(span, theirs):
+            # The common case: nothing waits, and this is next.
+            yield from self._deliver(ours, span)
+            if not theirs.stream.early:
+                return
+        else:
+            stream.hold(span)
+        yield from self._deliver_all_due()
+        if stream.buffered > self._limits.stream_bytes or len(stream.early) > self._limits.stream_segments:
+            self._anomalies[Anomaly.STREAM_OVERFLOW] += 1
+            yield from self.force()
+        self._note_blocked(span.time_ns)
+
+    def _note_blocked(self, time_ns: int) -> None:
+        if not (self.client.stream.early or self.server.stream.early):
+            self.blocked_since_ns = None
+        elif self.blocked_since_ns is None:
+            self.blocked_since_ns = time_ns
+
+    @staticmethod
+    def _may_follow(span: Span, theirs: Side) -> bool:
+        # One more than was read is no wait: FIN takes a number and may not have been seen.
+        return not theirs.stream.visible or span.acknowledged <= theirs.stream.position + 1
+
+    def _deliver_all_due(self) -> Iterator[Observed]:
+        progress = True
+        while progress:
+            progress = False
+            for ours, theirs in ((self.client, self.server), (self.server, self.client)):
+                if not ours.stream.early:
+                    continue
+                span = ours.stream.due()
+                if span is not None and self._may_follow(span, theirs):
+                    yield from self._deliver(ours, span)
+                    progress = True
+
+    def _deliver(self, side: Side, span: Span) -> Iterator[Observed]:
+        side.stream.delivered(span)
+        for item in side.reader.feed(span.payload):
+            if isinstance(item, DecodeError):
+                self._anomalies[item.anomaly] += 1
+                continue
+            for exchange in self._association.feed(side.direction, item, span.time_ns):
+                yield self._observed(exchange, side.direction)
+
+    def _observed(self, exchange: Exchange, direction: Direction) -> Observed:
+        return Observed(self.flow, self.interface_index, direction, exchange)
+
+    def force(self) -> Iterator[Observed]:
+        """Deliver everything that waits: what is missing was lost, or is not to be seen from here."""
+        yield from self._deliver_all_due()
+        while self.client.stream.early or self.server.stream.early:
+            side = self._earliest_waiting()
+            lost = side.stream.skip_gap()
+            if lost:
+                self._anomalies[Anomaly.STREAM_GAP] += 1
+                side.reader.lost(lost)
+            span = side.stream.due()
+            if span is not None:
+                yield from self._deliver(side, span)
+            yield from self._deliver_all_due()
+        self.blocked_since_ns = None
+
+    def _earliest_waiting(self) -> Side:
+        waiting = [side for side in (self.client, self.server) if side.stream.early]
+        return min(waiting, key=lambda side: side.stream.early[0].time_ns)
+
+    def give_up_waiting(self, detail: str, time_ns: int, asked_until_ns: int | None = None) -> Iterator[Observed]:
+        """Yield `unanswered` for open questions (those not asked later), if answers could be seen from here at all."""
+        could_see = self.server.stream.visible
+        for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
+            if could_see:
+                yield self._observed(exchange._replace(time_ns=time_ns), Direction.TO_SERVER)
+            else:
+                self._anomalies[Anomaly.RESPONSE_NOT_VISIBLE] += 1
+
+    def oldest_question_ns(self) -> int:
+        """Return the time of the oldest bind or request without answer; only while `waiting`."""
+        return self._association.oldest_question_ns()
+
+    def finish(self, detail: str, time_ns: int) -> Iterator[Observed]:
+        """Deliver what waits, say what was never answered, and let go of all buffers."""
+        yield from self.force()
+        yield from self.give_up_waiting(detail, time_ns)
+        self._anomalies[Anomaly.STREAM_CONFLICT] += self.client.stream.conflicts + self.server.stream.conflicts
+        self.closed = True
+        self.client, self.server = Side(Direction.TO_SERVER), Side(Direction.FROM_SERVER)
+        self._association = Association(self._limits, self._anomalies)

@@ -1,0 +1,263 @@
+"""Stubs of the endpoint mapper in NDR20 and NDR64: C706 appendix O, MS-RPCE sections 2.2.1.2 and 2.2.5.
+
+A stub is what is left when fragments are joined: no PDU headers, no authentication.
+Every reader takes the whole stub and returns a value or raises DecodeError
+(STUB_MALFORMED, TOWERS_TOO_MANY); a tower that cannot be read does not spoil its
+neighbours, it is kept as bytes with its anomaly.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from inspector.errors import Anomaly, DecodeError
+from inspector.wire.body import NDR64, Syntax
+from inspector.wire.cursor import NIL_UUID, Cursor
+from inspector.wire.tower import Tower, read_tower
+
+OPERATIONS: Final = {
+    0: "ept_insert",
+    1: "ept_delete",
+    2: "ept_lookup",
+    3: "ept_map",
+    4: "ept_lookup_handle_free",
+    5: "ept_inq_object",
+    6: "ept_mgmt_delete",
+}
+EPT_LOOKUP: Final = 2
+EPT_MAP: Final = 3
+EPT_LOOKUP_HANDLE_FREE: Final = 4
+EPT_INQ_OBJECT: Final = 5
+
+# ept_max_towers is at most 500 in MS-RPCE 2.2.1.2.4; lookups were seen to page by 100 to 500 entries.
+MAX_TOWERS: Final = 4096
+
+STATUS_OK: Final = 0
+STATUS_NOT_REGISTERED: Final = 0x16C9A0D6
+STATUS_CANNOT_PERFORM: Final = 0x16C9A0CD
+
+
+class OfferedTower(NamedTuple):
+    """One entry of a response: `tower` is None where `anomaly` says why; annotation and object come with ept_lookup."""
+
+    tower: Tower | None
+    anomaly: Anomaly | None = None
+    annotation: str | None = None
+    object_uuid: UUID | None = None
+
+
+class MapRequest(NamedTuple):
+    """[in] parameters of ept_map; `handle` is the 20 bytes of the entry handle."""
+
+    object_uuid: UUID | None
+    tower: Tower | None
+    handle: bytes
+    max_towers: int
+    referents: tuple[int, int]
+
+
+class LookupRequest(NamedTuple):
+    """[in] parameters of ept_lookup."""
+
+    inquiry_type: int
+    object_uuid: UUID | None
+    interface: Syntax | None
+    version_option: int
+    handle: bytes
+    max_entries: int
+
+
+class TowersResponse(NamedTuple):
+    """[out] parameters of ept_map and ept_lookup, whose arrays differ in their elements only.
+
+    `num_towers` is the count outside the array; `max_count`, `offset` and
+    `actual_count` belong to it. `referents` are those of the towers, 0 for null.
+    """
+
+    handle: bytes
+    num_towers: int
+    max_count: int
+    offset: int
+    actual_count: int
+    referents: tuple[int, ...]
+    towers: tuple[OfferedTower, ...]
+    status: int
+    anomalies: tuple[Anomaly, ...]
+
+
+class StatusResponse(NamedTuple):
+    """[out] parameters of the operations which offer nothing: the last four bytes are the status."""
+
+    status: int
+
+
+class _NdrReader(Cursor):
+    """A cursor that knows the transfer syntax: counts and referents are 4 bytes in NDR20 and 8 in NDR64."""
+
+    __slots__ = ("_wide",)
+
+    def __init__(self, stub: bytes, transfer_syntax: str, *, little_endian: bool) -> None:
+        super().__init__(stub, Anomaly.STUB_MALFORMED, little_endian=little_endian)
+        self._wide = transfer_syntax == NDR64
+
+    def count(self) -> int:
+        """Read a conformance, offset, length or referent, aligned."""
+        self.align(8 if self._wide else 4)
+        return self.hyper() if self._wide else self.long()
+
+    def aligned_long(self) -> int:
+        """Read 32 bits at their natural alignment."""
+        self.align(4)
+        return self.long()
+
+    def handle(self) -> bytes:
+        """Read an entry handle: attributes and UUID, 20 bytes."""
+        self.align(4)
+        return self.take(20)
+
+    def tower_bytes(self) -> bytes:
+        """Read one twr_t: conformance, length, bytes."""
+        conformance = self.count()
+        length = self.long()
+        if conformance != length:
+            raise self.fail(f"tower of length {length} in an array of {conformance}")
+        return self.take(length)
+
+    @property
+    def has_trailing_bytes(self) -> bool:
+        """Whether more is left than padding to a multiple of eight."""
+        return self.left > 7 or any(self.data[self.position :])
+
+    def finish(self) -> None:
+        """Raise DecodeError where anything but padding is left: it was not the structure it was read as."""
+        if self.has_trailing_bytes:
+            raise self.fail(f"{self.left} bytes left")
+
+
+def read_map_request(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> MapRequest:
+    """Return the parameters of a map request; raises DecodeError."""
+    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    object_referent = reader.count()
+    object_uuid = reader.uuid() if object_referent else None
+    tower_referent = reader.count()
+    tower = read_tower(reader.tower_bytes()) if tower_referent else None
+    request = MapRequest(object_uuid, tower, reader.handle(), reader.aligned_long(), (object_referent, tower_referent))
+    reader.finish()
+    return request
+
+
+def read_lookup_request(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> LookupRequest:
+    """Return the parameters of a lookup request; raises DecodeError."""
+    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    inquiry_type = reader.long()
+    object_uuid = reader.uuid() if reader.count() else None
+    interface = None
+    if reader.count():
+        interface = Syntax(reader.uuid(), reader.short(), reader.short())
+    version_option = reader.aligned_long()
+    handle, max_entries = reader.handle(), reader.aligned_long()
+    reader.finish()
+    return LookupRequest(inquiry_type, object_uuid, interface, version_option, handle, max_entries)
+
+
+class _Array(NamedTuple):
+    """Header of the conformant and varying array both responses carry, with the doubts it raises."""
+
+    handle: bytes
+    num_towers: int
+    max_count: int
+    offset: int
+    actual_count: int
+    doubts: set[Anomaly]
+
+
+def _read_array(reader: _NdrReader) -> _Array:
+    handle, number = reader.handle(), reader.aligned_long()
+    max_count, offset, actual = reader.count(), reader.count(), reader.count()
+    if actual > MAX_TOWERS:
+        raise DecodeError(Anomaly.TOWERS_TOO_MANY, f"{actual} towers")
+    if offset > max_count or actual > max_count - offset:
+        raise reader.fail(f"elements {offset} to {offset + actual} of an array of {max_count}")
+    # max_count echoes the request even on failure: only the counts of what is there must agree.
+    doubts = {Anomaly.TOWER_COUNT_MISMATCH} if number != actual else set()
+    return _Array(handle, number, max_count, offset, actual, doubts)
+
+
+def _read_referred_tower(reader: _NdrReader) -> OfferedTower:
+    data = reader.tower_bytes()
+    try:
+        return OfferedTower(read_tower(data))
+    except DecodeError as error:
+        return OfferedTower(None, error.anomaly)
+
+
+def _read_towers(reader: _NdrReader, referents: list[int]) -> list[OfferedTower]:
+    """Return the tower of each referent; a referent that repeats is the same tower (C706 section 14.3.10)."""
+    seen: dict[int, OfferedTower] = {}
+    towers = []
+    for referent in referents:
+        if referent == 0:
+            towers.append(OfferedTower(None, Anomaly.TOWER_NULL))
+            continue
+        if referent not in seen:
+            seen[referent] = _read_referred_tower(reader)
+        towers.append(seen[referent])
+    return towers
+
+
+def _finish(reader: _NdrReader, array: _Array, referents: list[int], towers: list[OfferedTower]) -> TowersResponse:
+    status = reader.aligned_long()
+    doubts = array.doubts
+    if reader.has_trailing_bytes:
+        doubts.add(Anomaly.STUB_TRAILING_BYTES)
+    for offered in towers:
+        doubts.update(offered.tower.doubts if offered.tower else ())
+        if offered.anomaly:
+            doubts.add(offered.anomaly)
+    return TowersResponse(*array[:5], tuple(referents), tuple(towers), status, tuple(sorted(doubts)))
+
+
+def read_map_response(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> TowersResponse:
+    """Return the parameters of a map response; raises DecodeError.
+
+    All referents come before all towers; a tower's conformance is aligned to 4 in NDR20 and to 8 in NDR64.
+    """
+    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    array = _read_array(reader)
+    referents = [reader.count() for _ in range(array.actual_count)]
+    return _finish(reader, array, referents, _read_towers(reader, referents))
+
+
+def read_lookup_response(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> TowersResponse:
+    """Return the parameters of a lookup response, entries (ept_entry_t) as annotated towers; raises DecodeError."""
+    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    array = _read_array(reader)
+    objects, referents, annotations = [], [], []
+    for _ in range(array.actual_count):
+        if transfer_syntax == NDR64:
+            reader.align(8)
+        objects.append(reader.uuid())
+        referents.append(reader.count())
+        reader.count()  # the annotation's offset, always 0
+        annotations.append(reader.take(reader.count()).split(b"\0", 1)[0].decode("latin-1"))
+        reader.align(4)
+    offered = [
+        tower._replace(annotation=annotation, object_uuid=uuid if uuid != NIL_UUID else None)
+        for tower, annotation, uuid in zip(_read_towers(reader, referents), annotations, objects, strict=True)
+    ]
+    return _finish(reader, array, referents, offered)
+
+
+def read_status_response(stub: bytes, *, little_endian: bool = True) -> StatusResponse:
+    """Return the status with which the stub of any other operation ends; raises DecodeError."""
+    if len(stub) < 4:
+        raise DecodeError(Anomaly.STUB_MALFORMED, f"stub of {len(stub)} bytes")
+    return StatusResponse(int.from_bytes(stub[-4:], "little" if little_endian else "big"))
+
+
+def is_strict(response: TowersResponse) -> bool:
+    """Return whether a response is beyond doubt, so that its structure may stand in for a bind that was not seen."""
+    unambiguous = not response.anomalies or response.anomalies == (Anomaly.TOWER_UNKNOWN_FLOOR,)
+    known_status = response.status == STATUS_OK or response.status >> 16 == STATUS_NOT_REGISTERED >> 16
+    return unambiguous and response.offset == 0 and known_status

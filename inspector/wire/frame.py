@@ -1,0 +1,257 @@
+"""From a captured frame to the TCP segment it carries: link layer, IP, TCP. The twin of bpf/epm_parse.h.
+
+The layers are read one after the other, each by a function that takes the frame and an offset
+and returns the next layer's, so that a tunnel is one more turn through the same functions.
+Nothing is raised: a frame is a segment, a counter's name, or of no interest. Sources: IEEE
+802.1Q, RFC 791, RFC 8200 section 4, RFC 4302, RFC 9293 section 3.1, and the registry of link
+types of pcap. The same frame through the kernel program gives the same record; tests hold that.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import TYPE_CHECKING, Final
+
+from inspector.model import Segment
+from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MAXIMUM_VLAN_TAGS: Final = 2
+MAXIMUM_EXTENSION_HEADERS: Final = 8
+
+_ETHERTYPE_IPV4: Final = 0x0800
+_ETHERTYPE_IPV6: Final = 0x86DD
+_ETHERTYPES_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100})
+
+_PROTOCOL_TCP: Final = 6
+_HEADER_ROUTING: Final = 43
+_HEADER_FRAGMENT: Final = 44
+_HEADER_AUTHENTICATION: Final = 51
+_EXTENSION_HEADERS: Final = frozenset({0, _HEADER_ROUTING, _HEADER_FRAGMENT, _HEADER_AUTHENTICATION, 60, 135})
+
+_FIN_SYN_RST: Final = 0x01 | 0x02 | 0x04
+
+_UINT16: Final = struct.Struct(">H")
+_UINT32_LITTLE: Final = struct.Struct("<I")
+_UINT32_BIG: Final = struct.Struct(">I")
+_IPV4: Final = struct.Struct(">BxHxxHxB")
+_IPV6: Final = struct.Struct(">BxxxHB")
+_EXTENSION: Final = struct.Struct(">BBH")
+_TCP: Final = struct.Struct(">HHIIBB")
+
+_IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
+
+# Enum attributes cost a look-up each; these are read for every packet.
+_FROM_SERVER: Final = int(Attribute.FROM_SERVER)
+_IS_IPV6: Final = int(Attribute.IPV6)
+_FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
+_LATER_FRAGMENTS: Final = Counter.LATER_FRAGMENTS
+_UNREADABLE: Final = Counter.UNREADABLE_HEADERS
+
+_Link = tuple[int, int]
+"""Ethertype, offset of what it names."""
+_Network = tuple[int, int, int, int]
+"""IP protocol, offset of its header, offset where the IP payload ends on the wire, attributes."""
+
+
+class LinkType(enum.IntEnum):
+    """Link types of pcap which can be read (LINKTYPE_ values of the pcap registry)."""
+
+    NULL = 0
+    ETHERNET = 1
+    RAW_BSD = 12
+    RAW_OPENBSD = 14
+    RAW = 101
+    LOOP = 108
+    LINUX_SLL = 113
+    IPV4 = 228
+    IPV6 = 229
+    LINUX_SLL2 = 276
+
+
+LINK_TYPES: Final = frozenset(int(link_type) for link_type in LinkType)
+
+# Where the ethertype stands, and where the header ends.
+_LINKS_WITH_ETHERTYPE: Final = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
+_LINKS_RAW: Final = frozenset({12, 14, 101})
+_LINKS_WITH_FAMILY: Final = frozenset({0, 108})
+_ETHERTYPE_OF_LINK: Final = {228: _ETHERTYPE_IPV4, 229: _ETHERTYPE_IPV6}
+# AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24, 28 and 30 on the BSDs and macOS.
+_ETHERTYPE_OF_FAMILY: Final = {2: _ETHERTYPE_IPV4} | dict.fromkeys((10, 24, 28, 30), _ETHERTYPE_IPV6)
+_ETHERTYPE_OF_VERSION: Final = {4: _ETHERTYPE_IPV4, 6: _ETHERTYPE_IPV6}
+
+
+def read_frame(
+    frame: bytes | memoryview,
+    *,
+    link_type: int,
+    time_ns: int,
+    interface_index: int,
+    ports: Collection[int],
+    wire_length: int | None = None,
+) -> Segment | Counter | None:
+    """Return the segment of a frame of an endpoint-mapper connection, a counter, or None.
+
+    A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST.
+    PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet without any of them (a bare
+    acknowledgment). LATER_FRAGMENTS, UNREADABLE_HEADERS: a packet whose ports cannot be
+    known; so is every packet of a link type not in `LinkType`. None: any other traffic.
+
+    `time_ns` is since 1970; `wire_length` is the frame's length before a capture cut it
+    (its length as given, if None), which IP headers with a length of 0 refer to.
+    """
+    link = _read_link(frame, link_type)
+    if not isinstance(link, tuple):
+        return link
+    ethertype, at = link
+    network = _read_network(frame, ethertype, at, max(wire_length or 0, len(frame)))
+    if not isinstance(network, tuple):
+        return network
+    if network[0] != _PROTOCOL_TCP:
+        return None
+    return _read_tcp(frame, at, network, time_ns, interface_index, ports)
+
+
+def _read_tcp(
+    frame: bytes | memoryview, ip_at: int, network: _Network, time_ns: int, interface_index: int, ports: Collection[int]
+) -> Segment | Counter | None:
+    """Read the TCP header (RFC 9293 section 3.1) and choose: a segment, only counted, or of no interest."""
+    _, tcp_at, end, attributes = network
+    length = len(frame)
+    if length < tcp_at + 20:
+        return _UNREADABLE
+    source_port, destination_port, sequence, acknowledgment, offset, flags = _TCP.unpack_from(frame, tcp_at)
+    payload_at = tcp_at + (offset >> 4) * 4
+    payload_length = end - payload_at
+    if payload_at < tcp_at + 20 or payload_at > length or payload_length < 0:
+        return _UNREADABLE
+    if destination_port not in ports:
+        if source_port not in ports:
+            return None
+        attributes |= _FROM_SERVER
+    if not payload_length and not flags & _FIN_SYN_RST:
+        return Counter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER
+    source, destination = _addresses(frame, ip_at, attributes)
+    captured = min(payload_length, length - payload_at, BULK_LARGE_PAYLOAD)
+    return Segment(
+        time_ns,
+        source,
+        destination,
+        sequence,
+        acknowledgment,
+        source_port,
+        destination_port,
+        payload_length,
+        flags,
+        attributes,
+        interface_index,
+        bytes(frame[payload_at : payload_at + captured]),
+    )
+
+
+def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | None:
+    """Return ethertype and offset of the network layer, past up to two VLAN tags."""
+    if link_type in _LINKS_WITH_ETHERTYPE:
+        ethertype_at, at = _LINKS_WITH_ETHERTYPE[link_type]
+        if len(frame) < at:
+            return None
+        (ethertype,) = _UINT16.unpack_from(frame, ethertype_at)
+        return _skip_vlan_tags(frame, ethertype, at)
+    if link_type in _LINKS_RAW:
+        ethertype = _ETHERTYPE_OF_VERSION.get(frame[0] >> 4) if len(frame) else None
+        return _UNREADABLE if ethertype is None else (ethertype, 0)
+    if link_type in _ETHERTYPE_OF_LINK:
+        return _ETHERTYPE_OF_LINK[link_type], 0
+    if link_type in _LINKS_WITH_FAMILY:
+        return _read_family(frame)
+    return _UNREADABLE
+
+
+def _skip_vlan_tags(frame: bytes | memoryview, ethertype: int, at: int) -> _Link | None:
+    """Return ethertype and offset past the tags; a third tag is left for the caller to refuse (IEEE 802.1Q 9.6)."""
+    for _ in range(MAXIMUM_VLAN_TAGS):
+        if ethertype not in _ETHERTYPES_VLAN:
+            break
+        if len(frame) < at + 4:
+            return None
+        (ethertype,) = _UINT16.unpack_from(frame, at + 2)
+        at += 4
+    return ethertype, at
+
+
+def _read_family(frame: bytes | memoryview) -> _Link | None:
+    """Return the network layer behind a BSD loopback header: a 4-byte address family, in the writer's byte order."""
+    if len(frame) < 4:
+        return None
+    (family,) = _UINT32_LITTLE.unpack_from(frame)
+    if family > 0xFFFF:
+        (family,) = _UINT32_BIG.unpack_from(frame)
+    ethertype = _ETHERTYPE_OF_FAMILY.get(family)
+    return None if ethertype is None else (ethertype, 4)
+
+
+def _read_network(frame: bytes | memoryview, ethertype: int, at: int, wire_end: int) -> _Network | Counter | None:
+    """Return what the IP header at `at` carries, and where that ends."""
+    if ethertype == _ETHERTYPE_IPV4:
+        return _read_ipv4(frame, at, wire_end)
+    if ethertype == _ETHERTYPE_IPV6:
+        return _read_ipv6(frame, at, wire_end)
+    return None
+
+
+def _read_ipv4(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | Counter | None:
+    """Read one IPv4 header with its options (RFC 791 section 3.1)."""
+    if len(frame) < at + 20:
+        return _UNREADABLE
+    version_and_length, total_length, fragment, protocol = _IPV4.unpack_from(frame, at)
+    transport_at = at + (version_and_length & 15) * 4
+    if version_and_length >> 4 != 4 or transport_at < at + 20 or transport_at > len(frame):
+        return _UNREADABLE
+    # 0 is what segmentation offload leaves in packets longer than the field can say.
+    end = at + total_length if total_length else wire_end
+    if end < transport_at:
+        return _UNREADABLE
+    if fragment & 0x1FFF:
+        return _LATER_FRAGMENTS if protocol == _PROTOCOL_TCP else None
+    return protocol, transport_at, end, _FIRST_FRAGMENT if fragment & 0x2000 else 0
+
+
+def _read_ipv6(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | Counter | None:
+    """Read one IPv6 header and its extension headers (RFC 8200 sections 3 and 4)."""
+    if len(frame) < at + 40:
+        return _UNREADABLE
+    version, payload_length, protocol = _IPV6.unpack_from(frame, at)
+    if version >> 4 != 6:
+        return _UNREADABLE
+    end = at + 40 + payload_length if payload_length else wire_end
+    at += 40
+    attributes = _IS_IPV6
+    for _ in range(MAXIMUM_EXTENSION_HEADERS):
+        if protocol not in _EXTENSION_HEADERS:
+            break
+        # 8 bytes are the least that any of them has.
+        if len(frame) < at + 8:
+            return _UNREADABLE
+        following, units, fragment = _EXTENSION.unpack_from(frame, at)
+        if protocol == _HEADER_FRAGMENT:
+            if fragment >> 3:
+                return _LATER_FRAGMENTS if following == _PROTOCOL_TCP else None
+            if fragment & 1:
+                attributes |= _FIRST_FRAGMENT
+            at += 8
+        else:
+            at += 4 * (units + 2) if protocol == _HEADER_AUTHENTICATION else 8 * (units + 1)
+        if len(frame) < at:
+            return _UNREADABLE
+        protocol = following
+    return protocol, at, end, attributes
+
+
+def _addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[bytes, bytes]:
+    """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
+    if attributes & _IS_IPV6:
+        return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])
+    return _IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), _IPV4_MAPPED + bytes(frame[at + 16 : at + 20])

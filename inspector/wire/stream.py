@@ -1,0 +1,123 @@
+"""One direction of a TCP connection: segments in any order in, bytes in order out.
+
+Sequence numbers are unwrapped to integers that only grow, so that wrap-around
+needs no thought anywhere else: a 32-bit number means the one next to the point
+up to which the stream has been delivered.
+
+A segment is delivered when all bytes before it have been. Segments that came
+early wait in `early`, ordered, within the limits; what never comes is declared
+lost by the connection (`skip_gap`), which knows the time.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import NamedTuple
+
+SEQUENCE_MODULUS = 1 << 32
+_HALF = 1 << 31
+
+
+class Span(NamedTuple):
+    """Payload bytes at an unwrapped position; `acknowledged` is how far the sender had read the other direction."""
+
+    start: int
+    acknowledged: int
+    time_ns: int
+    payload: bytes
+
+    @property
+    def end(self) -> int:
+        """Position after the last byte."""
+        return self.start + len(self.payload)
+
+
+class Stream:
+    """The state of one direction.
+
+    `position` is the unwrapped number of the next byte to deliver, and negative until the
+    first segment or SYN was seen. `fin` is the position of the FIN, if seen.
+    """
+
+    __slots__ = ("buffered", "conflicts", "early", "fin", "position")
+
+    def __init__(self) -> None:
+        self.position = -1
+        self.fin: int | None = None
+        self.early: list[Span] = []
+        self.buffered = 0
+        self.conflicts = 0
+
+    def unwrap(self, sequence: int) -> int:
+        """Return the position a 32-bit sequence number means; the first one defines itself."""
+        if self.position < 0:
+            return sequence + SEQUENCE_MODULUS
+        return self.position + (sequence - self.position + _HALF) % SEQUENCE_MODULUS - _HALF
+
+    @property
+    def visible(self) -> bool:
+        """Whether anything of this direction was ever seen."""
+        return self.position >= 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything up to the FIN has been delivered."""
+        return self.fin is not None and self.position >= self.fin
+
+    def trim(self, span: Span) -> Span | None:
+        """Return the part of a span that is new, or None: retransmissions and keep-alives end here."""
+        old = self.position - span.start
+        if old <= 0:
+            return span
+        return span._replace(start=self.position, payload=span.payload[old:]) if old < len(span.payload) else None
+
+    def hold(self, span: Span) -> None:
+        """Keep a span for later, without the bytes which other early spans hold already: the first to come wins."""
+        for held in list(self.early):
+            if held.end <= span.start:
+                continue
+            if held.start >= span.end:
+                break
+            self._compare(held, span)
+            if held.start > span.start:
+                self._insert(span._replace(payload=span.payload[: held.start - span.start]))
+            if held.end >= span.end:
+                return
+            span = span._replace(start=held.end, payload=span.payload[held.end - span.start :])
+        self._insert(span)
+
+    def _insert(self, span: Span) -> None:
+        bisect.insort(self.early, span, key=lambda held: held.start)
+        self.buffered += len(span.payload)
+
+    def _compare(self, held: Span, span: Span) -> None:
+        """Count spans which claim different bytes for the same place: somebody lies, or a device rewrites."""
+        start, end = max(held.start, span.start), min(held.end, span.end)
+        ours, theirs = (one.payload[start - one.start : end - one.start] for one in (held, span))
+        self.conflicts += ours != theirs
+
+    def due(self) -> Span | None:
+        """Return the early span which is next, trimmed, and leave it there; None for a gap or nothing."""
+        while self.early and self.early[0].start <= self.position:
+            trimmed = self.trim(self.early[0])
+            if trimmed is not None:
+                return trimmed
+            self._drop_first()
+        return None
+
+    def delivered(self, span: Span) -> None:
+        """Move past a span; it leaves the early ones if it was among them."""
+        self.position = span.end
+        if self.early and self.early[0].start <= span.start:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        self.buffered -= len(self.early.pop(0).payload)
+
+    def skip_gap(self) -> int:
+        """Move to the first early span and return how many bytes were given up (0 when there is no gap)."""
+        if not self.early or self.early[0].start <= self.position:
+            return 0
+        lost = self.early[0].start - self.position
+        self.position = self.early[0].start
+        return lost

@@ -80,7 +80,7 @@ def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, por
         return f"0.0.0.0 stands for the address that was asked: connect to {target}"
     if verdict is Verdict.MATCH:
         return f"the tower says what was asked: connect to {target}"
-    return "no address in this tower: a pipe or a local name"
+    return "this tower carries no IPv4 address"
 
 
 def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> Mapping:

@@ -14,6 +14,7 @@ FEATURES = (UUID("6cb71c2c-9812-4540-0300-000000000000"), 1, 0)
 MAPI = (UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81)
 SAMR = (UUID("12345778-1234-abcd-ef00-0123456789ac"), 1, 0)
 NIL_HANDLE = bytes(20)
+NIL_UUID = UUID(int=0)
 NOT_REGISTERED = 0x16C9A0D6
 
 
@@ -109,7 +110,7 @@ def map_request(
     big_endian: bool = False,
     max_towers: int = 15,
     handle: bytes = NIL_HANDLE,
-    object_uuid: UUID | None = UUID(int=0),
+    object_uuid: UUID | None = NIL_UUID,
 ) -> bytes:
     """Return the stub of an ept_map request; `asked` is the map tower."""
     ndr = Ndr(wide=wide, big_endian=big_endian)
@@ -132,7 +133,7 @@ def map_response(
     handle: bytes = NIL_HANDLE,
     referents: Sequence[int] | None = None,
 ) -> bytes:
-    """Return the stub of an ept_map response; `referents` may repeat or be null, `towers` are those of new referents."""
+    """Return the stub of an ept_map response; `referents` may repeat or be null, `towers` are of new ones."""
     if referents is None:
         referents = range(3, 3 + len(towers))
     ndr = Ndr(wide=wide, big_endian=big_endian).raw(handle).long(len(referents))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
-import shutil
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +15,7 @@ from inspector.model import Segment
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
 from inspector.sinks.capture import CaptureWriter
 from inspector.sources.pcap import read_packets, read_records
+from tests.conftest import require_tools
 
 SYN, PUSH_ACK = 2, 24
 
@@ -57,10 +56,7 @@ def written(path: Path, *segments: Segment, comment: str | None = None) -> Path:
 
 def tshark(path: Path, *fields: str) -> list[list[str]]:
     """Return fields of every packet, as tshark with all checksums verified sees them."""
-    if shutil.which("tshark") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("tshark is not installed, and nothing may be skipped here")
-        pytest.skip("tshark is not installed")
+    require_tools(["tshark"])
     checks = [f"-o{name}:TRUE" for name in ("ip.check_checksum", "tcp.check_checksum", "tcp.analyze_sequence_numbers")]
     chosen = [argument for field in fields for argument in ("-e", field)]
     result = subprocess.run(

@@ -1,0 +1,7 @@
+"""`python -m inspector` is `epm-inspector`."""
+
+import sys
+
+from inspector.cli import main
+
+sys.exit(main())

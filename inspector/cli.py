@@ -1,0 +1,155 @@
+"""The command line: parsing, and errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from inspector import __version__
+from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
+from inspector.errors import InspectorError
+from inspector.model import Verdict
+
+_MODES: Final = ("auto", "native", "generic", "tc")
+
+
+def _listen(text: str) -> str:
+    try:
+        split_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _verdicts(text: str) -> frozenset[Verdict]:
+    try:
+        return frozenset(Verdict(name.strip()) for name in text.split(","))
+    except ValueError as error:
+        known = ", ".join(Verdict)
+        raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
+
+
+def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
+    parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
+    parser.add_argument(
+        "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+    )
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    _add_kernel_options(parser)
+    _add_output_options(parser)
+    parser.set_defaults(run=_attach)
+
+
+def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
+    )
+    parser.add_argument(
+        "--fail-on",
+        type=_verdicts,
+        default=frozenset(),
+        metavar="VERDICT[,VERDICT]",
+        help="exit with status 3 where such a verdict was found",
+    )
+    _add_output_options(parser)
+    parser.set_defaults(run=_read)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
+    parser.add_argument("interface", metavar="IFACE")
+    _add_kernel_options(parser)
+    parser.set_defaults(run=_check)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
+    parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+    )
+    parser.set_defaults(run=_demo)
+
+
+def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic)"
+    )
+    parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
+    )
+    parser.add_argument("--json", action="store_true", help="one finding per line on standard output, and nothing else")
+
+
+def _load(arguments: argparse.Namespace) -> Config:
+    return load_config(arguments.config) if arguments.config else Config()
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    from inspector.commands import attach
+
+    config = _load(arguments)
+    return attach.run(
+        attach.AttachArguments(
+            interfaces=arguments.interfaces,
+            config=config,
+            mode=arguments.mode,
+            netns=arguments.netns,
+            json=arguments.json,
+            listen=arguments.listen or config.listen,
+            write=arguments.write,
+        )
+    )
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    from inspector.commands import read
+
+    return read.run(read.ReadArguments(arguments.files, _load(arguments), arguments.json, arguments.fail_on))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from inspector.commands import check
+
+    return check.run(check.CheckArguments(arguments.interface, arguments.mode, arguments.netns))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from inspector.lab import demo
+
+    return demo.run(arguments.seconds, arguments.listen)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="epm-inspector",
+        description="Finds answers of DCE/RPC endpoint mappers that offer another server address than was asked.",
+    )
+    parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_attach, _add_read, _add_check, _add_demo):
+        add(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; every expected error is one line on standard error and exit status 1."""
+    arguments = make_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except InspectorError as error:
+        print(f"epm-inspector: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,72 @@
+"""Where a command's findings go: a table for a person, or one JSON object per line for a program."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter as Totals
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from inspector.errors import Anomaly
+from inspector.model import Finding, Verdict
+from inspector.pipeline import Pipeline
+from inspector.record import Counter
+from inspector.sinks.console import Console, Tally
+from inspector.sinks.jsonl import JsonLines
+
+_LOST = {
+    Counter.LOST_COMPACT_FULL: "compact ring full",
+    Counter.LOST_BULK_FULL: "bulk ring full",
+    Counter.LOST_COPY: "payload not copied",
+}
+_UNREAD = {
+    Counter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
+    Counter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
+}
+
+
+def tally_of(counters: Iterable[Mapping[Counter, int]], pipelines: Iterable[Pipeline]) -> Tally:
+    """Return the counts of a run from the counters of its sources and the decoders behind them."""
+    packets: Totals[Counter] = Totals()
+    for one in counters:
+        packets.update(one)
+    verdicts: Totals[Verdict] = Totals()
+    anomalies: Totals[str] = Totals({str(name): packets[counter] for counter, name in _UNREAD.items()})
+    records = 0
+    for pipeline in pipelines:
+        records += pipeline.records
+        verdicts.update(pipeline.verdicts)
+        anomalies.update({str(anomaly): count for anomaly, count in pipeline.anomalies.items()})
+    return Tally(
+        seen=packets[Counter.PACKETS_TO_SERVER] + packets[Counter.PACKETS_FROM_SERVER],
+        decoded=records,
+        lost={reason: packets[counter] for counter, reason in _LOST.items()},
+        verdicts=verdicts,
+        anomalies=anomalies,
+    )
+
+
+class Output:
+    """Findings to standard output; with `json` everything else goes to standard error."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.console = Console(sys.stderr if json else sys.stdout)
+        self._findings = JsonLines(sys.stdout) if json else self.console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.console.close()
+
+    def show(self, finding: Finding) -> bool:
+        """Show one finding; return False once nobody reads any more."""
+        return self._findings.show(finding)
+
+    def status(self, tally: Tally) -> None:
+        """Show how the run stands, on a terminal."""
+        self.console.status(tally)
+
+    def summary(self, tally: Tally) -> None:
+        """Show the closing table."""
+        self.console.summary(tally)

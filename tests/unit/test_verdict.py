@@ -1,0 +1,111 @@
+"""Verdicts: asked against offered, and the words for them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+import pytest
+
+from inspector.judge.policy import Policy
+from inspector.judge.verdict import WORST_FIRST, judge_address
+from inspector.model import Finding, Verdict
+from tests.build import pdu
+from tests.build.connection import Wire
+from tests.build.epm import SAMR, floor, map_request, map_response, pipe_tower, tcp_tower, tower, uuid_floor
+from tests.build.observe import findings_of
+
+VIP = IPv4Address("10.11.2.2")
+POLICY = Policy({VIP: (IPv4Network("10.11.2.7/32"), IPv4Network("10.11.3.0/24"))})
+
+
+@pytest.mark.parametrize(
+    ("offered", "verdict"),
+    [
+        ("10.11.2.2", Verdict.MATCH),
+        ("10.11.2.7", Verdict.POOLED),
+        ("10.11.3.200", Verdict.POOLED),
+        ("10.11.2.8", Verdict.MISMATCH),
+        ("0.0.0.0", Verdict.UNSPECIFIED),  # noqa: S104  # an offered address, nothing is bound
+        ("127.0.0.1", Verdict.UNROUTABLE),
+        (None, Verdict.NO_ADDRESS),
+    ],
+)
+def test_judge_address(offered: str | None, verdict: Verdict) -> None:
+    """One address against what was asked and declared."""
+    assert judge_address(VIP, IPv4Address(offered) if offered else None, POLICY) is verdict
+
+
+def test_loopback_that_was_asked_is_a_match() -> None:
+    """Equality comes first: on one machine, loopback is where it was asked."""
+    assert judge_address(ip_address("127.0.0.1"), IPv4Address("127.0.0.1"), Policy()) is Verdict.MATCH
+
+
+def test_a_pool_belongs_to_its_vip() -> None:
+    """The same offer for another VIP is a mismatch."""
+    assert judge_address(ip_address("10.11.2.3"), IPv4Address("10.11.2.7"), POLICY) is Verdict.MISMATCH
+
+
+def answer(*towers: bytes, server: str = "10.11.2.2", policy: Policy | None = None) -> Finding:
+    """Return the finding of a map response with these towers."""
+    wire = Wire(client="fd00::1" if ":" in server else "10.1.1.1", server=server).open()
+    wire.client(pdu.bind()).server(pdu.bind_ack()).client(pdu.request(map_request(tcp_tower(SAMR)), call_id=2))
+    wire.server(pdu.response(map_response(towers), call_id=2))
+    (finding,) = findings_of(wire.segments, policy=policy)
+    return finding
+
+
+def test_the_worst_mapping_speaks_for_the_response() -> None:
+    """A response with a good and a bad tower is bad; with a pipe beside a match it is a match."""
+    assert answer(tcp_tower(SAMR, 1, str(VIP)), tcp_tower(SAMR, 2, "10.11.2.7")).verdict is Verdict.MISMATCH
+    assert answer(tcp_tower(SAMR, 1, str(VIP)), pipe_tower(SAMR, "p", "h")).verdict is Verdict.MATCH
+    assert answer(pipe_tower(SAMR, "p", "h")).verdict is Verdict.NO_ADDRESS
+    assert answer(tcp_tower(SAMR, 1, str(VIP)), b"\x05\0\xff").verdict is Verdict.MALFORMED
+
+
+def test_every_verdict_of_a_mapping_has_its_rank() -> None:
+    """No verdict that a mapping can have is missing from the order."""
+    assert len(set(WORST_FIRST)) == len(WORST_FIRST)
+    mapping_verdicts = {judge_address(VIP, IPv4Address(one), POLICY) for one in ("10.11.2.2", "10.11.2.7", "1.2.3.4")}
+    assert mapping_verdicts | {Verdict.MALFORMED, Verdict.NO_ADDRESS} <= set(WORST_FIRST)
+
+
+def test_nat64_is_unmapped_and_both_addresses_are_shown() -> None:
+    """The outer side of the original case: the address before unmapping stands beside the one that was meant."""
+    policy = Policy(nat64_prefixes=(IPv6Network("2002:a01:86e8:8001::/96"),))
+    finding = answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2002:a01:86e8:8001::a0b:202", policy=policy)
+    assert finding.verdict is Verdict.MATCH
+    assert finding.as_dict()["asked"] == "10.11.2.2"
+    assert finding.as_dict()["asked_raw"] == "2002:a01:86e8:8001::a0b:202"
+
+
+def test_plain_ipv6_cannot_match_and_says_why() -> None:
+    """A tower has no form for IPv6: an IPv4 offer to a client that asked over IPv6 is named as such."""
+    finding = answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2001:db8::5")
+    assert finding.verdict is Verdict.MISMATCH
+    assert "over IPv6" in finding.why
+    pooled = Policy({IPv6Address("2001:db8::5"): (IPv4Network("10.11.2.2/32"),)})
+    assert answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2001:db8::5", policy=pooled).verdict is Verdict.POOLED
+
+
+CONNECTION_ORIENTED, CONNECTIONLESS, LOCAL = (floor(protocol, right=b"\0\0") for protocol in (0x0B, 0x0A, 0x0C))
+IPV4 = floor(0x09, right=VIP.packed)
+PIPE, HOST = floor(0x0F, right=b"\\PIPE\\x\0"), floor(0x11, right=b"DC1\0")
+
+
+@pytest.mark.parametrize(
+    ("floors", "protocol", "endpoint", "port"),
+    [
+        ([CONNECTION_ORIENTED, floor(0x07, right=b"\0\x87"), IPV4], "ncacn_ip_tcp", None, 135),
+        ([CONNECTIONLESS, floor(0x08, right=b"\0\x87"), IPV4], "ncadg_ip_udp", None, 135),
+        ([CONNECTION_ORIENTED, PIPE, HOST], "ncacn_np", "\\PIPE\\x", None),
+        ([LOCAL, floor(0x10, right=b"LRPC-1\0")], "ncalrpc", "LRPC-1", None),
+        ([CONNECTION_ORIENTED, floor(0x1F, right=b"\x02\x51"), IPV4], "ncacn_http", None, 593),
+        ([CONNECTION_ORIENTED, floor(0x16, right=b"xyz")], "unknown", None, None),
+    ],
+)
+def test_protocol_sequences(floors: list[bytes], protocol: str, endpoint: str | None, port: int | None) -> None:
+    """Floors are dispatched on their identifiers; the order of the lower ones does not matter."""
+    for order in (floors, floors[::-1]):
+        finding = answer(tower(uuid_floor(SAMR), uuid_floor((SAMR[0], 2, 0)), *order))
+        (mapping,) = finding.mappings
+        assert (mapping.protocol, mapping.endpoint, mapping.port) == (protocol, endpoint, port)

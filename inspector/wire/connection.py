@@ -167,8 +167,9 @@ class Connection:
 
     @staticmethod
     def _may_follow(span: Span, theirs: Side) -> bool:
-        # One more than was read is no wait: FIN takes a number and may not have been seen.
-        return not theirs.stream.visible or span.acknowledged <= theirs.stream.position + 1
+        stream = theirs.stream
+        # FIN takes a number itself, after the last byte.
+        return not stream.visible or span.acknowledged <= stream.position + stream.finished
 
     def _deliver_all_due(self) -> Iterator[Observed]:
         progress = True

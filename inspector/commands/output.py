@@ -50,7 +50,8 @@ class Output:
     """Findings to standard output; with `json` everything else goes to standard error."""
 
     def __init__(self, *, json: bool) -> None:
-        self.console = Console(sys.stderr if json else sys.stdout)
+        # Faster than this nobody reads, and a slow terminal would hold up the inspection.
+        self.console = Console(sys.stderr if json else sys.stdout, rows_per_second=200)
         self._findings = JsonLines(sys.stdout) if json else self.console
 
     def __enter__(self) -> Self:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-import zstandard
 
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.model import Segment
@@ -21,6 +20,13 @@ from inspector.sinks.capture import build_frame
 from inspector.sources.packet import LONGEST_TIME_NS
 from inspector.sources.pcap import Packet, read_packets, read_records
 from inspector.sources.stored import CHUNK, MAXIMUM_PIECE, PieceReader, StoredFile
+from tests.build.capture_files import block, enhanced, interface, pcap, section
+from tests.conftest import require_tools
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import compress as compress_zstandard
+else:
+    from zstandard import compress as compress_zstandard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,41 +35,6 @@ Read: TypeAlias = "Callable[[bytes], list[Packet]]"
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
 SECOND = 1_000_000_000
-
-
-def pcap(order: str, packets: list[tuple[int, int, bytes]], *, nano: bool = False, link_type: int = 1) -> bytes:
-    """Return a classic capture; packets are seconds, fraction and frame."""
-    magic = 0xA1B23C4D if nano else 0xA1B2C3D4
-    return struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, link_type) + b"".join(
-        struct.pack(f"{order}IIII", seconds, fraction, len(frame), len(frame) + 1) + frame
-        for seconds, fraction, frame in packets
-    )
-
-
-def block(order: str, kind: int, body: bytes) -> bytes:
-    """Return one pcapng block."""
-    body += bytes(-len(body) % 4)
-    return struct.pack(f"{order}II", kind, len(body) + 12) + body + struct.pack(f"{order}I", len(body) + 12)
-
-
-def section(order: str) -> bytes:
-    """Return a section header block."""
-    return block(order, 0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1))
-
-
-def interface(order: str, link_type: int = 1, snap_length: int = 0, **options: bytes) -> bytes:
-    """Return an interface description block with `tsresol` and `tsoffset` as given."""
-    codes = {"tsresol": 9, "tsoffset": 14}
-    body = struct.pack(f"{order}HHI", link_type, 0, snap_length)
-    for name, value in options.items():
-        body += struct.pack(f"{order}HH", codes[name], len(value)) + value + bytes(-len(value) % 4)
-    return block(order, 1, body + (bytes(4) if options else b""))
-
-
-def enhanced(order: str, number: int, timestamp: int, frame: bytes) -> bytes:
-    """Return an enhanced packet block."""
-    head = struct.pack(f"{order}IIIII", number, timestamp >> 32, timestamp & 0xFFFFFFFF, len(frame), len(frame) + 1)
-    return block(order, 6, head + frame)
 
 
 @pytest.fixture
@@ -152,10 +123,10 @@ def test_pcapng_sections_in_both_orders(read: Read) -> None:
     "compress",
     [
         gzip.compress,
-        zstandard.ZstdCompressor().compress,
+        compress_zstandard,
         lambda data: gzip.compress(data[:30]) + gzip.compress(data[30:]),
-        lambda data: b"".join(zstandard.ZstdCompressor().compress(part) for part in (data[:30], data[30:])),
-        lambda data: b"\x50\x2a\x4d\x18\x02\0\0\0xx" + zstandard.ZstdCompressor().compress(data),
+        lambda data: b"".join(compress_zstandard(part) for part in (data[:30], data[30:])),
+        lambda data: b"\x50\x2a\x4d\x18\x02\0\0\0xx" + compress_zstandard(data),
     ],
     ids=["gzip", "zstd", "two gzip members", "two zstd frames", "zstd after a skippable frame"],
 )
@@ -198,7 +169,7 @@ def incompressible(length: int) -> bytes:
     return bytes(result)
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zstandard.ZstdCompressor().compress], ids=["gzip", "zstd"])
+@pytest.mark.parametrize("compress", [gzip.compress, compress_zstandard], ids=["gzip", "zstd"])
 def test_truncated_compressed(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     """Compressed data that end early yield what was whole, then the error."""
     noise = incompressible(400_000)
@@ -273,7 +244,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     frame = bytes(60_000)
     packets = struct.pack("<IIII", 1, 0, len(frame), len(frame)) + frame
     path = tmp_path / "long.pcap.zst"
-    for compress in (lambda data: data, gzip.compress, zstandard.ZstdCompressor().compress):
+    for compress in (lambda data: data, gzip.compress, compress_zstandard):
         path.write_bytes(compress(pcap("<", []) + packets * 2000))
         tracemalloc.start()
         assert sum(1 for _ in read_packets(path)) == 2000
@@ -294,7 +265,7 @@ def test_a_hostile_length_allocates_nothing(tmp_path: Path) -> None:
     assert peak < 4 * CHUNK
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, compress_zstandard])
 def test_progress_counts_stored_bytes(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     """Progress never goes back, and ends at the file's size on disk."""
     content = compress(pcap("<", [(1, 0, incompressible(200_000))] * 20))
@@ -383,6 +354,20 @@ def test_records_and_counters(tmp_path: Path) -> None:
         Counter.LATER_FRAGMENTS: 1,
         Counter.UNREADABLE_HEADERS: 1,
     }
+
+
+@pytest.mark.parametrize("kind", ["pcap", "nsecpcap", "pcapng"])
+@pytest.mark.parametrize("compressor", [None, "gzip", "zstd"])
+def test_files_of_other_writers(tmp_path: Path, kind: str, compressor: str | None) -> None:
+    """The same packets from files that Wireshark's own tools and the usual compressors wrote."""
+    require_tools(["editcap", *filter(None, [compressor])])
+    original, converted = tmp_path / "original.pcap", tmp_path / "converted"
+    original.write_bytes(pcap("<", [(SECOND, 123_456_000, b"x" * size) for size in (60, 61, 62, 1514)], nano=True))
+    subprocess.run(["editcap", "-F", kind, original, converted], check=True)
+    if compressor is not None:
+        result = subprocess.run([compressor, "-c", converted], check=True, capture_output=True)
+        converted.write_bytes(result.stdout)
+    assert list(read_packets(converted)) == list(read_packets(original))
 
 
 def test_only_unknown_link_types_are_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Packets written as a capture file (pcapng, draft-ietf-opsawg-pcapng) that Wireshark opens.
+
+A record holds no frame, only what matters of one, so the frame is built anew: Ethernet with
+empty addresses, IP and TCP without options. Read back, the file gives the same records, but for
+the interface index, which becomes the number of the interface within the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+from inspector.errors import CaptureError
+from inspector.record import Attribute, unpack_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inspector.model import Segment
+
+_SECTION_HEADER: Final = 0x0A0D0D0A
+_INTERFACE_DESCRIPTION: Final = 1
+_ENHANCED_PACKET: Final = 6
+_BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+_LENGTH_NOT_KNOWN: Final = 2**64 - 1
+
+_OPTION_COMMENT: Final = 1
+_OPTION_INTERFACE_NAME: Final = 2
+_OPTION_APPLICATION: Final = 4
+_OPTION_TIME_RESOLUTION: Final = 9
+_NANOSECONDS: Final = 9
+
+_LONGEST_OPTION: Final = 0xFFFF
+_ETHERNET: Final = 1
+_ETHERNET_LENGTH: Final = 14
+
+_TCP: Final = 6
+_FRAGMENT_HEADER: Final = 44
+_HOP_LIMIT: Final = 64
+_WINDOW: Final = 0xFFFF
+_LONGEST_IP: Final = 0xFFFF
+
+
+class CaptureWriter:
+    """Writes records to a file, or to a binary stream that the caller closes.
+
+    `interface_names` maps interface indexes to names; the file's interfaces are in the order
+    of the indexes, and one that is not named gets a description when its first packet comes.
+    Raises CaptureError when the file cannot be written.
+    """
+
+    def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str]) -> None:
+        self.name = str(target) if isinstance(target, Path) else "capture"
+        self._own_file = isinstance(target, Path)
+        self._numbers: dict[int, int] = {}
+        try:
+            self._file: BinaryIO = target.open("wb") if isinstance(target, Path) else target
+        except OSError as error:
+            raise CaptureError(f"{self.name}: cannot be written: {error.strerror or error}") from None
+        self._put(_section_header())
+        for index, name in sorted(interface_names.items()):
+            self._add_interface(index, name)
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def write(self, record: bytes | memoryview, comment: str | None = None) -> None:
+        """Append one record (`inspector.record`), with a comment on the packet that Wireshark shows."""
+        segment = unpack_record(record)
+        if segment.interface_index not in self._numbers:
+            self._add_interface(segment.interface_index, f"interface {segment.interface_index}")
+        frame = build_frame(segment)
+        original_length = len(frame) + segment.payload_length - len(segment.payload)
+        head = struct.pack(
+            "=IIIII",
+            self._numbers[segment.interface_index],
+            segment.time_ns >> 32,
+            segment.time_ns & 0xFFFFFFFF,
+            len(frame),
+            original_length,
+        )
+        options = _options((_OPTION_COMMENT, _utf8(comment))) if comment else b""
+        self._put(_block(_ENHANCED_PACKET, head + _pad(frame) + options))
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """Flush, and close the file if it was opened here."""
+        self.flush()
+        if self._own_file:
+            self._file.close()
+
+    def _add_interface(self, index: int, name: str) -> None:
+        self._numbers[index] = len(self._numbers)
+        options = _options((_OPTION_INTERFACE_NAME, _utf8(name)), (_OPTION_TIME_RESOLUTION, bytes([_NANOSECONDS])))
+        # Snap length 0: no limit.
+        self._put(_block(_INTERFACE_DESCRIPTION, struct.pack("=HxxI", _ETHERNET, 0) + options))
+
+    def _put(self, block: bytes) -> None:
+        try:
+            self._file.write(block)
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> CaptureError:
+        return CaptureError(f"{self.name}: cannot be written: {error.strerror or error}")
+
+
+def build_frame(segment: Segment) -> bytes:
+    """Return an Ethernet frame that carries the segment, ending where its payload was cut."""
+    if segment.attributes & Attribute.IPV6:
+        return _ethernet(0x86DD) + _ipv6(segment) + _tcp(segment) + segment.payload
+    return _ethernet(0x0800) + _ipv4(segment) + _tcp(segment) + segment.payload
+
+
+def _ethernet(ethertype: int) -> bytes:
+    return bytes(12) + struct.pack("!H", ethertype)
+
+
+def _ipv4(segment: Segment) -> bytes:
+    """Return an IPv4 header (RFC 791 section 3.1)."""
+    # A length beyond 16 bits is written as 0, as segmentation offload does: "the rest of the frame".
+    length = 20 + 20 + segment.payload_length
+    fragment = 0x2000 if segment.attributes & Attribute.FIRST_FRAGMENT else 0x4000
+    head = struct.pack("!BBHHHBB", 0x45, 0, length if length <= _LONGEST_IP else 0, 0, fragment, _HOP_LIMIT, _TCP)
+    addresses = segment.source_address[12:] + segment.destination_address[12:]
+    return head + struct.pack("!H", _checksum(head + addresses)) + addresses
+
+
+def _ipv6(segment: Segment) -> bytes:
+    """Return an IPv6 header, with a fragment header if there is need (RFC 8200 sections 3 and 4.5)."""
+    fragment = struct.pack("!BBHI", _TCP, 0, 1, 0) if segment.attributes & Attribute.FIRST_FRAGMENT else b""
+    length = len(fragment) + 20 + segment.payload_length
+    next_header = _FRAGMENT_HEADER if fragment else _TCP
+    head = struct.pack("!IHBB", 6 << 28, length if length <= _LONGEST_IP else 0, next_header, _HOP_LIMIT)
+    return head + segment.source_address + segment.destination_address + fragment
+
+
+def _tcp(segment: Segment) -> bytes:
+    """Return a TCP header (RFC 9293 section 3.1); its checksum is 0 where not all that it covers was captured."""
+    head = struct.pack(
+        "!HHIIBBH",
+        segment.source_port,
+        segment.destination_port,
+        segment.sequence,
+        segment.acknowledgment,
+        5 << 4,
+        segment.tcp_flags,
+        _WINDOW,
+    )
+    whole = len(segment.payload) == segment.payload_length and not segment.attributes & Attribute.FIRST_FRAGMENT
+    # IPv4's pseudo header is shorter, but what it lacks is zero and does not change the sum; a mapped
+    # address has ffff in it, which is zero too in this arithmetic.
+    pseudo = (
+        segment.source_address + segment.destination_address + struct.pack("!II", 20 + segment.payload_length, _TCP)
+    )
+    checksum = _checksum(pseudo + head + bytes(4) + segment.payload) if whole else 0
+    return head + struct.pack("!HH", checksum, 0)
+
+
+def _checksum(data: bytes) -> int:
+    """Return the internet checksum (RFC 1071).
+
+    The sum of 16-bit words with end-around carry is the number they form, modulo 65535.
+    """
+    padded = data + bytes(len(data) & 1)
+    return -int.from_bytes(padded, "big") % 0xFFFF
+
+
+def _section_header() -> bytes:
+    body = struct.pack("=IHHQ", _BYTE_ORDER_MAGIC, 1, 0, _LENGTH_NOT_KNOWN)
+    return _block(_SECTION_HEADER, body + _options((_OPTION_APPLICATION, b"epm-inspector")))
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = len(body) + 12
+    return struct.pack("=II", kind, length) + body + struct.pack("=I", length)
+
+
+def _options(*options: tuple[int, bytes]) -> bytes:
+    """Return options with their end mark."""
+    return b"".join(struct.pack("=HH", code, len(value)) + _pad(value) for code, value in options) + bytes(4)
+
+
+def _utf8(text: str) -> bytes:
+    """Return text as an option's value, cut to what one holds and never within a character."""
+    return text.encode("utf-8", "replace")[:_LONGEST_OPTION].decode("utf-8", "ignore").encode()
+
+
+def _pad(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

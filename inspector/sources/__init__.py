@@ -1,0 +1,1 @@
+"""Where packets come from when no interface is watched: capture files."""

@@ -1,0 +1,136 @@
+"""Capture files: from a file of either format to packets, and to the records which the kernel program would make.
+
+This file reads the classic format (draft-ietf-opsawg-pcap), `inspector.sources.pcapng` the newer one.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from inspector.errors import CaptureError, CaptureTruncatedError
+from inspector.record import Attribute, Counter, pack_record
+from inspector.sources.packet import Packet, clamp_time
+from inspector.sources.pcapng import SECTION_MAGIC, read_pcapng
+from inspector.sources.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name, open_pieces
+from inspector.wire.frame import LINK_TYPES, read_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from inspector.sources.stored import Progress
+
+__all__ = ["Packet", "read_packets", "read_records"]
+
+# First bytes: byte order, and nanoseconds per unit of a packet's fraction of a second.
+_MAGICS: Final = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+_MODIFIED_MAGICS: Final = frozenset({b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"})
+_FILE_HEADER_REST: Final = 20
+
+
+def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Packet]:
+    """Yield the packets of a capture file (pcap or pcapng, plain, gzip or Zstandard; "-" is standard input).
+
+    `progress` is called with stored bytes read and their total (None where unknown).
+    Raises CaptureError when the file cannot be opened, is no capture or is damaged, and
+    CaptureTruncatedError where it ends within a packet, after all packets before that.
+    """
+    with open_pieces(path, progress) as pieces:
+        try:
+            magic = bytes(pieces.take(4))
+        except EndOfFileError as end:
+            what = "is no capture file (pcap or pcapng)" if end.available else "is empty"
+            raise CaptureError(f"{pieces.name}: {what}") from None
+        try:
+            if magic == SECTION_MAGIC:
+                yield from read_pcapng(pieces)
+            else:
+                yield from _read_classic(pieces, magic)
+        except EndOfFileError:
+            raise CaptureTruncatedError(
+                f"{pieces.name}: ends within a packet, after byte {pieces.offset}; everything before was read"
+            ) from None
+
+
+def read_records(
+    path: Path,
+    *,
+    ports: Collection[int],
+    counters: dict[Counter, int] | list[int],
+    progress: Progress | None = None,
+) -> Iterator[bytes]:
+    """Yield the records of a capture file, byte for byte as a ring would carry them.
+
+    `counters` is indexed by `Counter` and kept as the kernel program keeps its own: every
+    record is matched and submitted. The record's interface index is the packet's interface
+    within the file. Raises what `read_packets` does, and CaptureError at the end of a file
+    whose packets were all of link types that cannot be read.
+    """
+    unknown: set[int] = set()
+    known = False
+    for packet in read_packets(path, progress=progress):
+        if packet.link_type in LINK_TYPES:
+            known = True
+        else:
+            unknown.add(packet.link_type)
+        found = read_frame(
+            packet.data,
+            link_type=packet.link_type,
+            time_ns=packet.time_ns,
+            interface_index=packet.interface,
+            ports=ports,
+            wire_length=packet.original_length,
+        )
+        if found is None:
+            continue
+        if isinstance(found, Counter):
+            counters[found] += 1
+            continue
+        from_server = found.attributes & Attribute.FROM_SERVER
+        counters[Counter.PACKETS_FROM_SERVER if from_server else Counter.PACKETS_TO_SERVER] += 1
+        counters[Counter.MATCHED] += 1
+        counters[Counter.SUBMITTED] += 1
+        yield pack_record(found)
+    if unknown and not known:
+        types = ", ".join(map(str, sorted(unknown)))
+        raise CaptureError(
+            f"{display_name(path)}: its packets are of link type {types}, which cannot be read (Ethernet and IP can)"
+        )
+
+
+def _read_classic(pieces: PieceReader, magic: bytes) -> Iterator[Packet]:
+    """Yield the packets behind a file header of 24 bytes: each 16 bytes and the frame."""
+    if magic in _MODIFIED_MAGICS:
+        raise CaptureError(
+            f"{pieces.name}: is of the modified pcap format, which is not read; convert it with editcap -F pcap"
+        )
+    if magic not in _MAGICS:
+        raise CaptureError(f"{pieces.name}: is no capture file (pcap or pcapng)")
+    order, unit = _MAGICS[magic]
+    major, _minor, link_type = struct.unpack(f"{order}HH12xI", pieces.take(_FILE_HEADER_REST))
+    if major != 2:
+        raise CaptureError(f"{pieces.name}: is of pcap version {major}, only version 2 is known")
+    # The upper bits tell of a trailing checksum, which IP's own length leaves out.
+    link_type &= 0xFFFF
+    header = struct.Struct(f"{order}IIII")
+    while True:
+        try:
+            start = pieces.take(header.size)
+        except EndOfFileError as end:
+            if end.available:
+                raise
+            return
+        seconds, fraction, captured_length, original_length = header.unpack(start)
+        if captured_length > MAXIMUM_PIECE:
+            raise CaptureError(
+                f"{pieces.name}: damaged at byte {pieces.offset - 8}: a packet of {captured_length} bytes"
+            )
+        data = pieces.take(captured_length)
+        time_ns = clamp_time(seconds * 1_000_000_000 + fraction * unit)
+        yield Packet(time_ns, link_type, data, max(original_length, captured_length), 0)

@@ -1,0 +1,248 @@
+"""The bytes of a stored file: opened, decompressed, counted, and handed out in exact pieces.
+
+Memory is bounded whatever the file says: input is read in chunks of a fixed size, pieces
+longer than `MAXIMUM_PIECE` are refused, and a decompressor's window is limited.
+Compressed files: gzip (RFC 1952) and Zstandard (RFC 8878), recognised by their first bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from inspector.errors import CaptureError, CaptureTruncatedError
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError, ZstdFile
+else:
+    from zstandard import ZstdDecompressor, ZstdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Progress = Callable[[int, int | None], None]
+
+CHUNK: Final = 1024 * 1024
+"""Bytes asked for at once."""
+
+MAXIMUM_PIECE: Final = 16 * 1024 * 1024
+"""Longest packet or block, in bytes: above it a length is taken for damage or malice."""
+
+STANDARD_INPUT: Final = Path("-")
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZSTANDARD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+# A frame to be skipped, as parallel compressors put in front: its first byte is 0x50 to 0x5f.
+_ZSTANDARD_SKIPPABLE: Final = b"\x2a\x4d\x18"
+_MAGIC_LENGTH: Final = 4
+
+# A Zstandard block of 4 bytes may stand for 128 KiB (RFC 8878 section 3.1.1.2), so what one
+# step can yield is bounded by how little is given to it: 256 bytes make 8 MiB at the very most.
+_ZSTANDARD_STEP: Final = 256
+_ZSTANDARD_MAXIMUM_WINDOW: Final = 128 * 1024 * 1024
+
+
+class EndOfFileError(Exception):
+    """The file ends before the piece asked for does; `available` is how many bytes of it there were."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__(available)
+        self.available = available
+
+
+class StoredFile(io.RawIOBase):
+    """The file as stored: counts what is read of it, and lets its first bytes be seen without taking them."""
+
+    def __init__(self, file: io.RawIOBase, total: int | None, progress: Progress | None) -> None:
+        self._file = file
+        self._total = total
+        self._progress = progress
+        self._count = 0
+        self.magic = self._read_magic()
+        self._pending = self.magic
+
+    def readable(self) -> bool:
+        """Return True: there is nothing else to do with it."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Read at most as many bytes as `buffer` holds; 0 is the end of the file."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # the buffer protocol has no type before 3.12
+        if self._pending:
+            count = min(len(view), len(self._pending))
+            view[:count] = self._pending[:count]
+            self._pending = self._pending[count:]
+        else:
+            count = self._file.readinto(view) or 0
+        self._count += count
+        if self._progress is not None:
+            self._progress(self._count, self._total)
+        return count
+
+    def close(self) -> None:
+        """Close the file beneath as well."""
+        self._file.close()
+        super().close()
+
+    def _read_magic(self) -> bytes:
+        """Return the first bytes; a pipe may deliver them one by one."""
+        magic = b""
+        while len(magic) < _MAGIC_LENGTH:
+            more = self._file.read(_MAGIC_LENGTH - len(magic))
+            if not more:
+                break
+            magic += more
+        return magic
+
+
+class PieceReader:
+    """Hands out a file's bytes in pieces of exactly the length asked for, without copying most of them."""
+
+    def __init__(self, file: io.BufferedIOBase, name: str) -> None:
+        self.name = name
+        self._file = file
+        self._chunk = memoryview(b"")
+        self._at = 0
+        self._before = 0
+
+    @property
+    def offset(self) -> int:
+        """How many bytes (after decompression) have been handed out."""
+        return self._before + self._at
+
+    def take(self, length: int) -> memoryview:
+        """Return the next `length` bytes.
+
+        Raises EndOfFileError when there are fewer, CaptureError when the length is beyond
+        any packet or the compressed data are damaged, CaptureTruncatedError when compressed
+        data end early. What was returned stays valid.
+        """
+        end = self._at + length
+        if end > len(self._chunk):
+            self._fill(length)
+            end = length
+        piece = self._chunk[self._at : end]
+        self._at = end
+        return piece
+
+    def _fill(self, length: int) -> None:
+        """Make the chunk begin where reading stands, and hold at least `length` bytes."""
+        if length > MAXIMUM_PIECE:
+            raise CaptureError(f"{self.name}: damaged at byte {self.offset}: a length of {length} bytes")
+        pieces = [self._chunk[self._at :]]
+        available = len(pieces[0])
+        while available < length:
+            more = self._read()
+            if not more:
+                raise EndOfFileError(available)
+            pieces.append(memoryview(more))
+            available += len(more)
+        self._before += self._at
+        self._at = 0
+        self._chunk = memoryview(b"".join(pieces)) if len(pieces) > 1 else pieces[0]
+
+    def _read(self) -> bytes:
+        """Return what is there, at most a chunk; nothing at the end of the file."""
+        try:
+            return self._file.read1(CHUNK)
+        except EOFError:
+            raise CaptureTruncatedError(
+                f"{self.name}: the compressed data end early; everything before was read"
+            ) from None
+        except (gzip.BadGzipFile, zlib.error, ZstdError) as error:
+            raise CaptureError(f"{self.name}: the compressed data are damaged: {error}") from None
+        except OSError as error:
+            raise CaptureError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def open_pieces(path: Path, progress: Progress | None = None) -> Iterator[PieceReader]:
+    """Open a file, or standard input for "-", decompressed where its first bytes say so.
+
+    `progress` is called with the number of stored bytes read so far, and their total where
+    it is known. Raises CaptureError when the file cannot be opened.
+    """
+    name = display_name(path)
+    try:
+        file = _open(path)
+        stored = StoredFile(file, _total(path), progress)
+    except OSError as error:
+        raise CaptureError(f"{name}: {error.strerror or error}") from None
+    with stored, _decompress(stored) as plain:
+        yield PieceReader(plain, name)
+
+
+def display_name(path: Path) -> str:
+    """Return what to call a file in a message."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _open(path: Path) -> io.RawIOBase:
+    if path == STANDARD_INPUT:
+        return io.FileIO(0, closefd=False)
+    return io.FileIO(path)
+
+
+def _total(path: Path) -> int | None:
+    """Return a regular file's size; None for pipes and the like."""
+    return path.stat().st_size if path != STANDARD_INPUT and path.is_file() else None
+
+
+def _decompress(stored: StoredFile) -> io.BufferedIOBase:
+    if stored.magic.startswith(_GZIP_MAGIC):
+        return gzip.GzipFile(fileobj=io.BufferedReader(stored, CHUNK))
+    if stored.magic == _ZSTANDARD_MAGIC or stored.magic[1:] == _ZSTANDARD_SKIPPABLE:
+        if sys.version_info >= (3, 14):
+            return ZstdFile(io.BufferedReader(stored, CHUNK))
+        return io.BufferedReader(ZstandardFile(stored), CHUNK)
+    return io.BufferedReader(stored, CHUNK)
+
+
+if sys.version_info < (3, 14):
+
+    class ZstandardFile(io.RawIOBase):
+        """Decompressed bytes of one or several Zstandard frames.
+
+        The package's own stream reader takes the end of the file for the end of a frame;
+        this one raises EOFError when a frame is cut short.
+        """
+
+        def __init__(self, stored: io.RawIOBase) -> None:
+            self._stored = io.BufferedReader(stored, CHUNK)
+            self._decompressor = ZstdDecompressor(max_window_size=_ZSTANDARD_MAXIMUM_WINDOW)
+            self._frame = self._decompressor.decompressobj()
+            self._input = b""
+            self._output = memoryview(b"")
+
+        def readable(self) -> bool:
+            """Return True: there is nothing else to do with it."""
+            return True
+
+        def readinto(self, buffer: object) -> int:
+            """Read at most as many bytes as `buffer` holds; 0 is the end of the last frame."""
+            view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # the buffer protocol has no type before 3.12
+            while not self._output and self._step():
+                pass
+            count = min(len(view), len(self._output))
+            view[:count] = self._output[:count]
+            self._output = self._output[count:]
+            return count
+
+        def _step(self) -> bool:
+            """Decompress a little more; False at the end."""
+            started = not self._frame.eof
+            given = self._input or self._stored.read(_ZSTANDARD_STEP)
+            if not given:
+                if started:
+                    raise EOFError
+                return False
+            if not started:
+                self._frame = self._decompressor.decompressobj()
+            self._output = memoryview(self._frame.decompress(given))
+            self._input = self._frame.unused_data if self._frame.eof else b""
+            return True

@@ -1,0 +1,289 @@
+"""The metrics: names, values, and that nothing from the network can mint a series."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_address
+from uuid import UUID
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from inspector import __version__
+from inspector.errors import (
+    Anomaly,
+    AttachError,
+    HookTakenError,
+    LiveError,
+    NoSuchInterfaceError,
+    PrivilegeError,
+    ToolchainError,
+)
+from inspector.model import Direction, Finding, Interface, Mapping, Verdict
+from inspector.record import Counter
+from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics, attach_failure_reason
+
+MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
+UNNAMED = Interface(UUID(int=7), 1)
+PREFIX = "epm_inspector_"
+
+
+def mapping(verdict: Verdict = Verdict.MISMATCH, interface: Interface | None = MAPI) -> Mapping:
+    """Return a mapping of the original case."""
+    return Mapping(interface, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, verdict, "why")
+
+
+def finding(
+    verdict: Verdict = Verdict.MISMATCH,
+    *,
+    source: str = "eth0",
+    asked: str = "10.11.2.2",
+    mappings: tuple[Mapping, ...] | None = None,
+    requested: Interface | None = MAPI,
+    latency_ns: int | None = None,
+) -> Finding:
+    """Return a finding of the original case."""
+    return Finding(
+        time_ns=0,
+        source=source,
+        direction=Direction.FROM_SERVER,
+        client=ip_address("10.1.1.1"),
+        client_port=33654,
+        asked=ip_address(asked),
+        asked_raw=ip_address(asked),
+        server_port=135,
+        operation="ept_map",
+        call_id=2,
+        transfer_syntax="ndr20",
+        status=0,
+        verdict=verdict,
+        why="why",
+        requested=requested,
+        latency_ns=latency_ns,
+        mappings=(mapping(verdict),) if mappings is None else mappings,
+    )
+
+
+class Scraped:
+    """The metrics as a scraper sees them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.samples = {
+            (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(metrics.render().decode())
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        """Return a sample's value, None if there is no such series."""
+        return self.samples.get((name, tuple(sorted(labels.items()))))
+
+    def series(self, name: str) -> int:
+        """Return how many series have that name."""
+        return sum(1 for found, _ in self.samples if found == name)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Return metrics in a registry of their own, with one configured VIP."""
+    return Metrics(CollectorRegistry(), vips=["10.11.2.2"], learned_vips=2)
+
+
+def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
+    """The names which dashboards build on, all with the prefix, and none with a birthday."""
+    text = metrics.render().decode()
+    declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    names = """
+        packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
+        records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
+        ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
+        record_age_seconds packets_matched_total
+    """
+    assert declared == {PREFIX + name for name in names.split()}
+    assert "_created" not in text
+    assert CONTENT_TYPE.startswith("text/plain")
+
+
+def test_known_series_start_at_zero(metrics: Metrics) -> None:
+    """A rate() sees the first event only of series that were there before it."""
+    metrics.attached("eth0", "xdp", "native")
+    scraped = Scraped(metrics)
+    for anomaly in Anomaly:
+        assert scraped("anomalies_total", reason=str(anomaly)) == 0
+    for reason in ("compact_full", "bulk_full", "copy"):
+        assert scraped("ring_lost_total", reason=reason) == 0
+    for verdict in Verdict:
+        assert scraped("responses_total", interface="eth0", verdict=str(verdict)) == 0
+    for direction in Direction:
+        assert scraped("packets_total", interface="eth0", direction=str(direction)) == 0
+    for name in ("ring_submitted_total", "records_consumed_total", "packets_matched_total"):
+        assert scraped(name) == 0
+    for label in ("interface", "vip", "service"):
+        assert scraped("label_overflow_total", label=label) == 0
+
+
+def test_a_mismatch(metrics: Metrics) -> None:
+    """One finding counts once, however many of its mappings mismatch."""
+    metrics.observe(finding(mappings=(mapping(), mapping(), mapping(Verdict.MATCH)), latency_ns=3_000_000))
+    scraped = Scraped(metrics)
+    assert scraped("responses_total", interface="eth0", verdict="mismatch") == 1
+    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 1
+    assert scraped("response_latency_seconds_count") == 1
+    assert scraped("response_latency_seconds_sum") == pytest.approx(0.003)
+    assert scraped("response_latency_seconds_bucket", le="0.0025") == 0
+    assert scraped("response_latency_seconds_bucket", le="0.005") == 1
+
+
+def test_a_match_prepares_the_series_of_its_service(metrics: Metrics) -> None:
+    """For configured VIPs a service that goes bad later steps up from 0; other VIPs mint nothing by matching."""
+    metrics.observe(finding(Verdict.MATCH))
+    metrics.observe(finding(Verdict.MATCH, asked="10.9.9.9"))
+    scraped = Scraped(metrics)
+    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 0
+    assert scraped.series("mismatches_total") == 1
+    assert scraped("response_latency_seconds_count") == 0
+
+
+def test_vips_are_learned_up_to_a_number(metrics: Metrics) -> None:
+    """Configured ones always have a label, the first few others too, the rest share one and are counted."""
+    for last in (5, 6, 7, 8, 5, 2):
+        metrics.observe(finding(asked=f"10.11.2.{last}"))
+    scraped = Scraped(metrics)
+    counts = {
+        vip: scraped("mismatches_total", interface="eth0", vip=vip, service="MAPI")
+        for vip in ("10.11.2.5", "10.11.2.6", "10.11.2.7", "10.11.2.2", "other")
+    }
+    assert counts == {"10.11.2.5": 2, "10.11.2.6": 1, "10.11.2.7": None, "10.11.2.2": 1, "other": 2}
+    assert scraped("label_overflow_total", label="vip") == 2
+
+
+def test_configured_vips_are_compared_as_addresses() -> None:
+    """An IPv6 address may be written in several ways."""
+    metrics = Metrics(CollectorRegistry(), vips=["2001:DB8:0::1"], learned_vips=0)
+    metrics.observe(finding(asked="2001:db8::1"))
+    assert Scraped(metrics)("mismatches_total", interface="eth0", vip="2001:db8::1", service="MAPI") == 1
+
+
+def test_services_without_a_name_share_a_label(metrics: Metrics) -> None:
+    """A UUID is never a label; the name is the mismatching mapping's before the request's."""
+    metrics.observe(finding(mappings=(mapping(interface=UNNAMED),), requested=None))
+    metrics.observe(finding(mappings=(mapping(interface=None),), requested=MAPI))
+    scraped = Scraped(metrics)
+    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="other") == 1
+    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 1
+    assert scraped("label_overflow_total", label="service") == 1
+
+
+def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
+    """Random addresses, UUIDs and sources leave the number of series where the bounds are."""
+    for number in range(500):
+        metrics.observe(
+            finding(
+                asked=str(IPv4Address(number)),
+                source=f"source {number}",
+                mappings=(mapping(interface=Interface(UUID(int=number), 1)),),
+                requested=None,
+            )
+        )
+    scraped = Scraped(metrics)
+    assert scraped.series("responses_total") <= (LEARNED_INTERFACES + 1) * len(Verdict)
+    assert scraped.series("mismatches_total") <= (LEARNED_INTERFACES + 1) * 4
+    assert scraped("label_overflow_total", label="interface") == 500 - LEARNED_INTERFACES
+    before = len(scraped.samples)
+    for number in range(1000, 1500):
+        metrics.observe(finding(asked=str(IPv4Address(number)), source=f"source {number}"))
+    assert len(Scraped(metrics).samples) <= before + 1
+
+
+def test_kernel_counters_are_taken_over_by_difference(metrics: Metrics) -> None:
+    """Each counter of the kernel has its metric; a program loaded anew begins at 0 and goes on counting."""
+    first = {counter: int(counter) + 1 for counter in Counter}
+    metrics.update_kernel({"eth0": first, "eth1": {Counter.SUBMITTED: 10}})
+    metrics.update_kernel({"eth0": {counter: value + 10 for counter, value in first.items()}})
+    metrics.update_kernel({"eth0": dict.fromkeys(Counter, 1)})
+    scraped = Scraped(metrics)
+    assert scraped("packets_total", interface="eth0", direction="to_server") == 12
+    assert scraped("packets_total", interface="eth0", direction="from_server") == 13
+    assert scraped("packets_total", interface="eth1", direction="to_server") == 0
+    assert scraped("packets_matched_total") == 14
+    assert scraped("ring_submitted_total") == 15 + 10
+    assert scraped("ring_lost_total", reason="compact_full") == 16
+    assert scraped("ring_lost_total", reason="bulk_full") == 17
+    assert scraped("ring_lost_total", reason="copy") == 18
+    assert scraped("anomalies_total", reason="ip_fragment") == 19
+    assert scraped("anomalies_total", reason="unreadable_frame") == 20
+
+
+def test_anomalies(metrics: Metrics) -> None:
+    """Counted by reason, one or several at a time."""
+    metrics.observe_anomaly(Anomaly.STREAM_GAP)
+    metrics.observe_anomaly(Anomaly.STREAM_GAP, 4)
+    assert Scraped(metrics)("anomalies_total", reason="stream_gap") == 5
+
+
+def test_rings_and_records(metrics: Metrics) -> None:
+    """Fill and size, records, the newest one's time and age."""
+    metrics.update_ring(4096, 1 << 20)
+    metrics.records_consumed(100, 1_700_000_000_500_000_000, 0.002)
+    metrics.records_consumed(1, 1_700_000_001_000_000_000, 0.2)
+    metrics.tracked_connections(17)
+    scraped = Scraped(metrics)
+    assert scraped("ring_used_bytes") == 4096
+    assert scraped("ring_size_bytes") == 1 << 20
+    assert scraped("records_consumed_total") == 101
+    assert scraped("last_record_timestamp_seconds") == 1_700_000_001
+    assert scraped("record_age_seconds_count") == 2
+    assert scraped("record_age_seconds_bucket", le="0.0025") == 1
+    assert scraped("tracked_connections") == 17
+
+
+def test_attachment(metrics: Metrics) -> None:
+    """1 while attached, 0 afterwards, so that an alert sees the difference."""
+    metrics.attached("eth0", "xdp", "native")
+    metrics.attached("eth0", "tc", "tcx")
+    assert Scraped(metrics)("program_attached", interface="eth0", hook="xdp", mode="native") == 1
+    metrics.detached("eth0")
+    metrics.detached("eth1")
+    scraped = Scraped(metrics)
+    assert scraped("program_attached", interface="eth0", hook="xdp", mode="native") == 0
+    assert scraped("program_attached", interface="eth0", hook="tc", mode="tcx") == 0
+    metrics.attached("eth0", "xdp", "generic")
+    assert Scraped(metrics)("program_attached", interface="eth0", hook="xdp", mode="generic") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NoSuchInterfaceError(), "no_such_interface"),
+        (HookTakenError(), "hook_taken"),
+        (PrivilegeError(), "privilege"),
+        (ToolchainError(), "toolchain"),
+        (AttachError(), "refused"),
+        (LiveError(), "other"),
+    ],
+)
+def test_attach_failures(metrics: Metrics, error: LiveError, reason: str) -> None:
+    """By a closed set of reasons, each there before the first failure of an interface that is known."""
+    metrics.attached("eth0", "xdp", "native")
+    assert Scraped(metrics)("attach_failures_total", interface="eth0", reason=reason) == 0
+    metrics.attach_failure("eth0", attach_failure_reason(error))
+    assert Scraped(metrics)("attach_failures_total", interface="eth0", reason=reason) == 1
+
+
+def test_made_up_reasons_are_other(metrics: Metrics) -> None:
+    """A message is not a label."""
+    metrics.attach_failure("eth0", "device busy at 0x7fff")
+    assert Scraped(metrics)("attach_failures_total", interface="eth0", reason="other") == 1
+
+
+def test_build_info(metrics: Metrics) -> None:
+    """Which version is running."""
+    assert 'epm_inspector_build_info{python_version="3' in metrics.render().decode()
+    assert f'version="{__version__}"' in metrics.render().decode()
+
+
+def test_two_inspectors_in_one_process() -> None:
+    """Registries are the caller's; nothing is global."""
+    one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.observe_anomaly(Anomaly.STREAM_GAP)
+    assert Scraped(two)("anomalies_total", reason="stream_gap") == 0

@@ -60,6 +60,11 @@ class Segment(NamedTuple):
     interface_index: int
     payload: bytes
 
+    @property
+    def from_server(self) -> bool:
+        """Whether the source port is the endpoint mapper's: bit 0 of `attributes`."""
+        return bool(self.attributes & 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:

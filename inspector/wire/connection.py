@@ -16,7 +16,6 @@ from typing import Final
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.model import Direction, Segment
-from inspector.record import Attribute
 from inspector.wire.association import Association
 from inspector.wire.exchange import Exchange, Flow, Observed
 from inspector.wire.limits import Limits
@@ -86,8 +85,13 @@ class Connection:
     @property
     def buffered(self) -> int:
         """Payload bytes which this connection holds."""
-        return self._association.buffered + sum(
-            side.stream.buffered + side.reader.buffered for side in (self.client, self.server)
+        client, server = self.client, self.server
+        return (
+            self._association.buffered
+            + client.stream.buffered
+            + client.reader.buffered
+            + server.stream.buffered
+            + server.reader.buffered
         )
 
     @property
@@ -124,7 +128,7 @@ class Connection:
             yield from self.finish(_CLOSED, segment.time_ns)
 
     def _sides(self, segment: Segment) -> tuple[Side, Side]:
-        if segment.attributes & Attribute.FROM_SERVER:
+        if segment.from_server:
             return self.server, self.client
         return self.client, self.server
 

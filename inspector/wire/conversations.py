@@ -19,6 +19,9 @@ from inspector.wire.connection import SYN, Connection
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
 
+# A plain integer: the operators of an enum's members are slow, and this is asked of every segment.
+_FIRST_FRAGMENT = int(Attribute.FIRST_FRAGMENT)
+
 _TIMED_OUT = "no answer came in time"
 _SILENT = "the connection fell silent before an answer came"
 _REPLACED = "another connection took the ports before an answer came"
@@ -36,7 +39,7 @@ class _Deadline(NamedTuple):
 
 def flow_of(segment: Segment) -> Flow:
     """Return the connection of a segment, seen from the client."""
-    if segment.attributes & Attribute.FROM_SERVER:
+    if segment.from_server:
         return Flow(segment.destination_address, segment.destination_port, segment.source_address, segment.source_port)
     return Flow(segment.source_address, segment.source_port, segment.destination_address, segment.destination_port)
 
@@ -64,7 +67,7 @@ class Conversations:
         """Take one segment; yield what has run out of time before it, then what it completes."""
         if segment.time_ns > self.now_ns:
             yield from self.advance(segment.time_ns)
-        if segment.attributes & Attribute.FIRST_FRAGMENT:
+        if segment.attributes & _FIRST_FRAGMENT:
             self.anomalies[Anomaly.IP_FRAGMENT] += 1
         flow = flow_of(segment)
         connection = self._table.get(flow)

@@ -8,6 +8,7 @@ on their protocol identifier, never on their position.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
@@ -17,6 +18,10 @@ from inspector.wire.cursor import Cursor
 
 # Real towers have three to six floors; the limit bounds what 64 KiB of two-byte floors could mint.
 MAX_FLOORS: Final = 32
+
+
+_KEPT_BYTES: Final = 256
+_KEPT_TOWERS: Final = 4096
 
 
 class Protocol(enum.IntEnum):
@@ -110,9 +115,15 @@ def _sequence_of(protocols: frozenset[int]) -> str:
 def read_tower(data: bytes) -> Tower:
     """Return the tower of exactly these bytes.
 
+    The few towers a network really has are kept: most are asked for again and again.
+
     Raises DecodeError (TOWER_MALFORMED) when a length points outside; floors of
     unknown kind, of odd sizes and bytes after the last floor are doubts, not errors.
     """
+    return _read_kept(data) if len(data) <= _KEPT_BYTES else _read(data)
+
+
+def _read(data: bytes) -> Tower:
     floors, left = _read_floors(data)
     syntaxes: list[Syntax | None] = []
     port: int | None = None
@@ -141,3 +152,6 @@ def read_tower(data: bytes) -> Tower:
     interface, transfer = (*syntaxes, None, None)[:2]
     sequence = _sequence_of(frozenset(floor.protocol for floor in floors))
     return Tower(floors, interface, transfer, sequence, port, address, endpoint, host, tuple(sorted(doubts)))
+
+
+_read_kept: Final = lru_cache(maxsize=_KEPT_TOWERS)(_read)

@@ -1,0 +1,131 @@
+"""Real clients that ask the endpoint mapper where interfaces live; run inside the client's namespace.
+
+    python -m inspector.lab.clients --server 10.11.2.2 [--rounds N] [--interval SECONDS] [--settings SMB.CONF]
+
+Each question is a connection of its own. For each, one JSON object goes to standard output:
+`client`, `question`, `uuid`, `status` (0, or the mapper's status code), `answer` (a string binding, or the
+client's own words). With `--settings` Samba's rpcclient asks too, after every round of impacket's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from inspector.errors import LaboratoryError
+from inspector.lab.processes import find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOT_REGISTERED: Final = 0x16C9A0D6  # C706 appendix E, EPT_S_NOT_REGISTERED
+
+
+class Question(NamedTuple):
+    """An interface to ask for, and whether the laboratory's server has registered it."""
+
+    name: str
+    uuid: str
+    version: str
+    registered: bool
+
+
+# Registered and unregistered ones take turns, so that a short run sees both.
+QUESTIONS: Final = (
+    Question("SAMR", "12345778-1234-abcd-ef00-0123456789ac", "1.0", registered=True),
+    Question("MAPI", "a4f1db00-ca47-1067-b31f-00dd010662da", "0.81", registered=False),
+    Question("LSARPC", "12345778-1234-abcd-ef00-0123456789ab", "0.0", registered=True),
+    Question("NETLOGON", "12345678-1234-abcd-ef00-01234567cffb", "1.0", registered=False),
+)
+
+# What rpcclient does with each: bind to SAMR after asking where it is; ask for LSARPC's pipes
+# (answered by two towers without an address); page through every endpoint (ept_lookup).
+RPCCLIENT_COMMANDS: Final = (
+    ("ncacn_ip_tcp:{server}", "enumdomains"),
+    ("ncacn_ip_tcp:{server}[135]", "epmmap"),
+    ("ncacn_ip_tcp:{server}[135]", "epmlookup"),
+)
+
+
+def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
+    """Ask for one interface by ept_map over TCP; return what the module's docstring lists.
+
+    Raises LaboratoryError when impacket is missing, OSError when the server cannot be reached.
+    """
+    try:
+        from impacket.dcerpc.v5 import epm, transport
+        from impacket.uuid import uuidtup_to_bin
+    except ImportError as error:
+        raise LaboratoryError("impacket is missing: pip install 'epm-inspector[lab]'") from error
+    interface = uuidtup_to_bin((question.uuid, question.version))
+    connection = transport.DCERPCTransportFactory(f"ncacn_ip_tcp:{server}[135]").get_dce_rpc()
+    connection.connect()
+    try:
+        answer = str(epm.hept_map(server, interface, protocol="ncacn_ip_tcp", dce=connection))
+        status = 0
+    except epm.DCERPCSessionError as error:
+        answer = str(error)
+        status = error.error_code
+    finally:
+        connection.disconnect()
+    return {
+        "client": "impacket",
+        "question": question.name,
+        "uuid": question.uuid,
+        "status": status,
+        "answer": answer,
+    }
+
+
+def ask_with_rpcclient(server: str, settings: Path | str, binding: str, command: str) -> dict[str, Any]:
+    """Run one command of Samba's rpcclient as an anonymous user; return what the module's docstring lists.
+
+    Raises LaboratoryError when rpcclient is missing or says that it could not do it.
+    """
+    program = find_program("rpcclient", "smbclient")
+    arguments = [program, f"--configfile={settings}", "--user=%", binding.format(server=server), "--command", command]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - fixed program
+    if done.returncode != 0:
+        raise LaboratoryError(f"rpcclient {command}: {(done.stderr or done.stdout).strip()}")
+    return {"client": "rpcclient", "question": command, "uuid": None, "status": 0, "answer": done.stdout.strip()}
+
+
+def answers(server: str, rounds: int | None, interval: float, settings: str | None) -> Iterator[dict[str, Any]]:
+    """Yield each answer, with a pause of `interval` seconds between questions; None rounds: for ever."""
+    for _ in itertools.count() if rounds is None else range(rounds):
+        for question in QUESTIONS:
+            yield ask_with_impacket(server, question)
+            time.sleep(interval)
+        for binding, command in RPCCLIENT_COMMANDS if settings else ():
+            assert settings is not None
+            yield ask_with_rpcclient(server, settings, binding, command)
+            time.sleep(interval)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask as the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m inspector.lab.clients", description="Ask an endpoint mapper.")
+    parser.add_argument("--server", required=True, help="address to ask")
+    parser.add_argument("--rounds", type=int, help="how often to ask everything (default: for ever)")
+    parser.add_argument("--interval", type=float, default=0.0, help="seconds between two questions")
+    parser.add_argument("--settings", help="smb.conf for rpcclient (without it, only impacket asks)")
+    options = parser.parse_args(arguments)
+    try:
+        for answer in answers(options.server, options.rounds, options.interval, options.settings):
+            print(json.dumps(answer), flush=True)
+    except (LaboratoryError, OSError) as error:
+        print(f"clients: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

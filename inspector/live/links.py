@@ -1,0 +1,154 @@
+"""What holds a program on a hook: a bpf_link, or a tc filter where the kernel has no link for it.
+
+A link is gone with its last descriptor, so also when the process is killed. A filter is not: its name carries
+process id and start time, and filters of processes that are gone are removed on the next attachment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from inspector.live import kernel
+from inspector.live.namespaces import inside
+
+_ETH_P_ALL: Final = 0x0003
+_EEXIST: Final = 17
+_CLSACT_PARENT: Final = 0xFFFFFFF1
+_FILTER_NAME: Final = "epm-inspector"
+CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+
+
+class Holder(Protocol):
+    """Something that keeps a program on a hook until it is closed."""
+
+    def close(self) -> None:
+        """Detach; doing it twice is harmless."""
+
+
+class Link:
+    """A bpf_link, by its descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+
+    @classmethod
+    def create(
+        cls,
+        program_fd: int,
+        interface_index: int,
+        attach_type: kernel.AttachType,
+        flags: kernel.LinkFlag = kernel.LinkFlag.NONE,
+    ) -> Link:
+        """Attach; OSError with the kernel's errno where it refuses."""
+        return cls(kernel.link_create(program_fd, interface_index, attach_type, flags))
+
+    def close(self) -> None:
+        """Detach; doing it twice is harmless."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _start_time(process_id: int) -> str | None:
+    """Return when a process started, in ticks since boot (proc(5), field 22); None if there is none."""
+    try:
+        text = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()[19]
+
+
+def _own_name() -> str:
+    process_id = os.getpid()
+    return f"{_FILTER_NAME}:{process_id}:{_start_time(process_id)}"
+
+
+def _is_stale(name: str) -> bool:
+    """Say whether a filter's name is of an inspector which does not run any more."""
+    parts = name.split(":")
+    if len(parts) != 3 or parts[0] != _FILTER_NAME or not parts[1].isdigit():
+        return False
+    return _start_time(int(parts[1])) != parts[2]
+
+
+class ClsactFilter:
+    """A bpf filter in direct-action mode on a clsact qdisc (tc-bpf(8)); the qdisc is made when missing."""
+
+    def __init__(self, program_fd: int, interface_index: int, direction: str, netns: str | None) -> None:
+        self._index = interface_index
+        self._parent = CLSACT_HOOKS[direction]
+        self._netns = netns
+        self._name = _own_name()
+        self._attached = False
+        with IPRoute() as rtnetlink:
+            self._made_qdisc = self._make_qdisc(rtnetlink)
+            _remove_filters(rtnetlink, interface_index, self._parent, _is_stale)
+            rtnetlink.tc(
+                "add-filter",
+                "bpf",
+                interface_index,
+                fd=program_fd,
+                name=self._name,
+                parent=self._parent,
+                protocol=_ETH_P_ALL,
+                classid=1,
+                direct_action=True,
+            )
+            self._attached = True
+
+    def _make_qdisc(self, rtnetlink: Any) -> bool:
+        try:
+            rtnetlink.tc("add", "clsact", self._index)
+        except NetlinkError as error:
+            if error.code != _EEXIST:
+                raise
+            return False
+        return True
+
+    def close(self) -> None:
+        """Remove the filter, and the qdisc if this made it and nobody else has a filter there."""
+        if not self._attached:
+            return
+        self._attached = False
+        with inside(self._netns), IPRoute() as rtnetlink:
+            try:
+                _remove_filters(rtnetlink, self._index, self._parent, lambda name: name == self._name)
+                if self._made_qdisc and not any(
+                    list_filters(rtnetlink, self._index, parent) for parent in CLSACT_HOOKS.values()
+                ):
+                    rtnetlink.tc("del", "clsact", self._index)
+            except NetlinkError:
+                if _exists(rtnetlink, self._index):
+                    raise
+
+
+def _exists(rtnetlink: Any, index: int) -> bool:
+    return any(link["index"] == index for link in rtnetlink.get_links())
+
+
+def list_filters(rtnetlink: Any, index: int, parent: int) -> list[tuple[int, int, str]]:
+    """Return (priority, handle, name) of the filters of one clsact hook; the name is empty for other kinds."""
+    found = []
+    for message in rtnetlink.get_filters(index=index, parent=parent):
+        options = message.get_attr("TCA_OPTIONS")
+        # The first message of each priority has no handle: it is the list's head.
+        if not message["handle"]:
+            continue
+        name = options.get_attr("TCA_BPF_NAME") if message.get_attr("TCA_KIND") == "bpf" and options else ""
+        found.append((message["info"] >> 16, message["handle"], name or ""))
+    return found
+
+
+def _remove_filters(rtnetlink: Any, index: int, parent: int, chosen: Any) -> None:
+    """Remove the filters whose names `chosen` accepts, and look again whether they are gone."""
+    for priority, handle, name in list_filters(rtnetlink, index, parent):
+        if chosen(name):
+            rtnetlink.tc("del-filter", "bpf", index, handle, parent=parent, prio=priority, protocol=_ETH_P_ALL)
+    left = [name for _, _, name in list_filters(rtnetlink, index, parent) if chosen(name)]
+    if left:
+        raise OSError(f"tc filters are still there after their removal: {', '.join(left)}")

@@ -1,0 +1,229 @@
+"""A running inspection of one or several interfaces: attached programs, their records, their counters."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from inspector.errors import LiveError
+from inspector.live import kernel, loader
+from inspector.live.attach import MODES, Attached, Attachment, Mode, attach, programs_for
+from inspector.live.counters import possible_cpus, read_counters
+from inspector.live.devices import Device, find_device
+from inspector.live.lanes import Lanes
+from inspector.live.namespaces import inside
+from inspector.live.privileges import require_capabilities
+from inspector.live.ring import Ring
+from inspector.record import INTERFACES, OPTIONS_DTYPE, Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from inspector.live.loader import Program
+
+COMPACT_RING_BYTES: Final = 1 << 24
+BULK_RING_BYTES: Final = 1 << 24
+OTHER: Final = "other"
+
+_CLOCK_INTERVAL_S: Final = 1.0
+# Programs which were running when the links went are done long before.
+_SETTLE_S: Final = 0.005
+
+__all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Session", "open_session"]
+
+
+def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> bytes:
+    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and TCP ports."""
+    options = np.zeros((), OPTIONS_DTYPE)
+    known = interface_indexes[:INTERFACES]
+    options["interface_index"][: len(known)] = known
+    for port in ports:
+        if not 0 < port < 1 << 16:
+            raise LiveError(f"{port} is no TCP port")
+        options["ports"][port >> 5] |= np.uint32(1 << (port & 31))
+    return options.tobytes()
+
+
+def clock_offset() -> int:
+    """Return CLOCK_REALTIME minus CLOCK_MONOTONIC in nanoseconds: the best of three readings."""
+    readings = []
+    for _ in range(3):
+        before = time.monotonic_ns()
+        realtime = time.time_ns()
+        after = time.monotonic_ns()
+        readings.append((after - before, realtime - (before + after) // 2))
+    return min(readings)[1]
+
+
+class Session:
+    """Attached programs and their rings. Leaving the context detaches and gives everything back.
+
+    Made by `open_session`. Not for several threads at once, but for `wake`.
+    """
+
+    def __init__(self, program: Program, devices: Sequence[Device]) -> None:
+        self._program = program
+        self._attached: list[Attached] = []
+        self.attachments: tuple[Attachment, ...] = ()
+        self.interface_names = {device.index: device.name for device in devices}
+        self.consumed = 0
+        self._slots = [OTHER, *(device.name for device in devices[:INTERFACES])]
+        self._cpus = possible_cpus()
+        self._offsets = (0, 0)
+        self._clock_due = 0.0
+        self._resources = contextlib.ExitStack()
+        self._resources.callback(program.close)
+        self._rings = [
+            Ring(program.maps["epm_compact"], program.compact_ring_bytes),
+            Ring(program.maps["epm_bulk"], program.bulk_ring_bytes),
+        ]
+        for ring in self._rings:
+            self._resources.callback(ring.close)
+        self._lanes = Lanes(self._rings, self._now)
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._resources.callback(os.close, self._wake_fd)
+        # poll(2), not epoll: it asks each ring anew, so a record submitted while the last ones were being
+        # given back is never slept over.
+        self._poller = select.poll()
+        for fd in (*(ring.fd for ring in self._rings), self._wake_fd):
+            self._poller.register(fd, select.POLLIN)
+        self.refresh_clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def attach(self, device: Device, mode: Mode, netns: str | None, *, tcx: bool = True) -> Attachment:
+        """Attach to one more interface of the calling thread's namespace, `netns`; errors as of `attach.attach`."""
+        attached = attach(device, self._program, mode, netns, tcx=tcx)
+        self._attached.append(attached)
+        self.attachments += (attached.attachment,)
+        return attached.attachment
+
+    @property
+    def program_fd(self) -> int:
+        """The descriptor of the program which is attached, for test runs."""
+        return next(iter(self._program.programs.values()))
+
+    def _now(self) -> int:
+        # A record may still carry the offset from before the last refresh.
+        return time.monotonic_ns() + min(self._offsets)
+
+    def refresh_clock(self) -> None:
+        """Tell the program how far the time of day is from its own clock."""
+        offset = clock_offset()
+        previous = self._offsets[1] or offset
+        kernel.map_update(self._program.maps["epm_clock"], 0, (offset % (1 << 64)).to_bytes(8, sys.byteorder))
+        self._offsets = (previous, offset)
+        self._clock_due = time.monotonic() + _CLOCK_INTERVAL_S
+
+    def poll(self, timeout_s: float) -> list[memoryview]:
+        """Return records in time order as soon as there are any; an empty list after `timeout_s` or `wake`.
+
+        A record is a header and what its size class holds; see `inspector.record.unpack_record`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if time.monotonic() >= self._clock_due:
+                self.refresh_clock()
+            records = self._lanes.read()
+            if records:
+                self.consumed += len(records)
+                return records
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return []
+            # Held records can go with the next reading: no sleep between.
+            if not self._lanes.held and self._wait(min(left, _CLOCK_INTERVAL_S)):
+                return []
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Sleep until a ring has something; return whether it was `wake` that ended the sleep."""
+        for fd, _ in self._poller.poll(timeout_s * 1000):
+            if fd == self._wake_fd:
+                os.eventfd_read(self._wake_fd)
+                return True
+        return False
+
+    def wake(self) -> None:
+        """Let `poll` return at once, also from a signal handler or another thread."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def drain(self) -> list[memoryview]:
+        """Return all records that are left, in time order: for the end, after `detach`."""
+        time.sleep(_SETTLE_S)
+        records = self._lanes.read_rest()
+        self.consumed += len(records)
+        return records
+
+    def counters(self) -> dict[str, dict[Counter, int]]:
+        """Return counters by interface name, and those of unknown interfaces as `other` if there are any."""
+        slots = read_counters(self._program.maps["epm_counters"], self._cpus)
+        named = dict(zip(self._slots, slots, strict=False))
+        if not any(named[OTHER].values()):
+            del named[OTHER]
+        return named
+
+    def ring_usage(self) -> tuple[int, int]:
+        """Return used bytes and size in bytes, summed over the rings."""
+        return sum(ring.used() for ring in self._rings), sum(ring.size for ring in self._rings)
+
+    def backlog(self) -> int:
+        """Return how many records were submitted and not handed out yet."""
+        return sum(ring.count() for ring in self._rings) + self._lanes.held
+
+    def detach(self) -> None:
+        """Detach from all interfaces; rings and counters can still be read."""
+        with contextlib.ExitStack() as stack:
+            for attached in self._attached:
+                stack.callback(attached.close)
+            self._attached = []
+
+    def close(self) -> None:
+        """Detach, and give rings, maps and programs back; doing it twice is harmless."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._resources.close)
+            stack.callback(self.detach)
+
+
+def open_session(
+    interfaces: Sequence[str],
+    *,
+    mode: Mode = "auto",
+    ports: Collection[int] = (135,),
+    netns: str | None = None,
+    compact_ring_bytes: int = COMPACT_RING_BYTES,
+    bulk_ring_bytes: int = BULK_RING_BYTES,
+    tcx: bool = True,
+) -> Session:
+    """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
+
+    `ports` are TCP ports of endpoint mappers; rings' sizes are powers of two; `tcx=False` makes mode tc do as on a
+    kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    """
+    if mode not in MODES:
+        raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
+    require_capabilities(namespace=netns is not None)
+    with inside(netns):
+        devices = [find_device(name) for name in dict.fromkeys(interfaces)]
+        program = loader.load(
+            programs_for(mode), compact_ring_bytes=compact_ring_bytes, bulk_ring_bytes=bulk_ring_bytes
+        )
+        options = pack_options([device.index for device in devices], ports)
+        with contextlib.ExitStack() as stack:
+            stack.callback(program.close)
+            kernel.map_update(program.maps["epm_options"], 0, options)
+            session = Session(program, devices)
+            stack.callback(session.close)
+            for device in devices:
+                session.attach(device, mode, netns, tcx=tcx)
+            stack.pop_all()
+    return session

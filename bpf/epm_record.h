@@ -30,6 +30,7 @@ enum epm_attribute {
 	EPM_FROM_SERVER = 1,    /* the source port is the endpoint mapper's */
 	EPM_IPV6 = 2,           /* the addresses are IPv6 on the wire */
 	EPM_FIRST_FRAGMENT = 4, /* IP fragment: the payload goes on elsewhere */
+	EPM_UDP = 8,            /* a UDP datagram: sequence, acknowledgment and flags are 0 */
 };
 
 struct epm_record {

@@ -28,6 +28,7 @@ class Attribute(enum.IntFlag):
     FROM_SERVER = 1
     IPV6 = 2
     FIRST_FRAGMENT = 4
+    UDP = 8
 
 
 class Counter(enum.IntEnum):

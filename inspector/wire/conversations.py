@@ -16,11 +16,13 @@ from inspector.errors import Anomaly
 from inspector.model import Segment
 from inspector.record import Attribute
 from inspector.wire.connection import SYN, Connection
+from inspector.wire.datagrams import Datagrams
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
 
-# A plain integer: the operators of an enum's members are slow, and this is asked of every segment.
+# Plain integers: the operators of an enum's members are slow, and this is asked of every segment.
 _FIRST_FRAGMENT = int(Attribute.FIRST_FRAGMENT)
+_UDP = int(Attribute.UDP)
 
 _TIMED_OUT = "no answer came in time"
 _SILENT = "the connection fell silent before an answer came"
@@ -59,9 +61,10 @@ class Conversations:
         self._table: OrderedDict[Flow, Connection] = OrderedDict()
         self._deadlines: list[_Deadline] = []
         self._scheduled = 0
+        self._datagrams = Datagrams(self.limits, self.anomalies)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._table) + len(self._datagrams)
 
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what has run out of time before it, then what it completes."""
@@ -70,6 +73,9 @@ class Conversations:
         if segment.attributes & _FIRST_FRAGMENT:
             self.anomalies[Anomaly.IP_FRAGMENT] += 1
         flow = flow_of(segment)
+        if segment.attributes & _UDP:
+            yield from self._datagrams.feed(flow, segment)
+            return
         connection = self._table.get(flow)
         if connection is not None and connection.restarted_by(segment):
             yield from self._drop(flow, _REPLACED)
@@ -123,6 +129,7 @@ class Conversations:
             if connection.last_ns + self.limits.idle_ns > self.now_ns:
                 break
             yield from self._drop(flow, _SILENT)
+        yield from self._datagrams.advance(self.now_ns)
 
     def _meet(self, deadline: _Deadline) -> Iterator[Observed]:
         connection = self._table.get(deadline.flow)

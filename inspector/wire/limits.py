@@ -17,7 +17,7 @@ class Limits:
     request_stub_bytes: int = 8 * 1024
     calls_per_connection: int = 128
     contexts_per_connection: int = 64
-    pending_calls: int = 262_144
+    datagram_calls: int = 65_536
     idle_ns: int = 300 * 1_000_000_000
     gap_ns: int = 2 * 1_000_000_000
     unanswered_ns: int = 10 * 1_000_000_000

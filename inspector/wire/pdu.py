@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from inspector.errors import Anomaly, DecodeError
 
 HEADER_SIZE: Final = 16
+# A server of ncacn_http says this before its first PDU, as on port 593 (MS-RPCH section 2.1.1.1.2).
+HTTP_GREETING: Final = b"ncacn_http/1.0"
 _AUTH_TRAILER_SIZE: Final = 8
 
 
@@ -164,6 +166,8 @@ class PduReader:
 
     def feed(self, data: bytes) -> Iterator[Pdu | DecodeError]:
         """Take the next bytes of the stream; yield what is complete."""
+        if not self._ever_synchronised:
+            data = self._without_greeting(data)
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
@@ -185,6 +189,15 @@ class PduReader:
                 data = data[pdu.frag_length :]
         self._buffer += data
         yield from self._split_buffer()
+
+    def _without_greeting(self, data: bytes) -> bytes:
+        """Return what follows the greeting, or all of it; the start of one waits in the buffer for its end."""
+        held = len(self._buffer)
+        start = bytes(self._buffer) + data[: len(HTTP_GREETING) - held]
+        if not data or not HTTP_GREETING.startswith(start):
+            return data
+        self._buffer[:] = start if len(start) < len(HTTP_GREETING) else b""
+        return data[len(start) - held :]
 
     def _split_buffer(self) -> Iterator[Pdu | DecodeError]:
         position = 0

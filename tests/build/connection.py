@@ -18,6 +18,25 @@ def raw_address(text: str) -> bytes:
     return bytes(10) + b"\xff\xff" + address.packed if isinstance(address, IPv4Address) else address.packed
 
 
+def udp(
+    payload: bytes,
+    *,
+    from_server: bool = False,
+    client: str = "10.1.1.1",
+    server: str = "10.11.2.2",
+    client_port: int = 40000,
+    time_ns: int = START_NS,
+) -> Segment:
+    """Return a datagram to or from the endpoint mapper."""
+    ends = [(raw_address(client), client_port), (raw_address(server), 135)]
+    (source, source_port), (destination, destination_port) = ends[::-1] if from_server else ends
+    attributes = Attribute.UDP | (Attribute.FROM_SERVER if from_server else Attribute(0))
+    attributes |= Attribute.IPV6 if ":" in server else Attribute(0)
+    return Segment(
+        time_ns, source, destination, 0, 0, source_port, destination_port, len(payload), 0, int(attributes), 1, payload
+    )
+
+
 class Wire:
     """Collects the segments of one connection in `segments`; every write is one segment unless `mss` cuts it."""
 

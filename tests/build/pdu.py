@@ -125,3 +125,29 @@ def fragments(stub: bytes, size: int) -> Iterator[tuple[int, bytes]]:
     pieces = [stub[start : start + size] for start in range(0, len(stub), size)] or [b""]
     for number, piece in enumerate(pieces):
         yield (FIRST if number == 0 else 0) | (LAST if number == len(pieces) - 1 else 0), piece
+
+
+def datagram(
+    kind: int,
+    body: bytes,
+    *,
+    opnum: int = 3,
+    sequence: int = 0,
+    activity: UUID = EPM[0],
+    interface: UUID = EPM[0],
+    fragment: tuple[int, bool] | None = None,
+    big_endian: bool = False,
+    sealed: bool = False,
+) -> bytes:
+    """Return a connectionless PDU (C706 section 12.5); `fragment` is its number and whether it is the last."""
+    order = ">" if big_endian else "<"
+    flags = 0 if fragment is None else 0x04 | (0x02 if fragment[1] else 0)
+    drep = b"\0\0\0" if big_endian else b"\x10\0\0"
+    head = struct.pack("BBBB3sB", 4, kind, flags, 0, drep, 0)
+    for uuid in (UUID(int=0), interface, activity):
+        head += uuid.bytes if big_endian else uuid.bytes_le
+    number = fragment[0] if fragment else 0
+    head += struct.pack(
+        order + "IIIHHHHHBB", 0, 3, sequence, opnum, 0xFFFF, 0xFFFF, len(body), number, 10 if sealed else 0, 0
+    )
+    return head + body + (b"\x06\0" + bytes(18) if sealed else b"")

@@ -56,10 +56,12 @@ RPCCLIENT_COMMANDS: Final = (
 def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
     """Ask for one interface by ept_map over TCP; return what the module's docstring lists.
 
-    Raises LaboratoryError when impacket is missing, OSError when the server cannot be reached.
+    As a conforming client does, impacket answers with the address it asked, not with the one in the tower.
+    Raises LaboratoryError when impacket is missing or gives up, OSError when the server cannot be reached.
     """
     try:
         from impacket.dcerpc.v5 import epm, transport
+        from impacket.dcerpc.v5.rpcrt import DCERPCException
         from impacket.uuid import uuidtup_to_bin
     except ImportError as error:
         raise LaboratoryError("impacket is missing: pip install 'epm-inspector[lab]'") from error
@@ -69,9 +71,10 @@ def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
     try:
         answer = str(epm.hept_map(server, interface, protocol="ncacn_ip_tcp", dce=connection))
         status = 0
-    except epm.DCERPCSessionError as error:
-        answer = str(error)
-        status = error.error_code
+    except DCERPCException as error:
+        if error.get_error_code() is None:
+            raise LaboratoryError(f"impacket asking for {question.name}: {error}") from error
+        answer, status = str(error).strip(), error.get_error_code()
     finally:
         connection.disconnect()
     return {
@@ -102,8 +105,9 @@ def answers(server: str, rounds: int | None, interval: float, settings: str | No
         for question in QUESTIONS:
             yield ask_with_impacket(server, question)
             time.sleep(interval)
-        for binding, command in RPCCLIENT_COMMANDS if settings else ():
-            assert settings is not None
+        if settings is None:
+            continue
+        for binding, command in RPCCLIENT_COMMANDS:
             yield ask_with_rpcclient(server, settings, binding, command)
             time.sleep(interval)
 

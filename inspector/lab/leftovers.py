@@ -74,7 +74,7 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and its like for the few seconds which a removal may take: an impatient second one comes often."""
+    """Hold back Ctrl-C and its like for as long as a removal takes: an impatient second one comes often."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
@@ -105,7 +105,7 @@ def _end_processes(namespaces: set[Path]) -> None:
     """Kill every process inside these namespaces and wait until none is left (zombies are in no namespace)."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     identities = {(status.st_dev, status.st_ino) for path in namespaces if (status := _status(path))}
-    while any([_kill_if_inside(process, identities) for process in Path("/proc").iterdir() if process.name.isdigit()]):
+    while sum(_kill_if_inside(process, identities) for process in Path("/proc").iterdir() if process.name.isdigit()):
         if time.monotonic() > deadline:
             raise LaboratoryError("a process inside the laboratory's namespaces cannot be ended")
         time.sleep(0.02)

@@ -47,7 +47,9 @@ def write_settings(folder: Path, address: str) -> Path:
         f"log file = {folder}/log",
     ]
     for setting, name in _DIRECTORIES.items():
-        (folder / name).mkdir(mode=0o700)
+        # Samba insists on this mode for ncalrpc; the folder above lets nobody else in anyway.
+        (folder / name).mkdir()
+        (folder / name).chmod(0o755)
         lines.append(f"{setting} = {folder}/{name}")
     settings = folder / "smb.conf"
     settings.write_text("\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ from typing import Final
 from inspector.errors import Anomaly, DecodeError
 from inspector.model import Direction, Segment
 from inspector.wire.association import Association
-from inspector.wire.exchange import Exchange, Flow, Observed
+from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import PduReader
 from inspector.wire.stream import Span, Stream
@@ -45,10 +45,10 @@ class Side:
 class Connection:
     """State of one connection; `feed` takes its segments and yields what was observed.
 
-    `last_ns` is the time of its last segment; `blocked_since_ns` is when bytes began to
-    wait for others which have not come, or None; `closed` says that both ends are done,
-    so that only a new SYN can bring it back. The two `scheduled` marks belong to the
-    owner of the deadlines.
+    `interface_index` is where it was first seen; `last_ns` is the time of its last segment;
+    `blocked_since_ns` is when bytes began to wait for others which have not come, or None;
+    `closed` says that both ends are done, so that only a new SYN can bring it back. The two
+    `scheduled` marks belong to the owner of the deadlines.
     """
 
     __slots__ = (
@@ -119,7 +119,8 @@ class Connection:
         if segment.payload:
             if len(segment.payload) < segment.payload_length:
                 self._anomalies[Anomaly.SEGMENT_CUT] += 1
-            span = stream.trim(Span(start, self._acknowledged(segment, theirs), segment.time_ns, segment.payload))
+            acknowledged = self._acknowledged(segment, theirs)
+            span = stream.trim(Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload))
             if span is not None:
                 yield from self._take(ours, theirs, span)
         if segment.tcp_flags & RST:
@@ -194,10 +195,7 @@ class Connection:
                 self._anomalies[item.anomaly] += 1
                 continue
             for exchange in self._association.feed(side.direction, item, span.time_ns):
-                yield self._observed(exchange, side.direction)
-
-    def _observed(self, exchange: Exchange, direction: Direction) -> Observed:
-        return Observed(self.flow, self.interface_index, direction, exchange)
+                yield Observed(self.flow, span.interface_index, side.direction, exchange)
 
     def force(self) -> Iterator[Observed]:
         """Deliver everything that waits: what is missing was lost, or is not to be seen from here."""
@@ -223,7 +221,8 @@ class Connection:
         could_see = self.server.stream.visible
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
             if could_see:
-                yield self._observed(exchange._replace(time_ns=time_ns), Direction.TO_SERVER)
+                given_up = exchange._replace(time_ns=time_ns)
+                yield Observed(self.flow, self.interface_index, Direction.TO_SERVER, given_up)
             else:
                 self._anomalies[Anomaly.RESPONSE_NOT_VISIBLE] += 1
 

@@ -56,7 +56,7 @@ class Flow(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """An exchange with the connection and the interface on which it was seen."""
+    """An exchange with its connection, and the interface on which the answer (or the first question) was seen."""
 
     flow: Flow
     interface_index: int

@@ -24,6 +24,7 @@ class Span(NamedTuple):
     start: int
     acknowledged: int
     time_ns: int
+    interface_index: int
     payload: bytes
 
     @property

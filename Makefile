@@ -1,0 +1,82 @@
+# Everything is run from here; `make help` lists it. On a bare Debian or Ubuntu machine the first
+# command installs what is missing and says what.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SYSTEM_PYTHON := /usr/bin/python3
+# One place for every tool of the virtual environment, tests' child processes included.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+# The BPF Compiler Collection with its headers, the laboratory's server, clients and balancer.
+RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbclient nftables iproute2
+# Independent decoders, a compiler for the record's header, tools that tests use.
+TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch happen (DEMO_SECONDS=N ends by itself)
+	$(PYTHON) -m inspector demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+.PHONY: test
+test: lint  ## lint, types, and all tests; what the machine cannot run is skipped with the reason (CI=true: fails)
+	$(PYTHON) -m pytest
+
+.PHONY: lint
+lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+.PHONY: format
+format: $(VENV)/test.stamp  ## put every file into the project's format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+.PHONY: bench
+bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes build/bench.json
+	$(PYTHON) -m tests.bench
+
+.PHONY: golden
+golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; review the difference
+	$(PYTHON) -m tests.golden.rewrite
+
+.PHONY: clean
+clean:  ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# $(call install,packages): install those of the packages which are missing, and say which.
+define install
+	@missing=$$(for package in $(1); do \
+		dpkg-query --show --showformat='$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || echo "$$package"; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing Debian packages:" $$missing; \
+		as_root=; [ "$$(id -u)" = 0 ] || as_root=$$(command -v sudo || true); \
+		if [ "$$(id -u)" != 0 ] && [ -z "$$as_root" ]; then \
+			echo "not root, and there is no sudo: install them first" >&2; exit 1; \
+		fi; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+# The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
+$(VENV)/run.stamp: pyproject.toml Makefile
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(SYSTEM_PYTHON) must be Python 3.11 or later, whose python3-bpfcc is used" >&2; exit 1; }
+	$(call install,$(RUN_PACKAGES))
+	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
+	@echo "installing the inspector and what it needs into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp
+	$(call install,$(TEST_PACKAGES))
+	@echo "installing the tools for tests into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

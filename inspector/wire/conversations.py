@@ -66,6 +66,10 @@ class Conversations:
     def __len__(self) -> int:
         return len(self._table) + len(self._datagrams)
 
+    def recount(self) -> int:
+        """Return what `buffered` must be: the sum over all connections."""
+        return sum(connection.buffered for connection in self._table.values())
+
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what has run out of time before it, then what it completes."""
         if segment.time_ns > self.now_ns:

@@ -23,7 +23,7 @@ ALLOWED = {
     "sinks": FOUNDATION | {"sinks"},
     "pipeline": FOUNDATION | {"wire", "judge"},
     "config": FOUNDATION | {"wire", "judge"},
-    "lab": {"errors", "lab", "live"},
+    "lab": {"errors", "model", "config", "lab", "live"},
     "commands": FOUNDATION | {"commands", "config", "pipeline", "sources", "live", "sinks"},
     "cli": {"errors", "model", "config", "commands", "lab"},
     "__main__": {"cli"},

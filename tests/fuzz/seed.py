@@ -1,0 +1,73 @@
+"""`python -m tests.fuzz.seed`: write the seeds of the corpus, from the builders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inspector.sinks.capture import build_frame
+from tests.build import pdu
+from tests.build.connection import Wire
+from tests.build.epm import (
+    SAMR,
+    lookup_request,
+    lookup_response,
+    map_request,
+    map_response,
+    pipe_tower,
+    tcp_tower,
+)
+
+CORPUS = Path(__file__).parent / "corpus"
+_TOWER = tcp_tower(SAMR, 49152, "10.11.2.7")
+_WRITES = (
+    (True, pdu.bind()),
+    (False, pdu.bind_ack()),
+    (True, pdu.request(map_request(_TOWER), call_id=2)),
+    (False, pdu.response(map_response([_TOWER]), call_id=2)),
+)
+
+
+def _step(control: int, payload: bytes) -> bytes:
+    return bytes([control]) + len(payload).to_bytes(2, "little") + payload
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Return the seeds of each target."""
+    wire = Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).client_fin()
+    six = Wire(client="2001:db8::1", server="64:ff9b::a0b:202").open().client(_WRITES[2][1])
+    pdus = [data for _, data in _WRITES] + [
+        pdu.bind_nak(),
+        pdu.fault(5),
+        pdu.response(map_response([_TOWER]), auth=(5, bytes(16))),
+        pdu.bind(big_endian=True),
+        pdu.datagram(0, map_request(_TOWER)),
+    ]
+    stubs = [map_request(_TOWER, wide=wide) for wide in (False, True)]
+    stubs += [map_response([_TOWER, _TOWER], wide=wide) for wide in (False, True)]
+    stubs += [lookup_response([(_TOWER, "one")], wide=wide) for wide in (False, True)]
+    stubs += [lookup_request(wide=wide, interface=SAMR) for wide in (False, True)]
+    plain = b"".join(_step(0 if client else 1, data) for client, data in _WRITES)
+    pieces = [
+        _step(0 if client else 1, data[at : at + 50]) for client, data in _WRITES for at in range(0, len(data), 50)
+    ]
+    datagrams = _step(0x40, pdu.datagram(0, map_request(_TOWER))) + _step(0x41, pdu.datagram(2, map_response([_TOWER])))
+    return {
+        "frame": [b"\1" + build_frame(segment) for segment in (*wire.segments, *six.segments)],
+        "stream": [bytes([0, 0, 9, 1, 20, 0, 9, 2, 9, 0, 11, 3, 5, 0, 30, 4])],
+        "pdu": [b"\x14" + data for data in pdus] + [b"\5ncacn_http/1.0" + pdus[1]],
+        "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
+        "conversation": [plain, b"".join(pieces), _step(0x20, b"") + plain + _step(8, b"") + _step(9, b""), datagrams],
+    }
+
+
+def main() -> None:
+    """Write each seed as a file of its own."""
+    for name, inputs in seeds().items():
+        folder = CORPUS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(inputs):
+            (folder / f"seed{number:02}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Fuzz targets: any bytes give a value, "need more" or a typed anomaly. Whatever else happens is a finding.
+
+Each target takes bytes and raises only when something is wrong with the inspector; the assertions are
+invariants that hold for hostile input too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from inspector.errors import Anomaly, DecodeError
+from inspector.judge.policy import Policy
+from inspector.judge.verdict import judge
+from inspector.model import Segment
+from inspector.record import Attribute, Counter, pack_record, unpack_record
+from inspector.wire import body, epm
+from inspector.wire.connection import SYN
+from inspector.wire.conversations import Conversations
+from inspector.wire.datagrams import read_datagram
+from inspector.wire.frame import LinkType, read_frame
+from inspector.wire.limits import Limits
+from inspector.wire.pdu import Pdu, PduReader, PduType
+from inspector.wire.stream import Span, Stream
+from inspector.wire.tower import read_tower
+
+_LINK_TYPES: Final = tuple(LinkType)
+_BODIES: Final[dict[PduType, Callable[[Pdu], object]]] = {
+    PduType.BIND: body.read_bind,
+    PduType.ALTER_CONTEXT: body.read_bind,
+    PduType.BIND_ACK: body.read_bind_ack,
+    PduType.ALTER_CONTEXT_RESPONSE: body.read_bind_ack,
+    PduType.BIND_NAK: body.read_bind_nak,
+    PduType.REQUEST: body.read_request,
+    PduType.RESPONSE: body.read_response,
+    PduType.FAULT: body.read_fault,
+}
+_STUBS: Final = (
+    epm.read_map_request,
+    epm.read_map_response,
+    epm.read_lookup_request,
+    epm.read_lookup_response,
+)
+# Small, so that the fuzzer reaches them.
+_LIMITS: Final = Limits(
+    connections=3,
+    buffered_bytes=4096,
+    stream_bytes=2048,
+    stream_segments=8,
+    stub_bytes=2048,
+    request_stub_bytes=1024,
+    calls_per_connection=3,
+    contexts_per_connection=3,
+    datagram_calls=3,
+)
+
+
+def frame(data: bytes) -> None:
+    """Read a frame of any link type: a segment that survives the record, a counter, or nothing."""
+    if not data:
+        return
+    link_type = _LINK_TYPES[data[0] % len(_LINK_TYPES)]
+    found = read_frame(data[1:], link_type=link_type, time_ns=1, interface_index=2, ports=(135, 593))
+    assert found is None or isinstance(found, Counter | Segment)
+    if isinstance(found, Segment):
+        assert len(found.payload) <= found.payload_length
+        assert unpack_record(pack_record(found)) == found
+
+
+def stream(data: bytes) -> None:
+    """Hold segments of one direction in any order: what is delivered is without overlap, and the buffer's count is true."""
+    one = Stream()
+    one.position = 0
+    for index in range(0, len(data) - 3, 4):
+        start, length = data[index] | (data[index + 1] & 3) << 8, data[index + 2]
+        span = one.trim(Span(start, 0, index, 1, bytes([data[index + 3]]) * length))
+        if span is not None and span.payload:
+            one.hold(span)
+        while (due := one.due()) is not None:
+            assert due.start == one.position
+            one.delivered(due)
+        assert one.buffered == sum(len(span.payload) for span in one.early)
+        ends = [span.end for span in one.early]
+        assert all(end <= span.start for end, span in zip(ends, one.early[1:], strict=False))
+
+
+def pdu(data: bytes) -> None:
+    """Read a byte stream in two pieces: PDUs and anomalies, then the bodies of the PDUs."""
+    if not data:
+        return
+    reader, cut = PduReader(), data[0]
+    rest = data[1:]
+    for item in [*reader.feed(rest[:cut]), *reader.feed(rest[cut:])]:
+        if isinstance(item, Pdu) and item.type in _BODIES:
+            try:
+                _BODIES[item.type](item)
+            except DecodeError as error:
+                assert error.anomaly in Anomaly  # noqa: PT017  # a fuzz target, not a test
+    try:
+        read_datagram(rest)
+    except DecodeError as error:
+        assert error.anomaly in Anomaly  # noqa: PT017  # a fuzz target, not a test
+
+
+def tower(data: bytes) -> None:
+    """Read a tower by itself, and stubs of every kind in both transfer syntaxes."""
+    try:
+        read_tower(data)
+    except DecodeError as error:
+        assert error.anomaly is Anomaly.TOWER_MALFORMED  # noqa: PT017  # a fuzz target, not a test
+    for read in _STUBS:
+        for syntax in ("ndr20", "ndr64"):
+            try:
+                read(data, syntax, little_endian=not data or bool(data[0] & 1))
+            except DecodeError as error:
+                assert error.anomaly in Anomaly  # noqa: PT017  # a fuzz target, not a test
+
+
+def conversation(data: bytes) -> None:
+    """Decode whole conversations: segments with true or shifted sequence numbers, any flags, any payload, time jumps.
+
+    The input is a list of (control, length, payload): control bit 0 the direction, 1 a step back,
+    2 a step forward, 3 FIN, 4 RST, 5 SYN, 6 UDP, 7 another client and time passing.
+    """
+    conversations = Conversations(_LIMITS)
+    position, numbers, time_ns, client = 0, [1000, 5000], 10**18, 1
+    while position + 3 <= len(data):
+        control, length = data[position], int.from_bytes(data[position + 1 : position + 3], "little") & 0x7FF
+        payload = data[position + 3 : position + 3 + length]
+        position += 3 + length
+        sender = control & 1
+        sequence = numbers[sender] - 8 * bool(control & 2) + 8 * bool(control & 4)
+        flags = 0x10 | control >> 3 & 1 | control >> 2 & 4 | control >> 4 & 2
+        if control & 0x80:
+            client, time_ns = client % 5 + 1, time_ns + 3 * 10**9
+        attributes = Attribute.FROM_SERVER * sender | (Attribute.UDP if control & 0x40 else 0)
+        ends = (bytes(15) + bytes([client]), bytes(15) + b"\xff")
+        ports = (40000, 135)
+        segment = Segment(
+            time_ns, ends[sender], ends[1 - sender], sequence % 2**32, numbers[1 - sender] % 2**32,
+            ports[sender], ports[1 - sender], len(payload), flags, int(attributes), 1, payload,
+        )  # fmt: skip
+        numbers[sender] += len(payload) + bool(flags & SYN)
+        time_ns += 10**6
+        _take(conversations, segment)
+    for observed in conversations.flush():
+        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+    assert set(conversations.anomalies) <= set(Anomaly)
+
+
+def _take(conversations: Conversations, segment: Segment) -> None:
+    for observed in conversations.feed(segment):
+        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+    assert 0 <= conversations.buffered <= _LIMITS.buffered_bytes
+    assert conversations.buffered == conversations.recount()
+    assert len(conversations) <= _LIMITS.connections + _LIMITS.datagram_calls
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "frame": frame,
+    "stream": stream,
+    "pdu": pdu,
+    "tower": tower,
+    "conversation": conversation,
+}

@@ -97,6 +97,11 @@ class Association:
         except DecodeError as error:
             self._anomalies[error.anomaly] += 1
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a bind or a request has no answer yet."""
+        return bool(self.calls or self.proposals)
+
     def oldest_question_ns(self) -> int:
         """Return the time of the oldest bind or request without answer; there must be one."""
         times = [proposal.time_ns for proposal in self.proposals.values()]

@@ -32,14 +32,25 @@ _RESET: Final = "the connection was reset before an answer came"
 
 
 class Side:
-    """One direction: its stream, and the reader of its PDUs."""
+    """One direction: its stream, and the reader of its PDUs, made when there is something to read."""
 
     __slots__ = ("direction", "reader", "stream")
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
         self.stream = Stream()
-        self.reader = PduReader()
+        self.reader: PduReader | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Payload bytes held: early segments, and the start of a PDU."""
+        return self.stream.buffered + (self.reader.buffered if self.reader else 0)
+
+    def pdus(self) -> PduReader:
+        """Return the reader of this direction's PDUs."""
+        if self.reader is None:
+            self.reader = PduReader()
+        return self.reader
 
 
 class Connection:
@@ -80,24 +91,19 @@ class Connection:
         self.question_scheduled = False
         self._limits = limits
         self._anomalies = anomalies
-        self._association = Association(limits, anomalies)
+        # Made with the first PDU: a flood of half-open connections must be cheap.
+        self._association: Association | None = None
 
     @property
     def buffered(self) -> int:
         """Payload bytes which this connection holds."""
-        client, server = self.client, self.server
-        return (
-            self._association.buffered
-            + client.stream.buffered
-            + client.reader.buffered
-            + server.stream.buffered
-            + server.reader.buffered
-        )
+        stubs = self._association.buffered if self._association else 0
+        return stubs + self.client.buffered + self.server.buffered
 
     @property
     def waiting(self) -> bool:
         """Whether a bind or a request has no answer yet."""
-        return bool(self._association.calls or self._association.proposals)
+        return self._association is not None and self._association.waiting
 
     def restarted_by(self, segment: Segment) -> bool:
         """Return whether a segment opens another connection between the same ports."""
@@ -190,10 +196,12 @@ class Connection:
 
     def _deliver(self, side: Side, span: Span) -> Iterator[Observed]:
         side.stream.delivered(span)
-        for item in side.reader.feed(span.payload):
+        for item in side.pdus().feed(span.payload):
             if isinstance(item, DecodeError):
                 self._anomalies[item.anomaly] += 1
                 continue
+            if self._association is None:
+                self._association = Association(self._limits, self._anomalies)
             for exchange in self._association.feed(side.direction, item, span.time_ns):
                 yield Observed(self.flow, span.interface_index, side.direction, exchange)
 
@@ -205,7 +213,7 @@ class Connection:
             lost = side.stream.skip_gap()
             if lost:
                 self._anomalies[Anomaly.STREAM_GAP] += 1
-                side.reader.lost(lost)
+                side.pdus().lost(lost)
             span = side.stream.due()
             if span is not None:
                 yield from self._deliver(side, span)
@@ -218,6 +226,8 @@ class Connection:
 
     def give_up_waiting(self, detail: str, time_ns: int, asked_until_ns: int | None = None) -> Iterator[Observed]:
         """Yield `unanswered` for open questions (those not asked later), if answers could be seen from here at all."""
+        if self._association is None:
+            return
         could_see = self.server.stream.visible
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
             if could_see:
@@ -228,13 +238,15 @@ class Connection:
 
     def oldest_question_ns(self) -> int:
         """Return the time of the oldest bind or request without answer; only while `waiting`."""
-        return self._association.oldest_question_ns()
+        return self._association.oldest_question_ns() if self._association else self.last_ns
 
     def finish(self, detail: str, time_ns: int) -> Iterator[Observed]:
         """Deliver what waits, say what was never answered, and let go of all buffers."""
         yield from self.force()
         yield from self.give_up_waiting(detail, time_ns)
-        self._anomalies[Anomaly.STREAM_CONFLICT] += self.client.stream.conflicts + self.server.stream.conflicts
+        conflicts = self.client.stream.conflicts + self.server.stream.conflicts
+        if conflicts:
+            self._anomalies[Anomaly.STREAM_CONFLICT] += conflicts
         self.closed = True
         self.client, self.server = Side(Direction.TO_SERVER), Side(Direction.FROM_SERVER)
-        self._association = Association(self._limits, self._anomalies)
+        self._association = None

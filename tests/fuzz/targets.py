@@ -69,7 +69,7 @@ def frame(data: bytes) -> None:
 
 
 def stream(data: bytes) -> None:
-    """Hold segments of one direction in any order: what is delivered is without overlap, and the buffer's count is true."""
+    """Hold segments of one direction in any order: delivery has no overlap, and the count of bytes is true."""
     one = Stream()
     one.position = 0
     for index in range(0, len(data) - 3, 4):

@@ -134,13 +134,23 @@ def _judge_exchange(exchange: Exchange, asked: IPAddress, policy: Policy) -> tup
     return worst.verdict, worst.why, mappings
 
 
+def _latency_ns(exchange: Exchange) -> int | None:
+    """Return the time from request to answer; None where one is missing, or where packets were captured out of order.
+
+    A request may reach the capture after its answer, as when the two are seen on different interfaces.
+    """
+    if exchange.outcome is Outcome.UNANSWERED or exchange.request_time_ns is None:
+        return None
+    latency_ns = exchange.time_ns - exchange.request_time_ns
+    return latency_ns if latency_ns >= 0 else None
+
+
 def judge(observed: Observed, policy: Policy, source: str) -> Finding:
     """Return the finding of one observed exchange; `source` is the name of the interface or file."""
     flow, exchange = observed.flow, observed.exchange
     asked_raw = address_of(flow.server_address)
     asked = unmap(asked_raw, policy.nat64_prefixes)
     verdict, why, mappings = _judge_exchange(exchange, asked, policy)
-    answered = exchange.outcome is not Outcome.UNANSWERED and exchange.request_time_ns is not None
     return Finding(
         time_ns=exchange.time_ns,
         source=source,
@@ -157,7 +167,7 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
         verdict=verdict,
         why=why,
         requested=interface_of(exchange.requested),
-        latency_ns=exchange.time_ns - exchange.request_time_ns if answered and exchange.request_time_ns else None,
+        latency_ns=_latency_ns(exchange),
         mappings=mappings,
         anomalies=tuple(str(anomaly) for anomaly in exchange.anomalies),
     )

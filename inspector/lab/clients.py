@@ -1,10 +1,12 @@
 """Real clients that ask the endpoint mapper where interfaces live; run inside the client's namespace.
 
-    python -m inspector.lab.clients --server 10.11.2.2 [--rounds N] [--interval SECONDS] [--settings SMB.CONF]
+    python -m inspector.lab.clients --server 10.11.2.2 [--rounds N] [--interval SECONDS]
+                                    [--settings SMB.CONF [--lookup]]
 
 Each question is a connection of its own. For each, one JSON object goes to standard output:
 `client`, `question`, `uuid`, `status` (0, or the mapper's status code), `answer` (a string binding, or the
-client's own words). With `--settings` Samba's rpcclient asks too, after every round of impacket's.
+client's own words). With `--settings` Samba's rpcclient asks too, after every round of impacket's;
+`--lookup` makes it page through all endpoints as well, some forty answers.
 """
 
 from __future__ import annotations
@@ -44,13 +46,14 @@ QUESTIONS: Final = (
     Question("NETLOGON", "12345678-1234-abcd-ef00-01234567cffb", "1.0", registered=False),
 )
 
-# What rpcclient does with each: bind to SAMR after asking where it is; ask for LSARPC's pipes
-# (answered by two towers without an address); page through every endpoint (ept_lookup).
-RPCCLIENT_COMMANDS: Final = (
+# A map request for SAMR and then a connection to where it lives; a map request for LSARPC over named
+# pipes, which is answered by two towers without an address.
+MAP_COMMANDS: Final = (
     ("ncacn_ip_tcp:{server}", "enumdomains"),
     ("ncacn_ip_tcp:{server}[135]", "epmmap"),
-    ("ncacn_ip_tcp:{server}[135]", "epmlookup"),
 )
+# One connection, one ept_lookup for each endpoint: towers of every kind that Samba knows.
+LOOKUP_COMMANDS: Final = (("ncacn_ip_tcp:{server}[135]", "epmlookup"),)
 
 
 def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
@@ -99,17 +102,16 @@ def ask_with_rpcclient(server: str, settings: Path | str, binding: str, command:
     return {"client": "rpcclient", "question": command, "uuid": None, "status": 0, "answer": done.stdout.strip()}
 
 
-def answers(server: str, rounds: int | None, interval: float, settings: str | None) -> Iterator[dict[str, Any]]:
-    """Yield each answer, with a pause of `interval` seconds between questions; None rounds: for ever."""
-    for _ in itertools.count() if rounds is None else range(rounds):
+def answers(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield each answer, with the pause asked for after each question; `options` are those of the command line."""
+    commands = MAP_COMMANDS + (LOOKUP_COMMANDS if options.lookup else ())
+    for _ in itertools.count() if options.rounds is None else range(options.rounds):
         for question in QUESTIONS:
-            yield ask_with_impacket(server, question)
-            time.sleep(interval)
-        if settings is None:
-            continue
-        for binding, command in RPCCLIENT_COMMANDS:
-            yield ask_with_rpcclient(server, settings, binding, command)
-            time.sleep(interval)
+            yield ask_with_impacket(options.server, question)
+            time.sleep(options.interval)
+        for binding, command in commands if options.settings else ():
+            yield ask_with_rpcclient(options.server, options.settings, binding, command)
+            time.sleep(options.interval)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,9 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, help="how often to ask everything (default: for ever)")
     parser.add_argument("--interval", type=float, default=0.0, help="seconds between two questions")
     parser.add_argument("--settings", help="smb.conf for rpcclient (without it, only impacket asks)")
+    parser.add_argument("--lookup", action="store_true", help="let rpcclient page through all endpoints, too")
     options = parser.parse_args(arguments)
     try:
-        for answer in answers(options.server, options.rounds, options.interval, options.settings):
+        for answer in answers(options):
             print(json.dumps(answer), flush=True)
     except (LaboratoryError, OSError) as error:
         print(f"clients: {error}", file=sys.stderr)

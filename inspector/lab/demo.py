@@ -1,146 +1,155 @@
-"""The demonstration: the laboratory gateway, an inspector on its ports, and clients that ask."""
+"""The demonstration: the original case, live, on this machine, from the first packet to the metric."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import http.client
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from inspector.config import DEFAULT_LISTEN, split_listen
 from inspector.errors import LaboratoryError
 from inspector.lab import topology
 from inspector.lab.gateway import Laboratory
 from inspector.lab.processes import stop
+from inspector.lab.scrape import attached_interfaces, responses_by_verdict, scrape
+from inspector.model import Verdict
 
-DEFAULT_LISTEN: Final = "127.0.0.1:10135"
-EXPECTED_VERDICTS: Final = ("mismatch", "not_registered")
-_PORTS: Final = ("clients0", "servers0")
-_PATIENCE_SECONDS: Final = 30.0
-_STEP_SECONDS: Final = 0.2
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+    from types import FrameType
+
+EXPECTED: Final = {
+    Verdict.MISMATCH: "a registered interface, asked of the virtual address and offered at the server's own",
+    Verdict.NOT_REGISTERED: "an interface which the server does not have",
+}
+_PORTS: Final = (topology.CLIENT_PORT, topology.SERVER_PORT)
+_ATTACH_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.1
+_QUESTION_SECONDS: Final = 1.0
+# What was asked last may still be on its way through the gateway and the ring.
+_SETTLE_SECONDS: Final = 1.0
 
 _WHO_IS_WHO: Final = f"""\
-The laboratory gateway, in network namespaces of its own:
-  client     {topology.CLIENT_ADDRESS}, asks the endpoint mapper (impacket, then Samba's rpcclient)
-  gateway    epm-inspector is attached to both of its ports
-  balancer   the virtual address {topology.VIRTUAL_ADDRESS}, translated by nftables
-  server     {topology.SERVER_ADDRESS}, Samba's endpoint mapper
-The balancer rewrites the IP header; the answer still says {topology.SERVER_ADDRESS}: that is the mismatch.
-"""
+  client    {topology.CLIENT_ADDRESS:<10} impacket and rpcclient ask here, about once a second, where interfaces live
+  gateway              the inspector is attached to its ports {topology.CLIENT_PORT} and {topology.SERVER_PORT}
+  balancer  {topology.VIRTUAL_ADDRESS:<10} the virtual address (VIP) that is asked; rewrites IP headers, no payloads
+  server    {topology.SERVER_ADDRESS:<10} Samba's endpoint mapper; every tower names this dedicated address (DIP)
+To expect: mismatch for registered interfaces (asked {topology.VIRTUAL_ADDRESS}, offered {topology.SERVER_ADDRESS}),
+not_registered for the others, no_address where only named pipes are offered."""
 
 
-class _Interrupted:
-    """Set by Ctrl-C and SIGTERM, so that everything is removed in good order."""
+def run(seconds: float | None = None, listen: str | None = None) -> int:
+    """Run the demonstration for so many seconds (None: until Ctrl-C); `listen` is where the metrics go (host:port).
 
-    def __init__(self) -> None:
-        self.flag = False
+    Returns 0 when the expected verdicts came, else 1. Raises LaboratoryError when it cannot be shown here.
+    """
+    address = listen or _free_address(DEFAULT_LISTEN)
+    _say("Building the laboratory: four network namespaces, and a real endpoint mapper behind a virtual address ...")
+    with _termination_as_interrupt(), Laboratory() as laboratory:
+        _say(_WHO_IS_WHO)
+        _say(f"Metrics, while this runs: http://{address}/metrics\n")
+        inspector = _start_inspector(laboratory, address)
+        try:
+            totals = _watch(laboratory, inspector, address, seconds)
+        finally:
+            status = stop(inspector)
+        _say("\nRemoving the laboratory.")
+    return _conclude(totals, status)
 
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.flag = True
+
+def _watch(
+    laboratory: Laboratory, inspector: subprocess.Popen[str], address: str, seconds: float | None
+) -> Counter[str]:
+    """Let the clients ask for that long, or until Ctrl-C; return the scraped number of responses by verdict."""
+    _wait_until_attached(inspector, address)
+    log = laboratory.folder / "clients.log"
+    with log.open("w") as output:
+        clients = _start_clients(laboratory, output.fileno())
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with contextlib.suppress(KeyboardInterrupt):
+        while deadline is None or time.monotonic() < deadline:
+            if inspector.poll() is not None:
+                raise LaboratoryError(f"the inspector ended by itself, with status {inspector.returncode}")
+            if clients.poll() is not None:
+                raise LaboratoryError(f"the clients ended by themselves: {log.read_text().strip()[-500:]}")
+            time.sleep(_POLL_SECONDS)
+    stop(clients)
+    time.sleep(_SETTLE_SECONDS)
+    return responses_by_verdict(scrape(address))
+
+
+def _start_inspector(laboratory: Laboratory, address: str) -> subprocess.Popen[str]:
+    options = ["--netns", laboratory.names["gateway"], "--listen", address]
+    return laboratory.start(None, [sys.executable, "-m", "inspector", "attach", *options, *_PORTS])
+
+
+def _start_clients(laboratory: Laboratory, output: int) -> subprocess.Popen[str]:
+    options = ["--server", topology.VIRTUAL_ADDRESS, "--settings", str(laboratory.client_settings)]
+    command = [sys.executable, "-m", "inspector.lab.clients", *options, "--interval", str(_QUESTION_SECONDS)]
+    return laboratory.start("client", command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def _wait_until_attached(inspector: subprocess.Popen[str], address: str) -> None:
+    deadline = time.monotonic() + _ATTACH_SECONDS
+    while inspector.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if attached_interfaces(scrape(address)) >= set(_PORTS):
+                return
+        time.sleep(_POLL_SECONDS)
+    raise LaboratoryError(
+        "the inspector was not attached in time" if inspector.poll() is None else "the inspector could not be attached"
+    )
+
+
+def _conclude(totals: Counter[str], status: int) -> int:
+    missing = [f"{verdict} ({meaning})" for verdict, meaning in EXPECTED.items() if not totals[verdict]]
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in totals.most_common() if count) or "none"
+    _say(f"Responses by verdict, as scraped: {counts}.")
+    if missing:
+        _say(f"Missing: {'; '.join(missing)}.")
+    if status != 0:
+        _say(f"The inspector ended with status {status}.")
+    if missing or status != 0:
+        return 1
+    _say("The expected verdicts came.")
+    return 0
+
+
+def _free_address(wanted: str) -> str:
+    """Return the wanted address, or one with another port of the same host where that one is taken."""
+    host, port = split_listen(wanted)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            probe.bind((host, 0))
+            free: int = probe.getsockname()[1]
+            _say(f"Port {port} is taken: the metrics are on port {free} this time.")
+            return f"{host}:{free}"
+    return wanted
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[_Interrupted]:
-    interrupted = _Interrupted()
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the demonstration as Ctrl-C does: everything is removed."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield interrupted
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _free_address(wanted: str) -> str:
-    """Return the wanted address if nobody listens there, else one with a free port, and say so."""
-    host, _, port = wanted.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            probe.bind((host, 0))
-            port = str(probe.getsockname()[1])
-            print(f"{wanted} is taken: metrics are on port {port}", flush=True)
-    return f"{host}:{port}"
-
-
-def _verdicts(address: str) -> dict[str, float]:
-    """Return findings by verdict, as the metrics say; empty while the server is not there."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-    except (urllib.error.URLError, OSError):
-        return {}
-    counts: dict[str, float] = {}
-    for line in text.splitlines():
-        if line.startswith("epm_inspector_responses_total{"):
-            labels, _, value = line.rpartition(" ")
-            verdict = labels.partition('verdict="')[2].partition('"')[0]
-            counts[verdict] = counts.get(verdict, 0) + float(value)
-    return counts
-
-
-def _wait_until_attached(inspector: subprocess.Popen[str], address: str, interrupted: _Interrupted) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not interrupted.flag:
-        if inspector.poll() is not None:
-            raise LaboratoryError(f"the inspector ended with status {inspector.returncode} before it was attached")
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(f"http://{address}/healthz", timeout=5).close()
-            return
-        if time.monotonic() > deadline:
-            raise LaboratoryError("the inspector did not attach in time")
-        time.sleep(_STEP_SECONDS)
-
-
-def _watch(laboratory: Laboratory, seconds: float | None, interrupted: _Interrupted) -> None:
-    """Let clients ask about once a second until the time is over or somebody interrupts."""
-    clients = laboratory.start(
-        "client",
-        [
-            *(sys.executable, "-m", "inspector.lab.clients", "--server", topology.VIRTUAL_ADDRESS),
-            *("--interval", "1", "--settings", str(laboratory.client_settings)),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while not interrupted.flag and (deadline is None or time.monotonic() < deadline):
-        if clients.poll() is not None:
-            raise LaboratoryError(f"the clients ended with status {clients.returncode}")
-        time.sleep(_STEP_SECONDS)
-    clients.kill()
-
-
-def run(seconds: float | None = None, listen: str | None = None) -> int:
-    """Run the demonstration; returns 0 only if the expected verdicts came. Raises LaboratoryError.
-
-    `seconds` is how long clients ask (None: until Ctrl-C); `listen` is where the metrics are served.
-    """
-    address = _free_address(listen or DEFAULT_LISTEN)
-    with _signals() as interrupted, Laboratory() as laboratory:
-        print(_WHO_IS_WHO, flush=True)
-        command = [sys.executable, "-m", "inspector", "attach", *_PORTS, "--listen", address]
-        inspector = laboratory.start(None, [*command, "--netns", laboratory.names["gateway"]])
-        try:
-            _wait_until_attached(inspector, address, interrupted)
-            _watch(laboratory, seconds, interrupted)
-            verdicts = _verdicts(address)
-        finally:
-            stop(inspector)
-    print(f"metrics were at http://{address}/metrics; findings by verdict: {json.dumps(verdicts)}")
-    missing = [verdict for verdict in EXPECTED_VERDICTS if not verdicts.get(verdict)]
-    if missing:
-        print(f"these verdicts were expected and did not come: {', '.join(missing)}", file=sys.stderr)
-        return 1
-    if inspector.returncode != 0:
-        print(f"the inspector ended with status {inspector.returncode}", file=sys.stderr)
-        return 1
-    print("the laboratory is removed; the expected verdicts came")
-    return 0
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -28,6 +28,7 @@ MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
 
+_PUBLIC_HEADERS: Final = Path("/usr/include")
 _COMPILE_TIMEOUT_S: Final = 120
 _MESSAGE_BYTES: Final = 1 << 16
 _ERRORS: Final = {error.__name__: error for error in (LiveError, PrivilegeError, ToolchainError)}
@@ -80,7 +81,7 @@ def import_bcc() -> ModuleType:
 
 def header_folders() -> list[Path]:
     """Return the folders of the C library's kernel headers; raise ToolchainError when they are not installed."""
-    public = Path("/usr/include")
+    public = _PUBLIC_HEADERS
     folders = [public]
     multiarch = sysconfig.get_config_var("MULTIARCH")
     if multiarch and (public / multiarch).is_dir():

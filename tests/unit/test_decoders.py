@@ -195,7 +195,7 @@ def test_stream_conflicts_are_counted_and_the_first_bytes_win() -> None:
     """Two segments that claim different bytes for one place: somebody lies."""
     stream = Stream()
     stream.position = 100
-    stream.hold(Span(110, 0, 0, b"abcdef"))
-    stream.hold(Span(108, 0, 0, b"xxabXXefgh"))
+    stream.hold(Span(110, 0, 0, 1, b"abcdef"))
+    stream.hold(Span(108, 0, 0, 1, b"xxabXXefgh"))
     assert [(span.start, span.payload) for span in stream.early] == [(108, b"xx"), (110, b"abcdef"), (116, b"gh")]
     assert (stream.conflicts, stream.buffered) == (1, 10)

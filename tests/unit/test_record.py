@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def declared_constants(source: str) -> list[str]:
     return re.findall(r"#define (\w+) +\S", bare) + members
 
 
-def compiled(source: str) -> dict[str, object]:
+def compiled(source: str) -> dict[str, Any]:
     """Compile the header and return what the C compiler makes of it."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -91,24 +92,24 @@ def compiled(source: str) -> dict[str, object]:
     return parse(output)
 
 
-def parse(output: str) -> dict[str, object]:
+def parse(output: str) -> dict[str, Any]:
     """Return {structure: (size, [(field, offset, size, type)])} and {constant: value} of the program's lines."""
-    layout: dict[str, object] = {}
+    layout: dict[str, Any] = {}
     for line in output.splitlines():
         kind, name, *rest = line.split()
         if kind == "s":
             layout[f"struct {name}"] = (int(rest[0]), [])
         elif kind == "f":
             fields = layout[f"struct {name}"]
-            fields[1].append((rest[0], int(rest[1]), int(rest[2]), rest[3]))  # type: ignore[index]
+            fields[1].append((rest[0], int(rest[1]), int(rest[2]), rest[3]))
         else:
             layout[name] = int(rest[0])
     return layout
 
 
-def expected() -> dict[str, object]:
+def expected() -> dict[str, Any]:
     """Return the same of the Python side."""
-    layout: dict[str, object] = {}
+    layout: dict[str, Any] = {}
     for name, dtype in STRUCTURES.items():
         fields = []
         assert dtype.fields is not None
@@ -120,12 +121,12 @@ def expected() -> dict[str, object]:
     return layout | CONSTANTS
 
 
-def without_gaps(layout: dict[str, object]) -> bool:
+def without_gaps(layout: dict[str, Any]) -> bool:
     """Say whether every structure's fields follow each other and fill it."""
     for key, value in layout.items():
         if not key.startswith("struct"):
             continue
-        size, fields = value  # type: ignore[misc]
+        size, fields = value
         at = 0
         for _, offset, length, _ in fields:
             if offset != at:

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Asked for by bcc; nothing of it is used here. */
+#ifndef EPM_STANDIN_UAPI_LINUX_BPF_H
+#define EPM_STANDIN_UAPI_LINUX_BPF_H
+#endif

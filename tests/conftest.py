@@ -1,0 +1,61 @@
+"""Shared fixtures: what the machine must have for a test, and what happens where it has not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def unavailable(reason: str) -> None:
+    """Skip the test and say why; on CI, where everything must be there, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must be able to run this: {reason}")
+    pytest.skip(reason)
+
+
+def require_tools(names: Sequence[str]) -> None:
+    """Skip (on CI: fail) unless all these programs can be found."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        unavailable(f"not installed: {', '.join(missing)}")
+
+
+@cache
+def why_no_bpf() -> str | None:
+    """Return why BPF cannot be used here, or None: found out by making a map, not by looking at versions."""
+    try:
+        from inspector.errors import ToolchainError
+        from inspector.live import kernel, loader
+    except ImportError as error:
+        return f"the kernel path cannot be imported: {error}"
+    try:
+        os.close(kernel.map_create_array(8))
+    except OSError as error:
+        return f"BPF maps cannot be made here: {error}"
+    try:
+        loader.bcc_version()
+    except ToolchainError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def bpf() -> None:
+    """Ask for the right to load programs, and for bcc."""
+    reason = why_no_bpf()
+    if reason is not None:
+        unavailable(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Ask for root: network namespaces are made and entered."""
+    if os.geteuid() != 0:
+        unavailable("root is needed to make network namespaces")

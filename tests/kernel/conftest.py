@@ -1,0 +1,146 @@
+"""Two network namespaces joined by a veth pair, made for one test and removed after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from pyroute2 import IPRoute, netns
+
+from inspector.live import devices, kernel
+from inspector.live.namespaces import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inspector.live.devices import Device
+
+
+# linux/if_packet.h
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+
+
+@dataclass(frozen=True)
+class Cable:
+    """A veth pair: `near` (10.9.0.1) in namespace `here`, `far` (10.9.0.2) in namespace `there`."""
+
+    here: str
+    there: str
+    near: str = "near"
+    far: str = "far"
+    near_address: str = "10.9.0.1"
+    far_address: str = "10.9.0.2"
+
+    def device(self) -> Device:
+        """Return the near interface as it is now."""
+        with inside(self.here):
+            return devices.find_device(self.near)
+
+    def programs(self) -> list[int]:
+        """Return the ids of all programs on the near interface's hooks: XDP, tcx."""
+        device = self.device()
+        found = list(device.xdp_program_ids.values())
+        with inside(self.here):
+            for hook in (kernel.AttachType.TCX_INGRESS, kernel.AttachType.TCX_EGRESS):
+                # Before Linux 6.6 there is no such hook, and nothing on it.
+                with contextlib.suppress(OSError):
+                    found += kernel.query_programs(device.index, hook)
+        return found
+
+    def set_mtu(self, mtu: int) -> None:
+        """Set the MTU of both ends."""
+        for namespace, name in ((self.here, self.near), (self.there, self.far)):
+            with inside(namespace), IPRoute() as rtnetlink:
+                rtnetlink.link("set", index=rtnetlink.link_lookup(ifname=name)[0], mtu=mtu)
+
+    def send_frame(self, frame: bytes, *, outwards: bool = False) -> None:
+        """Put a frame on the cable as it is: from the far end, or `outwards` from the near end."""
+        namespace, name = (self.here, self.near) if outwards else (self.there, self.far)
+        with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind((name, 0))
+            raw.send(frame)
+
+    def send_scattered(self, frame: bytes, linear: int, *, outwards: bool = False) -> None:
+        """Put a frame of more than a page on the cable of which only `linear` bytes are in the first buffer."""
+        namespace, name = (self.here, self.near) if outwards else (self.there, self.far)
+        with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+            raw.bind((name, 0))
+            # struct virtio_net_hdr: no flags, no segmentation, the headers' length.
+            raw.send(struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0) + frame)
+
+    def converse(self, request: bytes, answer: bytes, *, port: int = 135) -> int:
+        """Connect from here to a server there, exchange these bytes, close; return the client's port."""
+        with inside(self.there):
+            listener = socket.create_server((self.far_address, port))
+        with listener:
+            with inside(self.here):
+                client = socket.create_connection((self.far_address, port), timeout=10)
+            with client, listener.accept()[0] as server:
+                server.settimeout(10)
+                client.sendall(request)
+                assert receive(server, len(request)) == request
+                server.sendall(answer)
+                assert receive(client, len(answer)) == answer
+                # Without a reset, and with both sides' FIN on the wire.
+                client.shutdown(socket.SHUT_WR)
+                assert server.recv(1) == b""
+                server.shutdown(socket.SHUT_WR)
+                assert client.recv(1) == b""
+                return int(client.getsockname()[1])
+
+
+def receive(channel: socket.socket, length: int) -> bytes:
+    """Return exactly so many bytes."""
+    data = b""
+    while len(data) < length:
+        more = channel.recv(length - len(data))
+        assert more, "the connection ended early"
+        data += more
+    return data
+
+
+def wait_until_up(pair: Cable) -> None:
+    """Wait until both ends pass packets: the kernel notices a carrier up to a second late."""
+    deadline = time.monotonic() + 10
+    for namespace, name in ((pair.here, pair.near), (pair.there, pair.far)):
+        with inside(namespace), IPRoute() as rtnetlink:
+            while rtnetlink.link("get", ifname=name)[0].get_attr("IFLA_OPERSTATE") != "UP":
+                assert time.monotonic() < deadline, f"{name} does not come up"
+                time.sleep(0.01)
+
+
+@pytest.fixture
+def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for both before anything is made
+    """Make the pair of namespaces, and remove it whatever happens."""
+    pair = Cable(f"epm-test-{os.getpid()}-here", f"epm-test-{os.getpid()}-there")
+    with contextlib.ExitStack() as stack:
+        for name in (pair.here, pair.there):
+            netns.create(name)
+            stack.callback(netns.remove, name)
+        with inside(pair.here), IPRoute() as rtnetlink:
+            rtnetlink.link("add", ifname=pair.near, kind="veth", peer={"ifname": pair.far, "net_ns_fd": pair.there})
+        for namespace, name, address in (
+            (pair.here, pair.near, pair.near_address),
+            (pair.there, pair.far, pair.far_address),
+        ):
+            with inside(namespace), IPRoute() as rtnetlink:
+                index = rtnetlink.link_lookup(ifname=name)[0]
+                rtnetlink.addr("add", index=index, address=address, prefixlen=24)
+                rtnetlink.link("set", index=index, state="up")
+        wait_until_up(pair)
+        yield pair
+
+
+def constant_program(program_type: kernel.ProgramType, value: int, name: str) -> int:
+    """Load a foreign program which returns one value; return its descriptor."""
+    attach_type = kernel.AttachType.XDP if program_type == kernel.ProgramType.XDP else kernel.AttachType.NONE
+    return kernel.program_load(
+        struct.pack("=BBhiBBhi", 0xB7, 0, 0, value, 0x95, 0, 0, 0), program_type, name, attach_type=attach_type
+    )

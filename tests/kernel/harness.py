@@ -1,0 +1,101 @@
+"""The kernel program as a function: a packet in; the packet, records and counters out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from inspector.live import kernel, loader
+from inspector.live.counters import possible_cpus, read_counters
+from inspector.live.ring import Ring
+from inspector.live.session import pack_options
+from inspector.model import Segment
+from inspector.record import HEADER_SIZE, Counter, pack_record, unpack_record
+from inspector.wire.frame import LinkType, read_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PORTS: Final = (135, 593, 65535)
+LOOPBACK: Final = 1
+"""The device which a test run says the packet came from."""
+GOES_ON: Final = {loader.XDP_PROGRAM: 2, loader.TC_PROGRAM: 0xFFFFFFFF}
+"""What a program returns: XDP_PASS, and on tc -1, which leaves the decision to the next program."""
+
+
+class Outcome(NamedTuple):
+    """What one run did: records without their ring's padding, room taken in compact and bulk ring, counters."""
+
+    retval: int
+    packet: bytes
+    records: list[bytes]
+    ring_bytes: tuple[int, int]
+    counted: dict[Counter, int]
+
+
+class Harness:
+    """The loaded programs with their rings. `interfaces` are counted apart, from slot 1 on."""
+
+    def __init__(
+        self, *, compact_bytes: int = 1 << 20, bulk_bytes: int = 1 << 20, interfaces: Sequence[int] = ()
+    ) -> None:
+        self.program = loader.load(compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes)
+        self.compact = Ring(self.program.maps["epm_compact"], compact_bytes)
+        self.bulk = Ring(self.program.maps["epm_bulk"], bulk_bytes)
+        self._cpus = possible_cpus()
+        self.set_interfaces(interfaces)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compact.close()
+        self.bulk.close()
+        self.program.close()
+
+    def set_interfaces(self, interfaces: Sequence[int]) -> None:
+        """Say which interfaces are counted apart."""
+        kernel.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
+
+    def slots(self) -> list[dict[Counter, int]]:
+        """Return all counters."""
+        return read_counters(self.program.maps["epm_counters"], self._cpus)
+
+    def totals(self) -> dict[Counter, int]:
+        """Return the counters summed over all slots."""
+        slots = self.slots()
+        return {counter: sum(slot[counter] for slot in slots) for counter in Counter}
+
+    def records(self) -> list[bytes]:
+        """Take all records out of both rings."""
+        return [
+            bytes(record[: HEADER_SIZE + len(unpack_record(record).payload)])
+            for ring in (self.compact, self.bulk)
+            for record in ring.read()[0]
+        ]
+
+    def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
+        """Run one program on one frame."""
+        before = self.totals()
+        run = kernel.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
+        after = self.totals()
+        counted = {
+            counter: after[counter] - before[counter] for counter in Counter if after[counter] != before[counter]
+        }
+        ring_bytes = (self.compact.used(), self.bulk.used())
+        return Outcome(run.retval, run.data, self.records(), ring_bytes, counted)
+
+
+def expected(frame: bytes, interface_index: int = LOOPBACK) -> tuple[list[bytes], dict[Counter, int]]:
+    """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
+    found = read_frame(frame, link_type=LinkType.ETHERNET, time_ns=0, interface_index=interface_index, ports=PORTS)
+    if found is None:
+        return [], {}
+    if not isinstance(found, Segment):
+        return [], {found: 1}
+    direction = Counter.PACKETS_FROM_SERVER if found.attributes & 1 else Counter.PACKETS_TO_SERVER
+    return [pack_record(found)], {direction: 1, Counter.MATCHED: 1, Counter.SUBMITTED: 1}
+
+
+def without_time(record: bytes) -> bytes:
+    """Return a record with its time set to 0."""
+    return bytes(8) + record[8:]

@@ -1,0 +1,78 @@
+"""A session on the near end of the cable, and what tests ask of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from pyroute2 import IPRoute
+
+from inspector.live.links import CLSACT_HOOKS, list_filters
+from inspector.live.namespaces import inside
+from inspector.live.session import Session, open_session
+from inspector.record import Attribute, Counter
+from tests.kernel.conftest import Cable
+
+if TYPE_CHECKING:
+    from inspector.live.attach import Mode
+    from inspector.model import Segment
+
+XDP_PASS, TC_SHOT = 2, 2
+HOOKS: list[tuple[Mode, bool]] = [("native", True), ("generic", True), ("tc", True), ("tc", False)]
+NAMES = ["native", "generic", "tcx", "clsact"]
+EVERY_HOOK = pytest.mark.parametrize(("mode", "tcx"), HOOKS, ids=NAMES)
+LOOPBACK = 1
+
+
+def attached(cable: Cable, mode: Mode, *, tcx: bool = True) -> Session:
+    """Open a session on the near interface, with small rings."""
+    return open_session(
+        [cable.near],
+        mode=mode,
+        ports=(135, 593, 65535),
+        netns=cable.here,
+        tcx=tcx,
+        compact_ring_bytes=1 << 18,
+        bulk_ring_bytes=1 << 20,
+    )
+
+
+def collect(session: Session, count: int, timeout_s: float = 5) -> list[bytes]:
+    """Return records as they come, until there are `count`."""
+    deadline = time.monotonic() + timeout_s
+    found: list[bytes] = []
+    while len(found) < count and (left := deadline - time.monotonic()) > 0:
+        found += [bytes(record) for record in session.poll(left)]
+    return found
+
+
+def conserved(session: Session) -> dict[str, dict[Counter, int]]:
+    """Detach, and return all counters after checking that nothing is unaccounted for."""
+    session.detach()
+    session.drain()
+    counters = session.counters()
+    for one in counters.values():
+        lost = sum(one[c] for c in (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY))
+        assert one[Counter.MATCHED] == one[Counter.SUBMITTED] + lost
+    submitted = sum(one[Counter.SUBMITTED] for one in counters.values())
+    assert submitted == session.consumed + session.backlog()
+    return counters
+
+
+def stream(segments: list[Segment], *, from_server: bool) -> bytes:
+    """Return the payload of one direction, by sequence number; repeats of the same bytes are laid over each other."""
+    chosen = [s for s in segments if bool(s.attributes & Attribute.FROM_SERVER) == from_server]
+    data = [s for s in chosen if s.payload]
+    start = min(s.sequence for s in data)
+    whole = bytearray(max(s.sequence - start + len(s.payload) for s in data))
+    for segment in data:
+        whole[segment.sequence - start : segment.sequence - start + len(segment.payload)] = segment.payload
+    return bytes(whole)
+
+
+def filters(cable: Cable) -> list[str]:
+    """Return the names of the filters on both clsact hooks of the near interface."""
+    index = cable.device().index
+    with inside(cable.here), IPRoute() as rtnetlink:
+        return [name for parent in CLSACT_HOOKS.values() for _, _, name in list_filters(rtnetlink, index, parent)]

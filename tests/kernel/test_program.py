@@ -1,0 +1,197 @@
+"""The kernel program as a function, by the kernel's test call: packet in; the same packet, record, counters out."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.record import (
+    BULK_LARGE_PAYLOAD,
+    BULK_MEDIUM_PAYLOAD,
+    BULK_SMALL_PAYLOAD,
+    COMPACT_PAYLOAD,
+    Counter,
+    unpack_record,
+)
+from tests.kernel import frames
+from tests.kernel.frames import CLASS_BORDERS, EPM, FRAMES
+from tests.kernel.harness import GOES_ON, LOOPBACK, Harness, expected, without_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf")]
+
+CLASSES = (COMPACT_PAYLOAD, BULK_SMALL_PAYLOAD, BULK_MEDIUM_PAYLOAD, BULK_LARGE_PAYLOAD)
+BOTH = pytest.mark.parametrize("name", [XDP_PROGRAM, TC_PROGRAM])
+
+
+@pytest.fixture(scope="module")
+def harness(bpf: None) -> Iterator[Harness]:  # noqa: ARG001 - asks for BPF before anything is loaded
+    """Load both programs."""
+    with Harness() as loaded:
+        yield loaded
+
+
+def check(harness: Harness, name: str, frame: bytes) -> None:
+    """Run a frame and compare everything with what the Python reader says of it."""
+    outcome = harness.run(name, frame)
+    records, counted = expected(frame)
+    assert outcome.retval == GOES_ON[name]
+    assert outcome.packet == frame
+    assert [without_time(record) for record in outcome.records] == records
+    assert outcome.counted == counted
+
+
+@BOTH
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames(harness: Harness, name: str, kind: str) -> None:
+    """Each kind of frame: passed on unchanged, recorded and counted as the Python reader would."""
+    check(harness, name, FRAMES[kind])
+
+
+def test_table_reaches_every_outcome() -> None:
+    """The table holds frames for each thing that can become of a frame, so that none goes untested."""
+    outcomes = {frozenset(expected(frame)[1]) for frame in FRAMES.values()}
+    assert {counter for outcome in outcomes for counter in outcome} >= set(Counter) - {
+        Counter.LOST_COMPACT_FULL,
+        Counter.LOST_BULK_FULL,
+        Counter.LOST_COPY,
+    }
+    assert frozenset() in outcomes
+
+
+@pytest.mark.parametrize(
+    "kind", ["response", "service vlan", "ipv4 options", "tcp options", "ipv6 8 kinds", "ipv6 option then fragment"]
+)
+def test_truncated_at_every_byte(harness: Harness, kind: str) -> None:
+    """A frame cut anywhere (a test run takes 14 bytes at least) is read up to there, as in Python."""
+    frame = FRAMES[kind]
+    for length in range(14, len(frame)):
+        check(harness, XDP_PROGRAM, frame[:length])
+
+
+@pytest.mark.parametrize("length", CLASS_BORDERS)
+def test_size_classes(harness: Harness, length: int) -> None:
+    """Payloads around each border of the size classes are copied whole, also from packets of many buffers."""
+    check(harness, XDP_PROGRAM, frames.sized(length))
+    room = harness.run(XDP_PROGRAM, frames.sized(length)).ring_bytes
+    # An entry's own header is 8 bytes, the record's 64.
+    assert room == next(
+        (72 + size, 0) if size == COMPACT_PAYLOAD else (0, 72 + size) for size in CLASSES if length <= size
+    ) or (length, room) == (0, (0, 0))
+
+
+@pytest.mark.parametrize("length", [length for length in CLASS_BORDERS if length < 3000])
+def test_size_classes_on_tc(harness: Harness, length: int) -> None:
+    """The same on tc, as far as the kernel's test call makes socket buffers (one page)."""
+    check(harness, TC_PROGRAM, frames.sized(length))
+
+
+def test_more_than_the_largest_class(harness: Harness) -> None:
+    """A packet longer than the largest record is cut there, and says so."""
+    frame = frames.sized(65472 + 1000)
+    check(harness, XDP_PROGRAM, frame)
+    outcome = harness.run(XDP_PROGRAM, frame)
+    segment = unpack_record(outcome.records[0])
+    assert (segment.payload_length, len(segment.payload)) == (66472, 65472)
+
+
+def is_whole_to_the_kernel(frame: bytes) -> bool:
+    """Say whether the test call makes a socket buffer of a frame: it refuses IP headers that are cut."""
+    return len(frame) >= {b"\x08\x00": 34, b"\x86\xdd": 54}.get(frame[12:14], 14)
+
+
+@BOTH
+def test_mutated_frames(harness: Harness, name: str) -> None:
+    """Frames with random bytes changed and cut at random places: always passed, and read as in Python."""
+    choose = random.Random(20240611)  # noqa: S311 - reproducible, not secret
+    kinds = [frame for frame in FRAMES.values() if len(frame) < 1500]
+    done = 0
+    while done < 3000:
+        frame = bytearray(choose.choice(kinds))
+        for _ in range(choose.randrange(1, 4)):
+            frame[choose.randrange(12, min(len(frame), 120))] = choose.choice(
+                (0, 1, 4, 6, 44, 51, 60, 135, 255, choose.randrange(256))
+            )
+        cut = bytes(frame[: choose.choice((len(frame), choose.randrange(14, len(frame) + 1)))])
+        if name == XDP_PROGRAM or is_whole_to_the_kernel(cut):
+            check(harness, name, cut)
+            done += 1
+
+
+def test_time_is_of_the_day(harness: Harness) -> None:
+    """The record's time is the machine's clock plus the offset which the control plane sets."""
+    from inspector.live import kernel
+    from inspector.live.session import clock_offset
+
+    kernel.map_update(harness.program.maps["epm_clock"], 0, clock_offset().to_bytes(8, "little"))
+    before = time.time_ns()
+    outcome = harness.run(XDP_PROGRAM, FRAMES["response"])
+    after = time.time_ns()
+    assert before - 1_000_000 <= unpack_record(outcome.records[0]).time_ns <= after + 1_000_000
+
+
+def test_interface_slots(harness: Harness) -> None:
+    """Packets count in the slot of their interface, whichever entry of the list it is, else in slot 0."""
+    for place in (None, 0, 1, 15):
+        interfaces = [100 + number for number in range(16)]
+        if place is not None:
+            interfaces[place] = LOOPBACK
+        harness.set_interfaces(interfaces)
+        before = harness.slots()
+        outcome = harness.run(XDP_PROGRAM, FRAMES["response"], interface_index=LOOPBACK)
+        after = harness.slots()
+        risen = [slot for slot in range(17) if after[slot] != before[slot]]
+        assert risen == [0 if place is None else place + 1]
+        assert unpack_record(outcome.records[0]).interface_index == LOOPBACK
+    harness.set_interfaces([])
+
+
+def test_list_of_interfaces_ends_at_zero(harness: Harness) -> None:
+    """An empty entry ends the list."""
+    harness.set_interfaces([7, 0, LOOPBACK])
+    before = harness.slots()
+    harness.run(XDP_PROGRAM, FRAMES["response"])
+    assert harness.slots()[0] != before[0]
+    harness.set_interfaces([])
+
+
+@BOTH
+def test_full_rings_are_counted_exactly(name: str) -> None:
+    """When rings overflow every matched packet is counted as submitted or, by ring, as lost; the submitted arrive."""
+    with Harness(compact_bytes=4096, bulk_bytes=8192) as small:
+        for length, lost in ((152, Counter.LOST_COMPACT_FULL), (1000, Counter.LOST_BULK_FULL)):
+            outcome = small.run(name, frames.sized(length), repeat=1000)
+            counted = outcome.counted
+            assert counted[Counter.MATCHED] == 1000
+            assert counted[Counter.MATCHED] == counted[Counter.SUBMITTED] + counted[lost]
+            assert 0 < len(outcome.records) == counted[Counter.SUBMITTED] < 1000
+            assert all(unpack_record(record).payload == frames.payload(length) for record in outcome.records)
+            assert outcome.retval == GOES_ON[name]
+        # Room that was given back is used again.
+        assert small.run(name, frames.sized(152)).counted[Counter.SUBMITTED] == 1
+
+
+def test_record_larger_than_the_ring_is_lost_and_counted() -> None:
+    """A size class that does not fit into the ring at all is a counted loss."""
+    with Harness(compact_bytes=4096, bulk_bytes=4096) as small:
+        outcome = small.run(XDP_PROGRAM, frames.sized(9000))
+        assert outcome.records == []
+        assert outcome.counted[Counter.LOST_BULK_FULL] == 1
+
+
+def test_ring_wraps(harness: Harness) -> None:
+    """Records stay whole while the ring goes round many times, at every place of its end."""
+    for number in range(3000):
+        length = (number * 37) % 1472
+        frame = frames.ethernet(
+            frames.ipv4(frames.tcp(frames.payload(length), ports=(EPM, number + 1), flags=frames.FIN))
+        )
+        [record] = harness.run(XDP_PROGRAM, frame).records
+        segment = unpack_record(record)
+        assert (segment.destination_port, segment.payload) == (number + 1, frames.payload(length))

@@ -119,7 +119,8 @@ class Finding:
 
     `asked` is the server address in the IP header after unmapping (NAT64 and the like);
     `asked_raw` is the address before unmapping. `latency_ns` is None unless both
-    request and response were seen; `status` is None where the answer carries none.
+    request and response were seen; `status` is None where the answer carries none;
+    `requested_address` is the target which the client wrote into its own request.
     """
 
     time_ns: int
@@ -137,6 +138,7 @@ class Finding:
     verdict: Verdict
     why: str
     requested: Interface | None = None
+    requested_address: IPv4Address | None = None
     latency_ns: int | None = None
     mappings: tuple[Mapping, ...] = ()
     anomalies: tuple[str, ...] = field(default=())
@@ -164,6 +166,8 @@ class Finding:
         }
         if self.requested is not None:
             result["requested"] = self.requested.as_dict()
+            if self.requested_address is not None:
+                result["requested"]["address"] = str(self.requested_address)
         if self.latency_ns is not None:
             result["latency_ms"] = round(self.latency_ns / 1e6, 6)
         result["mappings"] = [mapping.as_dict() for mapping in self.mappings]

@@ -167,6 +167,7 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
         verdict=verdict,
         why=why,
         requested=interface_of(exchange.requested),
+        requested_address=exchange.requested_address,
         latency_ns=_latency_ns(exchange),
         mappings=mappings,
         anomalies=tuple(str(anomaly) for anomaly in exchange.anomalies),

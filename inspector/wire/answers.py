@@ -9,6 +9,7 @@ the endpoint mapper's own status. What was inferred is said as an anomaly.
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from inspector.errors import Anomaly, DecodeError
@@ -94,6 +95,13 @@ def _requested(request: MapRequest | LookupRequest | None) -> Syntax | None:
     return request.interface if request else None
 
 
+def _requested_address(request: MapRequest | LookupRequest | None) -> IPv4Address | None:
+    """Return the target which Windows clients write into the tower they ask with; others write 0.0.0.0."""
+    if not isinstance(request, MapRequest) or request.tower is None or request.tower.address is None:
+        return None
+    return None if request.tower.address.is_unspecified else request.tower.address
+
+
 def _describe(exchange: Exchange, call: Call | None, transfer_syntax: str | None) -> Exchange:
     """Return the exchange with what its request says."""
     if call is None:
@@ -104,6 +112,7 @@ def _describe(exchange: Exchange, call: Call | None, transfer_syntax: str | None
         transfer_syntax=transfer_syntax,
         request_time_ns=call.time_ns,
         requested=_requested(request),
+        requested_address=_requested_address(request),
         continued=request is not None and request.handle != _NULL_HANDLE,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from inspector.errors import Anomaly
@@ -27,7 +28,8 @@ class Exchange(NamedTuple):
 
     `time_ns` is the time of the answer's last byte, or of the moment at which it was
     given up; `request_time_ns` that of the request's last byte. `detail` says in words
-    what a status or reason means. `requested` is the interface that was asked for;
+    what a status or reason means. `requested` is the interface that was asked for, and
+    `requested_address` the address in the request's own tower, where the client put one;
     `continued` says that the request carried an entry handle, so that an empty answer
     is the normal end of a listing.
     """
@@ -41,6 +43,7 @@ class Exchange(NamedTuple):
     detail: str = ""
     request_time_ns: int | None = None
     requested: Syntax | None = None
+    requested_address: IPv4Address | None = None
     continued: bool = False
     towers: tuple[OfferedTower, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()

@@ -189,6 +189,15 @@ def test_object_uuid_in_the_request_header() -> None:
     assert finding.requested.name == "SAMR"
 
 
+def test_address_in_the_request() -> None:
+    """Windows writes its literal target into the tower it asks with: what it was before any translation."""
+    wire = bound().client(pdu.request(map_request(tcp_tower(SAMR, 135, "192.0.2.9")), call_id=2))
+    finding = one(findings_of(wire.server(pdu.response(map_response([tcp_tower(SAMR, 1, DIP)]), call_id=2)).segments))
+    assert finding.as_dict()["requested"]["address"] == "192.0.2.9"
+    finding = one(findings_of(mapped(bound(), tcp_tower(SAMR, 1, DIP)).segments))
+    assert "address" not in finding.as_dict()["requested"]
+
+
 def test_null_and_aliased_referents() -> None:
     """A null referent has no tower, a repeated one is the same tower again."""
     wire = bound().client(pdu.request(map_request(tcp_tower(SAMR)), call_id=2))

@@ -49,16 +49,20 @@ golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; re
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# $(call install,packages): install those of the packages which are missing, and say which.
+# $(call install,packages,purpose): install those of the packages which are missing; say which, and what they are for.
 define install
 	@missing=$$(for package in $(1); do \
 		dpkg-query --show --showformat='$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || echo "$$package"; \
 	done); \
 	if [ -n "$$missing" ]; then \
-		echo "installing Debian packages:" $$missing; \
+		echo "installing Debian packages for $(2):" $$missing; \
+		case " "$$missing" " in *" samba "*) \
+			echo "note: Debian starts the services of samba and smbd when it installs samba; the laboratory does" \
+				"not need them (systemctl disable --now smbd nmbd samba-ad-dc)";; \
+		esac; \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root=$$(command -v sudo || true); \
 		if [ "$$(id -u)" != 0 ] && [ -z "$$as_root" ]; then \
-			echo "not root, and there is no sudo: install them first" >&2; exit 1; \
+			echo "not root, and there is no sudo: install them as root first" >&2; exit 1; \
 		fi; \
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq && \
 		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
@@ -67,16 +71,17 @@ endef
 
 # The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
 $(VENV)/run.stamp: pyproject.toml Makefile
-	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(SYSTEM_PYTHON) must be Python 3.11 or later, whose python3-bpfcc is used" >&2; exit 1; }
-	$(call install,$(RUN_PACKAGES))
+	@[ ! -x $(SYSTEM_PYTHON) ] || $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		$(SYSTEM_PYTHON) --version >&2; \
+		echo "the distribution's Python must be 3.11 or later (Debian 12, Ubuntu 24.04): its bcc is used" >&2; exit 1; }
+	$(call install,$(RUN_PACKAGES),the inspector and its laboratory)
 	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
 	@echo "installing the inspector and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	$(call install,$(TEST_PACKAGES))
+	$(call install,$(TEST_PACKAGES),tests)
 	@echo "installing the tools for tests into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

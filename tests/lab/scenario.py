@@ -1,0 +1,141 @@
+"""One run of the whole thing: clients ask through the gateway, the inspector and tcpdump watch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyroute2 import IPRoute
+
+from inspector.lab import topology
+from inspector.lab.processes import stop
+from inspector.lab.scrape import responses_by_verdict, scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import Metric
+
+    from inspector.lab.gateway import Laboratory
+
+ROOT = Path(__file__).parents[2]
+PORTS = (topology.CLIENT_PORT, topology.SERVER_PORT)
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What there is to look at when the inspector has ended."""
+
+    output: str
+    log: str
+    status: int
+    metrics: dict[str, Metric]
+    answers: list[dict[str, Any]]
+    written: Path
+    wire: Path
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The findings, in the order in which they were printed."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+def play(laboratory: Laboratory, folder: Path) -> Scenario:
+    """Attach, let the clients ask one round, scrape, end the inspector with SIGTERM; files go to `folder`."""
+    address = free_address()
+    output, log, wire, written = (folder / name for name in ("out.jsonl", "err.txt", "wire.pcap", "written.pcapng"))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_tcpdump(laboratory, wire))
+        inspector = attach(laboratory, folder, "--json", "--listen", address, "--write", str(written))
+        stack.callback(stop, inspector)
+        wait_for(lambda: "metrics http" in log.read_text() or inspector.poll() is not None)
+        answers = [json.loads(line) for line in ask(laboratory, "--lookup").splitlines()]
+        wait_for(lambda: _everything_arrived(address, output))
+        metrics = scrape(address)
+        inspector.terminate()
+        status = inspector.wait(PATIENCE_SECONDS)
+    return Scenario(output.read_text(), log.read_text(), status, metrics, answers, written, wire)
+
+
+def attach(laboratory: Laboratory, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start `epm-inspector attach` on both ports of the gateway; output in out.jsonl, everything else in err.txt."""
+    command = [sys.executable, "-m", "inspector", "attach", "--netns", laboratory.names["gateway"], *PORTS, *options]
+    with (folder / "out.jsonl").open("w") as out, (folder / "err.txt").open("w") as err:
+        return laboratory.start(None, command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)
+
+
+def ask(laboratory: Laboratory, *options: str) -> str:
+    """Let both clients ask one round of questions; return their answers, a JSON object a line."""
+    command = [sys.executable, "-m", "inspector.lab.clients", "--server", topology.VIRTUAL_ADDRESS, "--rounds", "1"]
+    return laboratory.run("client", [*command, "--settings", str(laboratory.client_settings), *options])
+
+
+def read(capture: Path) -> str:
+    """Return what `epm-inspector read --json` prints of a capture file."""
+    command = [sys.executable, "-m", "inspector", "read", "--json", capture.name]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=capture.parent, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def programs(laboratory: Laboratory) -> dict[str, int]:
+    """Return the identifier of the XDP program on each port of the gateway, 0 for none: the kernel's word for it."""
+    with IPRoute(netns=laboratory.names["gateway"]) as links:
+        return {port: _xdp_program(links.get_links(ifname=port)[0]) for port in PORTS}
+
+
+def _xdp_program(link: Any) -> int:
+    return int(link.get_nested("IFLA_XDP", "IFLA_XDP_PROG_ID") or 0)
+
+
+def free_address() -> str:
+    """Return 127.0.0.1 with a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Return when the condition holds; fails the test when it does not come to hold in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def _tcpdump(laboratory: Laboratory, wire: Path) -> Iterator[None]:
+    """Record what crosses the gateway's port toward the clients, both directions."""
+    # Slots are as large as the snap length, and the default length leaves eight of them: too few for a burst.
+    room = ["-s", "4096", "-B", "16384"]
+    command = ["tcpdump", "-i", topology.CLIENT_PORT, "-n", "--immediate-mode", "-U", "-w", str(wire), *room]
+    # Root's tcpdump would give itself another user's rights, who may not write here.
+    recorder = laboratory.start("gateway", [*command, "-Z", "root"], stderr=subprocess.PIPE)
+    try:
+        assert recorder.stderr is not None
+        assert any("listening on" in line for line in recorder.stderr), "tcpdump did not start"
+        yield
+    finally:
+        recorder.send_signal(signal.SIGINT)
+        _, statistics = recorder.communicate(timeout=PATIENCE_SECONDS)
+    assert "\n0 packets dropped by kernel" in statistics, "tcpdump missed packets: there is nothing to compare with"
+
+
+def _everything_arrived(address: str, output: Path) -> bool:
+    """Whether every finding printed is in the metrics, and a second brings no more."""
+    before = output.read_text().count("\n")
+    time.sleep(1.0)
+    printed = output.read_text().count("\n")
+    return printed == before > 0 and sum(responses_by_verdict(scrape(address)).values()) == printed

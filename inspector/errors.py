@@ -80,12 +80,10 @@ class Anomaly(enum.StrEnum):
     CONNECTION_EVICTED = "connection_evicted"
     # The PDU
     PDU_MALFORMED = "pdu_malformed"
-    PDU_TOO_LARGE = "pdu_too_large"
     FRAGMENT_ORDER = "fragment_order"
     FRAGMENTS_TOO_LARGE = "fragments_too_large"
     AUTH_MALFORMED = "auth_malformed"
     BIND_NOT_SEEN = "bind_not_seen"
-    CONTEXT_UNKNOWN = "context_unknown"
     TOO_MANY_CALLS = "too_many_calls"
     TOO_MANY_CONTEXTS = "too_many_contexts"
     CALL_ID_REUSED = "call_id_reused"

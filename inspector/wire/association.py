@@ -72,14 +72,16 @@ class Partial:
 class Association:
     """The DCE/RPC state of one connection, bounded by `Limits`; anomalies are counted into `anomalies`.
 
-    `buffered` is the number of stub bytes which wait for their answer or for more fragments.
+    `buffered` is the number of stub bytes which wait for their answer or for more fragments;
+    `answer_lost` says that something of the server could not be read: it may have been an answer.
     """
 
-    __slots__ = ("_anomalies", "_limits", "buffered", "calls", "contexts", "partials", "proposals")
+    __slots__ = ("_anomalies", "_limits", "answer_lost", "buffered", "calls", "contexts", "partials", "proposals")
 
     def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
         self._limits = limits
         self._anomalies = anomalies
+        self.answer_lost = False
         self.buffered = 0
         self.contexts: dict[int, Context] = {}
         self.proposals: dict[int, Proposal] = {}
@@ -95,7 +97,11 @@ class Association:
         try:
             yield from handler(self, pdu, time_ns)
         except DecodeError as error:
-            self._anomalies[error.anomaly] += 1
+            self._lose(direction, error.anomaly)
+
+    def _lose(self, direction: Direction, anomaly: Anomaly) -> None:
+        self._anomalies[anomaly] += 1
+        self.answer_lost |= direction is Direction.FROM_SERVER
 
     @property
     def waiting(self) -> bool:
@@ -192,21 +198,21 @@ class Association:
         key = (direction, pdu.call_id)
         if pdu.first:
             if self._forget(key):
-                self._anomalies[Anomaly.FRAGMENT_ORDER] += 1
+                self._lose(direction, Anomaly.FRAGMENT_ORDER)
             if len(self.partials) >= self._limits.calls_per_connection:
-                self._anomalies[Anomaly.TOO_MANY_CALLS] += 1
+                self._lose(direction, Anomaly.TOO_MANY_CALLS)
                 return None
             self.partials[key] = Partial(opnum, sealed=pdu.sealed)
         partial = self.partials.get(key)
         if partial is None:
-            self._anomalies[Anomaly.FRAGMENT_ORDER] += 1
+            self._lose(direction, Anomaly.FRAGMENT_ORDER)
             return None
         partial.pieces.append(stub)
         partial.size += len(stub)
         partial.sealed |= pdu.sealed
         self.buffered += len(stub)
         if partial.size > self._limits.stub_bytes:
-            self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
+            self._lose(direction, Anomaly.FRAGMENTS_TOO_LARGE)
             self._forget(key)
             return None
         return self._forget(key) if pdu.last else None

@@ -16,11 +16,14 @@ from typing import Final
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.model import Direction, Segment
+from inspector.record import Attribute
 from inspector.wire.association import Association
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import PduReader
 from inspector.wire.stream import Span, Stream
+
+_FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
 
 FIN: Final = 0x01
 SYN: Final = 0x02
@@ -32,12 +35,16 @@ _RESET: Final = "the connection was reset before an answer came"
 
 
 class Side:
-    """One direction: its stream, and the reader of its PDUs, made when there is something to read."""
+    """One direction: its stream, and the reader of its PDUs, made when there is something to read.
 
-    __slots__ = ("direction", "reader", "stream")
+    `lost` says that some of its bytes were not seen, or could not be read.
+    """
+
+    __slots__ = ("direction", "lost", "reader", "stream")
 
     def __init__(self, direction: Direction) -> None:
         self.direction = direction
+        self.lost = False
         self.stream = Stream()
         self.reader: PduReader | None = None
 
@@ -122,10 +129,11 @@ class Connection:
             stream.position = start
         if segment.tcp_flags & FIN and stream.fin is None:
             stream.fin = start + segment.payload_length
+        acknowledged = self._acknowledged(segment, theirs)
+        theirs.stream.acknowledged = max(theirs.stream.acknowledged, acknowledged)
+        if len(segment.payload) < segment.payload_length:
+            self._note_cut(segment, ours)
         if segment.payload:
-            if len(segment.payload) < segment.payload_length:
-                self._anomalies[Anomaly.SEGMENT_CUT] += 1
-            acknowledged = self._acknowledged(segment, theirs)
             span = stream.trim(Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload))
             if span is not None:
                 yield from self._take(ours, theirs, span)
@@ -133,6 +141,12 @@ class Connection:
             yield from self.finish(_RESET, segment.time_ns)
         elif self.client.stream.finished and self.server.stream.finished:
             yield from self.finish(_CLOSED, segment.time_ns)
+
+    def _note_cut(self, segment: Segment, side: Side) -> None:
+        """Count bytes which were on the wire and are in no record: cut by the capture, or in other IP fragments."""
+        if not segment.attributes & _FIRST_FRAGMENT:
+            self._anomalies[Anomaly.SEGMENT_CUT] += 1
+        side.lost = True
 
     def _sides(self, segment: Segment) -> tuple[Side, Side]:
         if segment.from_server:
@@ -199,6 +213,7 @@ class Connection:
         for item in side.pdus().feed(span.payload):
             if isinstance(item, DecodeError):
                 self._anomalies[item.anomaly] += 1
+                side.lost = True
                 continue
             if self._association is None:
                 self._association = Association(self._limits, self._anomalies)
@@ -213,6 +228,7 @@ class Connection:
             lost = side.stream.skip_gap()
             if lost:
                 self._anomalies[Anomaly.STREAM_GAP] += 1
+                side.lost = True
                 side.pdus().lost(lost)
             span = side.stream.due()
             if span is not None:
@@ -225,12 +241,13 @@ class Connection:
         return min(waiting, key=lambda side: side.stream.early[0].time_ns)
 
     def give_up_waiting(self, detail: str, time_ns: int, asked_until_ns: int | None = None) -> Iterator[Observed]:
-        """Yield `unanswered` for open questions (those not asked later), if answers could be seen from here at all."""
+        """Yield `unanswered` for open questions (those not asked later), if everything the server said was seen."""
         if self._association is None:
             return
-        could_see = self.server.stream.visible
+        stream = self.server.stream
+        all_seen = stream.visible and not (self.server.lost or self._association.answer_lost or stream.incomplete)
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
-            if could_see:
+            if all_seen:
                 given_up = exchange._replace(time_ns=time_ns)
                 yield Observed(self.flow, self.interface_index, Direction.TO_SERVER, given_up)
             else:

@@ -37,14 +37,16 @@ class Stream:
     """The state of one direction.
 
     `position` is the unwrapped number of the next byte to deliver, and negative until the
-    first segment or SYN was seen. `fin` is the position of the FIN, if seen.
+    first segment or SYN was seen. `fin` is the position of the FIN, if seen;
+    `acknowledged` how far the other end has said that it has read.
     """
 
-    __slots__ = ("buffered", "conflicts", "early", "fin", "position")
+    __slots__ = ("acknowledged", "buffered", "conflicts", "early", "fin", "position")
 
     def __init__(self) -> None:
         self.position = -1
         self.fin: int | None = None
+        self.acknowledged = 0
         self.early: list[Span] = []
         self.buffered = 0
         self.conflicts = 0
@@ -59,6 +61,12 @@ class Stream:
     def visible(self) -> bool:
         """Whether anything of this direction was ever seen."""
         return self.position >= 0
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether bytes are known to have been on their way which were not seen."""
+        # FIN takes a number itself.
+        return self.acknowledged > self.position + 1 or (self.fin is not None and self.position < self.fin)
 
     @property
     def finished(self) -> bool:

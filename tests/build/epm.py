@@ -153,7 +153,7 @@ def lookup_request(
 ) -> bytes:
     """Return the stub of an ept_lookup request."""
     ndr = Ndr(wide=wide).long(inquiry_type).count(0)
-    ndr.count(0 if interface is None else 4)
+    ndr.count(0 if interface is None else 2)
     if interface is not None:
         ndr.uuid(interface[0]).raw(struct.pack("<HH", *interface[1:]))
     return ndr.long(1).raw(handle).long(max_entries).data

@@ -1,0 +1,1 @@
+"""Golden traces: conversations the project makes itself, and what the inspector says of them (README.md here)."""

@@ -1,6 +1,6 @@
 """The laboratory: builds the gateway and everything around it, and removes it again whatever happens.
 
-Tests and the demonstration share it. Needs root, Samba (4.16 or newer) and nftables.
+Tests and the demonstration share it. Needs root, Samba (4.16 or newer) and nftables; tayga for the client over NAT64.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.errors import LaboratoryError
-from inspector.lab import leftovers, processes, topology
+from inspector.lab import leftovers, nat64, processes, topology
 from inspector.lab.mapper import find_mapper, mapper_command, write_settings
 from inspector.live.namespaces import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -32,12 +32,14 @@ _QUIET_SECONDS: Final = 0.05
 class Laboratory:
     """A context manager: inside it the gateway exists and the endpoint mapper answers at the virtual address.
 
+    With `nat64` the gateway translates, too: the client also reaches it at `inspector.lab.nat64.VIRTUAL_ADDRESS`.
     `names` gives the network namespace of each host of `topology.HOSTS`; `folder` is a temporary
     folder which goes with the laboratory; `client_settings` is a smb.conf for Samba's clients.
     Use it from one thread: the programs inside end when the thread that started them ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, nat64: bool = False) -> None:
+        self.nat64 = nat64
         self.names = leftovers.namespace_names(os.getpid())
         self.folder: Path
         self.client_settings: Path
@@ -46,7 +48,7 @@ class Laboratory:
 
     def __enter__(self) -> Self:
         """Build everything; raises LaboratoryError in one line when that is not possible here."""
-        _check_requirements()
+        _check_requirements(translating=self.nat64)
         with contextlib.ExitStack() as undo:
             self.folder, lock = leftovers.claim()
             undo.callback(os.close, lock)
@@ -93,44 +95,67 @@ class Laboratory:
         return output
 
     def _build(self) -> None:
-        try:
+        with _network_errors_in_words():
             topology.build(self.names)
-        except (OSError, NetlinkError) as error:
-            raise LaboratoryError(f"network namespaces cannot be set up here: {error}") from error
-        nft = processes.find_program("nft", "nftables")
         rules = self.folder / "balancer.nft"
         rules.write_text(topology.TRANSLATION)
-        self.run("balancer", [nft, "--file", str(rules)])
+        self.run("balancer", [processes.find_program("nft", "nftables"), "--file", str(rules)])
         self.client_settings = write_settings(self.folder / "client", topology.CLIENT_ADDRESS)
         settings = write_settings(self.folder / "server", topology.SERVER_ADDRESS)
-        log = self.folder / "mapper.log"
-        with log.open("w") as output:
-            mapper = self.start(
-                "server",
-                mapper_command(settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        self._wait_for_mapper(mapper, log)
+        mapper = self._start_service("server", "Samba's endpoint mapper", mapper_command(settings))
+        self._wait_until_reached(topology.VIRTUAL_ADDRESS, mapper)
+        if self.nat64:
+            self._add_translator()
 
-    def _wait_for_mapper(self, mapper: subprocess.Popen[str], log: Path) -> None:
-        """Return once the virtual address accepts a connection from the client: the whole path works then."""
+    def _add_translator(self) -> None:
+        settings = nat64.write_settings(self.folder / "translator")
+        self.run("gateway", nat64.device_command(settings))
+        with _network_errors_in_words():
+            nat64.configure(self.names)
+        translator = self._start_service("gateway", "tayga's NAT64", nat64.translator_command(settings))
+        self._wait_until_reached(nat64.VIRTUAL_ADDRESS, translator)
+
+    def _start_service(self, host: str, what: str, command: Sequence[str]) -> _Service:
+        log = self.folder / f"{host}.log"
+        with log.open("w") as output:
+            process = self.start(host, command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        return _Service(what, process, log)
+
+    def _wait_until_reached(self, address: str, service: _Service) -> None:
+        """Return once the endpoint mapper accepts the client's connection to that address: the whole path works."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while mapper.poll() is None and time.monotonic() < deadline:
+        while service.process.poll() is None and time.monotonic() < deadline:
             with inside(self.names["client"]), contextlib.suppress(OSError):
-                socket.create_connection((topology.VIRTUAL_ADDRESS, MAPPER_PORT), timeout=1).close()
+                socket.create_connection((address, MAPPER_PORT), timeout=1).close()
                 return
             time.sleep(_QUIET_SECONDS)
-        what = "does not answer" if mapper.poll() is None else "ended by itself"
-        raise LaboratoryError(f"Samba's endpoint mapper {what}: {_last_line(log.read_text(errors='replace'))}")
+        how = "does not answer" if service.process.poll() is None else "ended by itself"
+        raise LaboratoryError(f"{service.what} {how}: {_last_line(service.log.read_text(errors='replace'))}")
 
 
-def _check_requirements() -> None:
+class _Service(NamedTuple):
+    """A program that serves for as long as the laboratory lives."""
+
+    what: str
+    process: subprocess.Popen[str]
+    log: Path
+
+
+@contextlib.contextmanager
+def _network_errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, NetlinkError) as error:
+        raise LaboratoryError(f"network namespaces cannot be set up here: {error}") from error
+
+
+def _check_requirements(*, translating: bool) -> None:
     if os.geteuid() != 0:
         raise LaboratoryError("building the laboratory needs root, for network namespaces: run it with sudo")
     find_mapper()
     processes.find_program("nft", "nftables")
+    if translating:
+        nat64.check_requirements()
 
 
 def _last_line(text: str) -> str:

@@ -21,6 +21,8 @@ ROUTERS: Final = ("gateway", "balancer")
 CLIENT_ADDRESS: Final = "10.1.1.1"
 VIRTUAL_ADDRESS: Final = "10.11.2.2"
 SERVER_ADDRESS: Final = "10.11.2.7"
+# The gateway's, on the servers' side.
+GATEWAY_ADDRESS: Final = "10.11.1.1"
 
 CLIENT_PORT: Final = "clients0"
 SERVER_PORT: Final = "servers0"
@@ -45,13 +47,13 @@ class Route(NamedTuple):
 
 CABLES: Final = (
     (CableEnd("client", "uplink", CLIENT_ADDRESS), CableEnd("gateway", CLIENT_PORT, "10.1.1.254")),
-    (CableEnd("gateway", SERVER_PORT, "10.11.1.1"), CableEnd("balancer", "uplink", "10.11.1.2")),
+    (CableEnd("gateway", SERVER_PORT, GATEWAY_ADDRESS), CableEnd("balancer", "uplink", "10.11.1.2")),
     (CableEnd("balancer", "pool", "10.11.2.1"), CableEnd("server", "uplink", SERVER_ADDRESS)),
 )
 ROUTES: Final = (
     Route("client", "default", "10.1.1.254"),
     Route("gateway", "10.11.2.0/24", "10.11.1.2"),
-    Route("balancer", "10.1.1.0/24", "10.11.1.1"),
+    Route("balancer", "10.1.1.0/24", GATEWAY_ADDRESS),
     Route("server", "default", "10.11.2.1"),
 )
 

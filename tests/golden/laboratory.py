@@ -1,31 +1,36 @@
 """`python -m tests.golden.laboratory`: record the laboratory traces anew, with their baselines.
 
 Real programs speak through the laboratory gateway, so the bytes differ from run to run (times, ports,
-handles): this is run by hand, as root, where Samba, nftables, tayga and tcpdump are installed. All TCP
-that crosses the port is kept, the connections to what was mapped included.
+handles): this is run by hand, as root, where Samba with its clients and tests (Debian: smbclient,
+samba-testsuite), nftables, tayga and tcpdump are installed. All TCP that crosses the port is kept, the
+connections to what was mapped included.
 """
 
 from __future__ import annotations
 
 import contextlib
 import struct
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from inspector.errors import LaboratoryError
 from inspector.lab import nat64, topology
-from inspector.lab.gateway import Laboratory
+from inspector.lab.gateway import MAPPER_PORT, Laboratory
+from inspector.lab.processes import find_program
 from tests.golden.layers import Frame, pcapng_of
 from tests.golden.store import CAPTURE, CONFIG, GOLDEN, LABORATORY, baseline_of
 from tests.golden.trace import ETHERNET
 from tests.lab.scenario import ask, recorded
 
 LARGEST = 100_000
-# The last packets are on their way when the clients have ended.
+# Those of smbtorture's tests which need no right to insert entries.
+TORTURES = ("Map_simple", "Lookup_simple", "Lookup_terminate_search")
+# The last packets may be on their way when the clients have ended.
 _SETTLE_SECONDS = 0.5
 _MICROSECONDS_MAGIC = 0xA1B2C3D4
 
@@ -38,24 +43,50 @@ class Recording(NamedTuple):
     config: str = ""
 
 
-class Run(NamedTuple):
-    """One round of questions, and what is recorded of it."""
+def ask_everything(laboratory: Laboratory) -> None:
+    """Let both clients ask one round at the virtual address, the listing of all endpoints included."""
+    ask(laboratory, "--lookup")
 
-    server: str
-    options: tuple[str, ...]
+
+def ask_through_nat64(laboratory: Laboratory) -> None:
+    """Let both clients ask one round at the virtual address behind the NAT64 prefix."""
+    ask(laboratory, server=nat64.VIRTUAL_ADDRESS)
+
+
+def ask_as_smbtorture(laboratory: Laboratory) -> None:
+    """Run Samba's own test of an endpoint mapper, a hundred calls on one connection.
+
+    It ends with a failure: Samba's endpoint mapper lets nobody insert entries over TCP.
+    """
+    options = [f"--configfile={laboratory.client_settings}", f"--basedir={laboratory.folder}", "--user=%"]
+    command = [find_program("smbtorture", "samba-testsuite"), *options]
+    command += [f"ncacn_ip_tcp:{topology.VIRTUAL_ADDRESS}[{MAPPER_PORT}]", "rpc.epmapper"]
+    with laboratory.start(
+        "client", command, cwd=laboratory.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as torture:
+        output, _ = torture.communicate(timeout=60)
+    missing = {f"success: epmapper.{test}" for test in TORTURES} - set(output.splitlines())
+    if missing:
+        raise LaboratoryError(f"smbtorture did not say {missing}: {output[-500:]}")
+
+
+class Run(NamedTuple):
+    """A conversation, and what is recorded of it."""
+
+    converse: Callable[[Laboratory], None]
     recordings: tuple[Recording, ...]
 
 
 RUNS = (
-    Run(topology.VIRTUAL_ADDRESS, ("--lookup",), (Recording("dnat", topology.CLIENT_PORT),)),
+    Run(ask_everything, (Recording("dnat", topology.CLIENT_PORT),)),
     Run(
-        nat64.VIRTUAL_ADDRESS,
-        (),
+        ask_through_nat64,
         (
             Recording("nat64-outer", topology.CLIENT_PORT, f'nat64_prefixes = ["{nat64.PREFIX}"]\n'),
             Recording("nat64-inner", topology.SERVER_PORT),
         ),
     ),
+    Run(ask_as_smbtorture, (Recording("smbtorture", topology.CLIENT_PORT),)),
 )
 
 
@@ -73,12 +104,12 @@ def frames_of(capture: bytes) -> Iterator[Frame]:
 
 
 def record(laboratory: Laboratory, run: Run, folder: Path) -> dict[str, bytes]:
-    """Let the clients ask one round; return the files of its traces by name within traces/."""
+    """Let the conversation happen; return the files of its traces by name within traces/."""
     wires = {recording: folder / recording.name for recording in run.recordings}
     with contextlib.ExitStack() as stack:
         for recording, wire in wires.items():
             stack.enter_context(recorded(laboratory, recording.port, wire, "tcp"))
-        ask(laboratory, *run.options, server=run.server)
+        run.converse(laboratory)
         time.sleep(_SETTLE_SECONDS)
     files = {}
     for recording, wire in wires.items():

@@ -21,7 +21,7 @@ from inspector.lab.processes import stop
 from inspector.lab.scrape import responses_by_verdict, scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
@@ -42,7 +42,12 @@ class Scenario:
     metrics: dict[str, Metric]
     answers: list[dict[str, Any]]
     written: Path
-    wire: Path
+    wires: dict[str, Path]
+
+    @property
+    def wire(self) -> Path:
+        """What tcpdump recorded on the port toward the clients."""
+        return self.wires[topology.CLIENT_PORT]
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -50,39 +55,53 @@ class Scenario:
         return [json.loads(line) for line in self.output.splitlines()]
 
 
-def play(laboratory: Laboratory, folder: Path) -> Scenario:
-    """Attach, let the clients ask one round, scrape, end the inspector with SIGTERM; files go to `folder`."""
+def play(
+    laboratory: Laboratory,
+    folder: Path,
+    *,
+    ports: Sequence[str] = PORTS,
+    server: str = topology.VIRTUAL_ADDRESS,
+    options: Sequence[str] = (),
+    complete: Callable[[dict[str, Metric]], bool] = lambda _metrics: True,
+) -> Scenario:
+    """Attach, let the clients ask one round, scrape, end the inspector with SIGTERM; files go to `folder`.
+
+    `options` are more options of `attach`; the scrape is repeated until it is `complete`, too.
+    """
     address = free_address()
-    output, log, wire, written = (folder / name for name in ("out.jsonl", "err.txt", "wire.pcap", "written.pcapng"))
+    output, log, written = (folder / name for name in ("out.jsonl", "err.txt", "written.pcapng"))
+    wires = {port: folder / f"{port}.pcap" for port in PORTS}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_tcpdump(laboratory, wire))
-        inspector = attach(laboratory, folder, "--json", "--listen", address, "--write", str(written))
+        for port, wire in wires.items():
+            stack.enter_context(recorded(laboratory, port, wire))
+        options = ["--json", "--listen", address, "--write", str(written), *options]
+        inspector = attach(laboratory, folder, *options, ports=ports)
         stack.callback(stop, inspector)
         wait_for(lambda: "metrics http" in log.read_text() or inspector.poll() is not None)
-        answers = [json.loads(line) for line in ask(laboratory, "--lookup").splitlines()]
-        wait_for(lambda: _everything_arrived(address, output))
+        answers = [json.loads(line) for line in ask(laboratory, "--lookup", server=server).splitlines()]
+        wait_for(lambda: _everything_arrived(address, output) and complete(scrape(address)))
         metrics = scrape(address)
         inspector.terminate()
         status = inspector.wait(PATIENCE_SECONDS)
-    return Scenario(output.read_text(), log.read_text(), status, metrics, answers, written, wire)
+    return Scenario(output.read_text(), log.read_text(), status, metrics, answers, written, wires)
 
 
-def attach(laboratory: Laboratory, folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Start `epm-inspector attach` on both ports of the gateway; output in out.jsonl, everything else in err.txt."""
-    command = [sys.executable, "-m", "inspector", "attach", "--netns", laboratory.names["gateway"], *PORTS, *options]
+def attach(laboratory: Laboratory, folder: Path, *options: str, ports: Sequence[str] = PORTS) -> subprocess.Popen[str]:
+    """Start `epm-inspector attach` on ports of the gateway; output in out.jsonl, everything else in err.txt."""
+    command = [sys.executable, "-m", "inspector", "attach", "--netns", laboratory.names["gateway"], *ports, *options]
     with (folder / "out.jsonl").open("w") as out, (folder / "err.txt").open("w") as err:
         return laboratory.start(None, command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)
 
 
-def ask(laboratory: Laboratory, *options: str) -> str:
+def ask(laboratory: Laboratory, *options: str, server: str = topology.VIRTUAL_ADDRESS) -> str:
     """Let both clients ask one round of questions; return their answers, a JSON object a line."""
-    command = [sys.executable, "-m", "inspector.lab.clients", "--server", topology.VIRTUAL_ADDRESS, "--rounds", "1"]
+    command = [sys.executable, "-m", "inspector.lab.clients", "--server", server, "--rounds", "1"]
     return laboratory.run("client", [*command, "--settings", str(laboratory.client_settings), *options])
 
 
-def read(capture: Path) -> str:
+def read(capture: Path, *options: str) -> str:
     """Return what `epm-inspector read --json` prints of a capture file."""
-    command = [sys.executable, "-m", "inspector", "read", "--json", capture.name]
+    command = [sys.executable, "-m", "inspector", "read", "--json", capture.name, *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=capture.parent, env=environment, capture_output=True, text=True, timeout=60, check=True
@@ -116,13 +135,13 @@ def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -
 
 
 @contextlib.contextmanager
-def _tcpdump(laboratory: Laboratory, wire: Path) -> Iterator[None]:
-    """Record what crosses the gateway's port toward the clients, both directions."""
+def recorded(laboratory: Laboratory, port: str, wire: Path, expression: str = "") -> Iterator[None]:
+    """Record what crosses a port of the gateway, both directions: what the filter expression says, or everything."""
     # Slots are as large as the snap length, and the default length leaves eight of them: too few for a burst.
     room = ["-s", "4096", "-B", "16384"]
-    command = ["tcpdump", "-i", topology.CLIENT_PORT, "-n", "--immediate-mode", "-U", "-w", str(wire), *room]
+    command = ["tcpdump", "-i", port, "-n", "--immediate-mode", "-U", "-w", str(wire), *room]
     # Root's tcpdump would give itself another user's rights, who may not write here.
-    recorder = laboratory.start("gateway", [*command, "-Z", "root"], stderr=subprocess.PIPE)
+    recorder = laboratory.start("gateway", [*command, "-Z", "root", expression], stderr=subprocess.PIPE)
     try:
         assert recorder.stderr is not None
         assert any("listening on" in line for line in recorder.stderr), "tcpdump did not start"

@@ -16,6 +16,7 @@ import pytest
 from inspector.lab import leftovers, topology
 from inspector.lab.gateway import MAPPER_PORT, Laboratory
 from inspector.live.namespaces import inside
+from tests.lab.conftest import why_no_nat64
 from tests.lab.scenario import PATIENCE_SECONDS, ROOT, ask, attach, free_address, programs, wait_for
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.lab
 HOLD_A_LABORATORY = """
 import time
 from inspector.lab.gateway import Laboratory
-with Laboratory():
+with Laboratory(nat64={nat64}):
     print("ready", flush=True)
     time.sleep(600)
 """
@@ -51,7 +52,7 @@ def other_laboratory(
     laboratory: Laboratory,  # noqa: ARG001 - where the first one cannot be built, the second cannot be
 ) -> Iterator[subprocess.Popen[str]]:
     """Return a child that holds a second laboratory, beside the one of these tests."""
-    with start("-c", HOLD_A_LABORATORY) as child:
+    with start("-c", HOLD_A_LABORATORY.format(nat64=why_no_nat64() is None)) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
@@ -69,8 +70,8 @@ def left_of(owner: int) -> list[str]:
     return [str(path) for path in candidates if path.exists()]
 
 
-def mappers_of(owner: int) -> list[int]:
-    """Return the processes of the endpoint mapper of a process's laboratory, zombies excepted."""
+def services_of(owner: int) -> list[str]:
+    """Return the names of what serves in a process's laboratory, endpoint mapper and translator; zombies excepted."""
     settings = f"/lab-{owner}/".encode()
     found = []
     for command_line in Path("/proc").glob("[0-9]*/cmdline"):
@@ -78,8 +79,8 @@ def mappers_of(owner: int) -> list[int]:
             words = command_line.read_bytes()
         except OSError:
             continue
-        if settings in words and b"rpcd" in words:
-            found.append(int(command_line.parent.name))
+        if settings in words:
+            found.append(Path(words.partition(b"\0")[0].decode()).name)
     return found
 
 
@@ -108,11 +109,12 @@ def test_two_laboratories_run_at_once(laboratory: Laboratory, other_laboratory: 
 
 
 def test_a_killed_laboratory_is_removed_by_the_next(other_laboratory: subprocess.Popen[str]) -> None:
-    """SIGKILL takes the endpoint mapper along; namespaces and folder go when the next laboratory starts."""
-    assert mappers_of(other_laboratory.pid)
+    """SIGKILL takes endpoint mapper and translator along; namespaces and folder go when the next laboratory starts."""
+    expected = {"samba-dcerpcd"} | ({"tayga"} if why_no_nat64() is None else set())
+    assert expected <= set(services_of(other_laboratory.pid))
     other_laboratory.kill()
     other_laboratory.wait()
-    wait_for(lambda: not mappers_of(other_laboratory.pid), seconds=10)
+    wait_for(lambda: not services_of(other_laboratory.pid), seconds=10)
     assert left_of(other_laboratory.pid)
     with start("-c", "from inspector.lab.gateway import Laboratory\nwith Laboratory(): pass") as next_one:
         output, _ = next_one.communicate(timeout=PATIENCE_SECONDS)
@@ -127,7 +129,7 @@ def test_an_interrupted_laboratory_removes_itself(other_laboratory: subprocess.P
     other_laboratory.send_signal(signal.SIGINT)
     other_laboratory.wait(PATIENCE_SECONDS)
     assert left_of(other_laboratory.pid) == []
-    assert mappers_of(other_laboratory.pid) == []
+    assert services_of(other_laboratory.pid) == []
 
 
 @pytest.mark.usefixtures("laboratory", "bpf")

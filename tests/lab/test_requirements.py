@@ -10,7 +10,7 @@ import pytest
 
 from inspector.cli import main
 from inspector.errors import LaboratoryError
-from inspector.lab import mapper
+from inspector.lab import mapper, nat64
 from inspector.lab.gateway import Laboratory
 from inspector.lab.processes import find_program
 
@@ -46,6 +46,23 @@ def test_without_nftables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setattr(shutil, "which", lambda _name, path=None: None)  # noqa: ARG005 - the signature is shutil's
     with pytest.raises(LaboratoryError, match="'nft' is missing: apt-get install nftables"):
         build()
+
+
+def test_without_tayga(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a laboratory with NAT64 needs it, and names the package."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("inspector.lab.gateway.find_mapper", str)
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None if name == "tayga" else name)  # noqa: ARG005 - the signature is shutil's
+    with pytest.raises(LaboratoryError, match="'tayga' is missing: apt-get install tayga"), Laboratory(nat64=True):
+        pytest.fail("it was built")
+
+
+def test_without_tun_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A kernel or a container without them is told from a missing program."""
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: name)  # noqa: ARG005 - the signature is shutil's
+    monkeypatch.setattr(nat64, "_TUN", tmp_path / "tun")
+    with pytest.raises(LaboratoryError, match="NAT64 needs tun devices"):
+        nat64.check_requirements()
 
 
 def test_programs_of_root_are_found_without_roots_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,142 +1,87 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * From a frame to its TCP header: a cursor over the packet, and one reader for each layer.
+ * From a frame to its TCP or UDP header: a cursor over the packet, and one reader for each layer.
  *
  * Pure: no maps, no helpers, nothing but the bytes between two pointers. Every access goes
  * through epm_take(), so the bounds check stands in one place. inspector/wire/frame.py reads
- * the same frames by the same rules; a test feeds both and compares.
+ * the same frames by the same rules; a test feeds both and compares. epm_tunnel.h adds what
+ * lies within tunnels.
  */
 #ifndef EPM_PARSE_H
 #define EPM_PARSE_H
 
-#include <linux/types.h>
+#include "epm_formats.h"
+#include "epm_record.h"
 
 #define EPM_VLAN_TAGS 2
 #define EPM_EXTENSION_HEADERS 8
 
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define EPM_BIG16(value) ((__u16)__builtin_bswap16(value))
-#define EPM_BIG32(value) ((__u32)__builtin_bswap32(value))
-#else
-#define EPM_BIG16(value) ((__u16)(value))
-#define EPM_BIG32(value) ((__u32)(value))
+/* Whether tunnels are looked into: a constant, so that the program is no slower where they are not. */
+#ifndef EPM_TUNNELS
+#define EPM_TUNNELS 0
 #endif
 
-/* What a frame turned out to be. */
+/* What a header, or a whole frame, turned out to be. */
 enum epm_outcome {
-	EPM_NOT_TCP,     /* nothing for this program */
-	EPM_TCP,         /* a whole TCP header was read */
-	EPM_LATER,       /* a TCP fragment that carries no TCP header */
-	EPM_UNREADABLE,  /* IP or TCP headers cut short or inconsistent */
-	EPM_LINK_CUT,    /* Ethernet header or tags cut short: nothing either, if that was all of it */
-};
-
-enum epm_ethertype {
-	EPM_ETHERTYPE_IPV4 = 0x0800,
-	EPM_ETHERTYPE_VLAN = 0x8100,
-	EPM_ETHERTYPE_IPV6 = 0x86dd,
-	EPM_ETHERTYPE_SERVICE_VLAN = 0x88a8,
-	EPM_ETHERTYPE_OLD_QINQ = 0x9100,
-};
-
-/* RFC 8200 section 4; the numbers are IANA's. */
-enum epm_next_header {
-	EPM_HOP_BY_HOP = 0,
-	EPM_PROTOCOL_TCP = 6,
-	EPM_ROUTING = 43,
-	EPM_FRAGMENT = 44,
-	EPM_AUTHENTICATION = 51,
-	EPM_DESTINATION_OPTIONS = 60,
-	EPM_MOBILITY = 135,
-};
-
-struct epm_ethernet_header {
-	__u8 destination[6];
-	__u8 source[6];
-	__u16 ethertype;
-};
-
-struct epm_vlan_tag {
-	__u16 control;
-	__u16 ethertype;
-};
-
-/* RFC 791 section 3.1 */
-struct epm_ipv4_header {
-	__u8 version_and_length;
-	__u8 service;
-	__u16 total_length;
-	__u16 identification;
-	__u16 flags_and_offset;
-	__u8 time_to_live;
-	__u8 protocol;
-	__u16 checksum;
-	__u32 source;
-	__u32 destination;
-};
-
-#define EPM_IPV4_MORE_FRAGMENTS 0x2000
-#define EPM_IPV4_OFFSET 0x1fff
-
-/* RFC 8200 section 3 */
-struct epm_ipv6_header {
-	__u8 version_and_class;
-	__u8 class_and_label[3];
-	__u16 payload_length;
-	__u8 next_header;
-	__u8 hop_limit;
-	__u64 source[2];
-	__u64 destination[2];
-};
-
-/* The first 8 bytes of any extension header; the fragment header (RFC 8200 section 4.5) has the offset. */
-struct epm_extension_header {
-	__u8 next_header;
-	__u8 length;
-	__u16 offset_and_flags;
-	__u32 more;
-};
-
-#define EPM_IPV6_MORE_FRAGMENTS 0x0001
-#define EPM_IPV6_OFFSET 0xfff8
-
-/* RFC 9293 section 3.1 */
-struct epm_tcp_header {
-	__u16 source;
-	__u16 destination;
-	__u32 sequence;
-	__u32 acknowledgment;
-	__u8 data_offset;
-	__u8 flags;
-	__u16 window;
-	__u16 checksum;
-	__u16 urgent;
+	EPM_IGNORED,    /* nothing for this program */
+	EPM_READ,       /* a header, and the cursor stands behind it */
+	EPM_SEGMENT,    /* the headers of a TCP packet, and the cursor stands behind them */
+	EPM_DATAGRAM,   /* the same of a UDP packet */
+	EPM_CARRIER,    /* the same of an IP packet which carries another packet */
+	EPM_LATER,      /* a TCP or UDP fragment that carries no such header */
+	EPM_UNREADABLE, /* headers cut short or inconsistent */
+	EPM_LINK_CUT,   /* Ethernet header or tags cut short: nothing either, if that was all of it */
 };
 
 struct epm_cursor {
+	const __u8 *start; /* of the frame */
 	const __u8 *at;
 	const __u8 *end;
 };
 
-/* What was read of a packet. Pointers point into the packet. */
+/* What was read of a packet. Pointers point into the frame. */
 struct epm_packet {
 	const struct epm_ipv4_header *ipv4; /* valid unless attributes has EPM_IPV6 */
 	const struct epm_ipv6_header *ipv6; /* valid if it has */
-	const struct epm_tcp_header *tcp;
+	const struct epm_ports *ports;      /* valid in a segment or datagram */
+	const struct epm_tcp_header *tcp;   /* valid in a segment */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
+	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
 	__u32 attributes;
+	__u8 protocol;                      /* of IP; one that epm_is_carried() */
 };
 
 /*
  * `remaining` starts from this where the IP header gives no length, which means "up to the end of the
  * frame": more than headers can take off, so what is left is above EPM_NO_LENGTH / 2.
  */
-#define EPM_NO_LENGTH (1LL << 40)
+#define EPM_NO_LENGTH_BIT 40
+#define EPM_NO_LENGTH (1LL << EPM_NO_LENGTH_BIT)
+
+/*
+ * Return what an IP header's length of so many bytes says. Within tunnels without a branch: on a path of its
+ * own EPM_NO_LENGTH would be a constant, so that the verifier knew what comes of every comparison with what
+ * is left of it, and would follow each value of that apart. Without tunnels it can afford that, and the
+ * branch is faster.
+ */
+static __always_inline __s64 epm_said_length(__u16 big_endian)
+{
+	__u64 length = EPM_BIG16(big_endian);
+
+	if (!EPM_TUNNELS)
+		return length ? length : EPM_NO_LENGTH;
+	asm volatile("" : "+r"(length));
+	return length + ((length - 1) >> 63 << EPM_NO_LENGTH_BIT);
+}
 
 /* Return the next `length` bytes and step over them, or 0 where the frame is shorter. */
 static __always_inline const void *epm_take(struct epm_cursor *cursor, __u32 length)
 {
 	const __u8 *start = cursor->at;
+
+	/* A packet is never at address 0: without this, what is returned would be compared with it again. */
+	if (!start)
+		__builtin_unreachable();
 
 	if (start + length > cursor->end)
 		return 0;
@@ -153,6 +98,23 @@ static __always_inline const void *epm_skip(struct epm_cursor *cursor, __u64 len
 {
 	asm volatile("" : "+r"(length));
 	return epm_take(cursor, length & EPM_LONGEST_SKIP);
+}
+
+/*
+ * Put the cursor where it is already, as a distance from the frame's start. That makes all the ways which
+ * lead there one for the verifier, which would follow what comes behind once for each of them. Return 0 at
+ * more than EPM_FARTHEST, which EPM_TUNNEL_REACH and what one packet's headers can take never add up to.
+ */
+#define EPM_FARTHEST 0x7fff
+static __always_inline int epm_settle(struct epm_cursor *cursor)
+{
+	__u64 distance = cursor->at - cursor->start;
+
+	asm volatile("" : "+r"(distance));
+	if (distance > EPM_FARTHEST)
+		return 0;
+	cursor->at = cursor->start + distance;
+	return 1;
 }
 
 static __always_inline int epm_is_vlan(__u16 ethertype)
@@ -185,6 +147,28 @@ static __always_inline __u16 epm_read_ethernet(struct epm_cursor *cursor, __u32 
 	return ethertype;
 }
 
+/* One bit for each protocol number below 64, so that a kind is tested without a branch for each. */
+#define EPM_KIND_BIT(kind) (1ULL << (kind))
+#define EPM_TRANSPORTS (EPM_KIND_BIT(EPM_PROTOCOL_TCP) | EPM_KIND_BIT(EPM_PROTOCOL_UDP))
+#define EPM_CARRIERS \
+	(EPM_KIND_BIT(EPM_PROTOCOL_IPV4) | EPM_KIND_BIT(EPM_PROTOCOL_IPV6) | EPM_KIND_BIT(EPM_PROTOCOL_GRE))
+#define EPM_EXTENSIONS                                                                       \
+	(EPM_KIND_BIT(EPM_HOP_BY_HOP) | EPM_KIND_BIT(EPM_ROUTING) | EPM_KIND_BIT(EPM_FRAGMENT) | \
+	 EPM_KIND_BIT(EPM_AUTHENTICATION) | EPM_KIND_BIT(EPM_DESTINATION_OPTIONS))
+
+static __always_inline int epm_is_transport(__u8 protocol)
+{
+	return protocol == EPM_PROTOCOL_TCP || protocol == EPM_PROTOCOL_UDP;
+}
+
+/* Whether this is a protocol that is read. Most packets are TCP, and the shortest way is theirs. */
+static __always_inline int epm_is_carried(__u8 protocol)
+{
+	const __u64 read = EPM_TUNNELS ? EPM_TRANSPORTS | EPM_CARRIERS : EPM_TRANSPORTS;
+
+	return __builtin_expect(protocol == EPM_PROTOCOL_TCP, 1) || (protocol < 64 && read >> protocol & 1);
+}
+
 static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor, struct epm_packet *packet)
 {
 	const struct epm_ipv4_header *ipv4 = epm_take(cursor, sizeof(*ipv4));
@@ -197,42 +181,35 @@ static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor,
 	if (header_length < sizeof(*ipv4) || !epm_skip(cursor, header_length - sizeof(*ipv4)))
 		return EPM_UNREADABLE;
 	packet->ipv4 = ipv4;
-	packet->remaining = ipv4->total_length ? EPM_BIG16(ipv4->total_length) : EPM_NO_LENGTH;
-	packet->remaining -= header_length;
+	packet->remaining = epm_said_length(ipv4->total_length) - header_length;
 	if (packet->remaining < 0)
 		return EPM_UNREADABLE;
-	if (ipv4->protocol != EPM_PROTOCOL_TCP)
-		return EPM_NOT_TCP;
+	packet->protocol = ipv4->protocol;
+	if (!epm_is_carried(packet->protocol))
+		return EPM_IGNORED;
 	fragment = EPM_BIG16(ipv4->flags_and_offset);
 	if (fragment & EPM_IPV4_OFFSET)
-		return EPM_LATER;
+		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
 	if (fragment & EPM_IPV4_MORE_FRAGMENTS)
 		packet->attributes |= EPM_FIRST_FRAGMENT;
-	return EPM_TCP;
+	return EPM_READ;
 }
 
-/* One bit for each kind of extension header, so that a kind is tested without a branch for each. */
-#define EPM_KIND_BIT(kind) (1ULL << (kind))
-#define EPM_EXTENSIONS                                                                       \
-	(EPM_KIND_BIT(EPM_HOP_BY_HOP) | EPM_KIND_BIT(EPM_ROUTING) | EPM_KIND_BIT(EPM_FRAGMENT) | \
-	 EPM_KIND_BIT(EPM_AUTHENTICATION) | EPM_KIND_BIT(EPM_DESTINATION_OPTIONS))
-
 /*
- * Step over one extension header; EPM_TCP means "go on with *next_header".
+ * Step over one extension header; EPM_READ means "go on with packet->protocol".
  *
  * All kinds are 8 bytes at least and read by the same arithmetic: every branch here would double the
  * paths which the verifier follows for each of the eight headers.
  */
-static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cursor, struct epm_packet *packet,
-							   __u8 *next_header)
+static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	__u64 kind = *next_header == EPM_MOBILITY ? EPM_DESTINATION_OPTIONS : *next_header;
+	__u64 kind = packet->protocol == EPM_MOBILITY ? EPM_DESTINATION_OPTIONS : packet->protocol;
 	const struct epm_extension_header *extension;
 	__u64 is_authentication, is_fragment, length;
 	__u64 fragment;
 
 	if (kind > 63 || !(EPM_EXTENSIONS >> kind & 1))
-		return EPM_NOT_TCP;
+		return EPM_IGNORED;
 	is_authentication = EPM_KIND_BIT(EPM_AUTHENTICATION) >> kind & 1;
 	is_fragment = EPM_KIND_BIT(EPM_FRAGMENT) >> kind & 1;
 	extension = epm_take(cursor, sizeof(*extension));
@@ -242,36 +219,35 @@ static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cu
 	length = extension->length & (is_fragment - 1);
 	/* RFC 4302 section 2.2 counts in words of 4 bytes, minus 2; all others in words of 8, minus 1. */
 	length = (length + 1 + is_authentication) * (8 - 4 * is_authentication);
-	if (!epm_skip(cursor, length - sizeof(*extension)))
+	if (!epm_skip(cursor, length - sizeof(*extension)) || !epm_settle(cursor))
 		return EPM_UNREADABLE;
 	packet->remaining -= length;
-	*next_header = extension->next_header;
+	packet->protocol = extension->next_header;
 	fragment = EPM_BIG16(extension->offset_and_flags) & (0 - is_fragment);
 	if (fragment & EPM_IPV6_OFFSET)
-		return *next_header == EPM_PROTOCOL_TCP ? EPM_LATER : EPM_NOT_TCP;
+		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
 	packet->attributes |= (fragment & EPM_IPV6_MORE_FRAGMENTS) * EPM_FIRST_FRAGMENT;
-	return EPM_TCP;
+	return EPM_READ;
 }
 
 static __always_inline enum epm_outcome epm_read_ipv6(struct epm_cursor *cursor, struct epm_packet *packet)
 {
 	const struct epm_ipv6_header *ipv6 = epm_take(cursor, sizeof(*ipv6));
-	__u8 next_header;
 
 	if (!ipv6 || ipv6->version_and_class >> 4 != 6)
 		return EPM_UNREADABLE;
 	packet->ipv6 = ipv6;
 	packet->attributes |= EPM_IPV6;
-	packet->remaining = ipv6->payload_length ? EPM_BIG16(ipv6->payload_length) : EPM_NO_LENGTH;
-	next_header = ipv6->next_header;
+	packet->remaining = epm_said_length(ipv6->payload_length);
+	packet->protocol = ipv6->next_header;
 #pragma nounroll
-	for (int number = 0; number < EPM_EXTENSION_HEADERS && next_header != EPM_PROTOCOL_TCP; number++) {
-		enum epm_outcome outcome = epm_read_extension(cursor, packet, &next_header);
+	for (int number = 0; number < EPM_EXTENSION_HEADERS && !epm_is_carried(packet->protocol); number++) {
+		enum epm_outcome outcome = epm_read_extension(cursor, packet);
 
-		if (outcome != EPM_TCP)
+		if (outcome != EPM_READ)
 			return outcome;
 	}
-	return next_header == EPM_PROTOCOL_TCP ? EPM_TCP : EPM_NOT_TCP;
+	return epm_is_carried(packet->protocol) ? EPM_READ : EPM_IGNORED;
 }
 
 static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, struct epm_packet *packet)
@@ -285,27 +261,60 @@ static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, 
 	if (header_length < sizeof(*tcp) || !epm_skip(cursor, header_length - sizeof(*tcp)))
 		return EPM_UNREADABLE;
 	packet->tcp = tcp;
+	packet->ports = &tcp->ports;
 	packet->remaining -= header_length;
-	return packet->remaining < 0 ? EPM_UNREADABLE : EPM_TCP;
+	return packet->remaining < 0 ? EPM_UNREADABLE : EPM_SEGMENT;
 }
 
-/* Read a frame up to and over its TCP header: afterwards the cursor stands on the first payload byte. */
-static __always_inline enum epm_outcome epm_read_packet(struct epm_cursor *cursor, __u32 tags,
-							struct epm_packet *packet)
+/* A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's. */
+static __always_inline enum epm_outcome epm_read_udp(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	__u16 ethertype = epm_read_ethernet(cursor, tags);
+	const struct epm_udp_header *udp = epm_take(cursor, sizeof(*udp));
+	__s64 length;
+
+	if (!udp)
+		return EPM_UNREADABLE;
+	packet->ports = &udp->ports;
+	packet->attributes |= EPM_UDP;
+	packet->remaining -= sizeof(*udp);
+	length = udp->length ? EPM_BIG16(udp->length) - (__s64)sizeof(*udp) : packet->remaining;
+	if (packet->remaining < 0 || length < 0)
+		return EPM_UNREADABLE;
+	if (length > packet->remaining)
+		return packet->attributes & EPM_FIRST_FRAGMENT ? EPM_DATAGRAM : EPM_UNREADABLE;
+	packet->remaining = length;
+	return EPM_DATAGRAM;
+}
+
+/* Read an IP packet with its TCP or UDP header: EPM_SEGMENT, EPM_DATAGRAM, EPM_CARRIER, or what hinders. */
+static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *cursor, __u16 ethertype,
+							 struct epm_packet *packet)
+{
 	enum epm_outcome outcome;
 
-	packet->attributes = 0;
 	if (ethertype == EPM_ETHERTYPE_IPV4)
 		outcome = epm_read_ipv4(cursor, packet);
 	else if (ethertype == EPM_ETHERTYPE_IPV6)
 		outcome = epm_read_ipv6(cursor, packet);
 	else
-		return ethertype ? EPM_NOT_TCP : EPM_LINK_CUT;
-	if (outcome != EPM_TCP)
+		return EPM_IGNORED;
+	if (outcome != EPM_READ)
 		return outcome;
-	return epm_read_tcp(cursor, packet);
+	if (__builtin_expect(packet->protocol == EPM_PROTOCOL_TCP, 1))
+		return epm_read_tcp(cursor, packet);
+	if (packet->protocol == EPM_PROTOCOL_UDP)
+		return epm_read_udp(cursor, packet);
+	return EPM_TUNNELS ? EPM_CARRIER : EPM_IGNORED;
+}
+
+/* Read a frame's Ethernet header and its IP packet, as epm_read_network() does. */
+static __always_inline enum epm_outcome epm_read_packet(struct epm_cursor *cursor, __u32 tags,
+							struct epm_packet *packet)
+{
+	__u16 ethertype = epm_read_ethernet(cursor, tags);
+
+	*packet = (struct epm_packet){};
+	return ethertype ? epm_read_network(cursor, ethertype, packet) : EPM_LINK_CUT;
 }
 
 #endif

@@ -5,15 +5,15 @@
  * tests/unit/test_record.py compiles this header and compares every offset,
  * size, type and constant with it.
  *
- * A record describes one TCP packet of an endpoint-mapper connection. Integers
- * are in the byte order of the machine. Padding is explicit: there is none.
+ * A record describes one packet of an endpoint-mapper conversation: a TCP segment
+ * or a UDP datagram. Integers are in the byte order of the machine. Padding is explicit.
  */
 #ifndef EPM_RECORD_H
 #define EPM_RECORD_H
 
 #include <linux/types.h>
 
-/* TCP payload bytes which each size class of record can hold. */
+/* Payload bytes which each size class of record can hold. */
 #define EPM_COMPACT_PAYLOAD 184
 #define EPM_BULK_SMALL_PAYLOAD 1472
 #define EPM_BULK_MEDIUM_PAYLOAD 9088
@@ -25,12 +25,29 @@
 /* Ports are a bitmap: bit (port & 31) of word (port >> 5). */
 #define EPM_PORT_WORDS 2048
 
+/* Tunnels looked into, one within the other; and how many bytes into the frame the packet within may begin. */
+#define EPM_TUNNEL_DEPTH 2
+#define EPM_TUNNEL_REACH 12288
+
 /* Bits of epm_record.attributes. */
 enum epm_attribute {
 	EPM_FROM_SERVER = 1,    /* the source port is the endpoint mapper's */
 	EPM_IPV6 = 2,           /* the addresses are IPv6 on the wire */
 	EPM_FIRST_FRAGMENT = 4, /* IP fragment: the payload goes on elsewhere */
 	EPM_UDP = 8,            /* a UDP datagram: sequence, acknowledgment and flags are 0 */
+	EPM_TUNNELLED = 16,     /* struct epm_tunnel stands between record and payload; bulk ring only */
+};
+
+/* How a packet was carried within another. */
+enum epm_tunnel_kind {
+	EPM_TUNNEL_IPIP = 1,        /* IPv4 in IPv4, RFC 2003 */
+	EPM_TUNNEL_SIX_IN_FOUR = 2, /* IPv6 in IPv4, RFC 4213 */
+	EPM_TUNNEL_FOUR_IN_SIX = 3, /* IPv4 in IPv6, RFC 2473 */
+	EPM_TUNNEL_SIX_IN_SIX = 4,  /* IPv6 in IPv6, RFC 2473 */
+	EPM_TUNNEL_GRE = 5,         /* RFC 2784, RFC 2890 */
+	EPM_TUNNEL_VXLAN = 6,       /* RFC 7348 */
+	EPM_TUNNEL_GENEVE = 7,      /* RFC 8926 */
+	EPM_TUNNEL_TEREDO = 8,      /* RFC 4380 */
 };
 
 struct epm_record {
@@ -41,24 +58,33 @@ struct epm_record {
 	__u32 acknowledgment;
 	__u16 source_port;
 	__u16 destination_port;
-	__u32 payload_length;          /* TCP payload bytes on the wire */
+	__u32 payload_length;          /* TCP or UDP payload bytes on the wire */
 	__u16 captured_length;         /* of those, bytes which follow this header */
 	__u8 tcp_flags;                /* byte 13 of the TCP header */
 	__u8 attributes;               /* enum epm_attribute */
 	__u32 interface_index;         /* where the packet was seen */
 };
 
+/* The tunnel which carried the packet: the outermost, where there were several. */
+struct epm_tunnel {
+	__u8 source_address[16];       /* as in the record */
+	__u8 destination_address[16];
+	__u8 kind;                     /* enum epm_tunnel_kind */
+	__u8 depth;                    /* tunnels one within the other */
+	__u8 padding[6];               /* zero */
+};
+
 /* What is counted, per CPU and per interface slot. */
 enum epm_counter {
-	EPM_PACKETS_TO_SERVER,    /* TCP packets to a port of the endpoint mapper */
+	EPM_PACKETS_TO_SERVER,    /* packets to a port of the endpoint mapper */
 	EPM_PACKETS_FROM_SERVER,  /* and from one */
 	EPM_MATCHED,              /* of both: with payload, SYN, FIN or RST */
 	EPM_SUBMITTED,            /* matched, and now in a ring */
 	EPM_LOST_COMPACT_FULL,    /* matched, but the compact ring had no room */
 	EPM_LOST_BULK_FULL,       /* matched, but the bulk ring had no room */
 	EPM_LOST_COPY,            /* matched, but the payload could not be copied */
-	EPM_LATER_FRAGMENTS,      /* TCP fragments that carry no TCP header */
-	EPM_UNREADABLE_HEADERS,   /* IP or TCP headers cut short or inconsistent */
+	EPM_LATER_FRAGMENTS,      /* TCP or UDP fragments that carry no such header */
+	EPM_UNREADABLE_HEADERS,   /* IP, TCP, UDP or tunnel headers cut short or inconsistent */
 	EPM_COUNTERS
 };
 
@@ -79,6 +105,7 @@ struct epm_compact_record {
 };
 
 _Static_assert(sizeof(struct epm_record) == 64, "the record's header is 64 bytes");
+_Static_assert(sizeof(struct epm_tunnel) == 40, "what a tunnel adds to it is 40 bytes");
 _Static_assert(sizeof(struct epm_compact_record) == 248, "a ring entry of 256 bytes with its own 8");
 
 #endif

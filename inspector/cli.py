@@ -40,6 +40,7 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
     _add_kernel_options(parser)
+    _add_tunnels_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_attach)
 
@@ -56,6 +57,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="VERDICT[,VERDICT]",
         help="exit with status 3 where such a verdict was found",
     )
+    _add_tunnels_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_read)
 
@@ -64,6 +66,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
     parser.add_argument("interface", metavar="IFACE")
     _add_kernel_options(parser)
+    _add_tunnels_option(parser)
     parser.set_defaults(run=_check)
 
 
@@ -83,6 +86,10 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
 
 
+def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tunnels", action="store_true", help="look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
+
+
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
@@ -91,7 +98,8 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> Config:
-    return load_config(arguments.config) if arguments.config else Config()
+    config = load_config(arguments.config) if arguments.config else Config()
+    return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
 
 
 def _attach(arguments: argparse.Namespace) -> int:
@@ -120,7 +128,9 @@ def _read(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from inspector.commands import check
 
-    return check.run(check.CheckArguments(arguments.interface, arguments.mode, arguments.netns))
+    return check.run(
+        check.CheckArguments(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels)
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> int:

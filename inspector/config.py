@@ -83,7 +83,8 @@ class LimitSettings(_Table):
 class Config(_Table):
     """The whole file."""
 
-    ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135]
+    ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
+    tunnels: bool = False
     listen: Listen = DEFAULT_LISTEN
     nat64_prefixes: list[Nat64Prefix] = []
     learned_vips: Annotated[int, Field(ge=0, le=1024)] = 64

@@ -39,8 +39,42 @@ class Verdict(enum.StrEnum):
     MALFORMED = "malformed"
 
 
+class TunnelKind(enum.IntEnum):
+    """How a packet was carried within another: enum epm_tunnel_kind. `label` is the usual name of it."""
+
+    IPIP = 1
+    SIX_IN_FOUR = 2
+    FOUR_IN_SIX = 3
+    SIX_IN_SIX = 4
+    GRE = 5
+    VXLAN = 6
+    GENEVE = 7
+    TEREDO = 8
+
+    @property
+    def label(self) -> str:
+        """The usual name in lower case, as in a finding."""
+        return _TUNNEL_LABELS.get(self, self.name.lower())
+
+
+_TUNNEL_LABELS = {
+    TunnelKind.SIX_IN_FOUR: "6in4",
+    TunnelKind.FOUR_IN_SIX: "4in6",
+    TunnelKind.SIX_IN_SIX: "6in6",
+}
+
+
+class Tunnel(NamedTuple):
+    """The outermost tunnel around a packet; addresses are 16 bytes each, `depth` counts tunnels in one another."""
+
+    kind: TunnelKind
+    source_address: bytes
+    destination_address: bytes
+    depth: int = 1
+
+
 class Segment(NamedTuple):
-    """One TCP payload span with its flow and time: a record, unpacked (`inspector.record`).
+    """One payload span of TCP, or a UDP datagram, with its flow and time: a record, unpacked (`inspector.record`).
 
     Addresses are 16 bytes each, IPv4 as ::ffff:a.b.c.d; `attributes` are bits of
     `inspector.record.Attribute`; `payload` may be shorter than `payload_length`,
@@ -59,6 +93,7 @@ class Segment(NamedTuple):
     attributes: int
     interface_index: int
     payload: bytes
+    tunnel: Tunnel | None = None
 
     @property
     def from_server(self) -> bool:
@@ -114,13 +149,27 @@ class Mapping:
 
 
 @dataclass(frozen=True, slots=True)
+class FindingTunnel:
+    """The tunnel that carried the packet of a finding, with the addresses of that packet's outer header."""
+
+    kind: str
+    source: IPAddress
+    destination: IPAddress
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON form: kind, source, destination."""
+        return {"kind": self.kind, "source": str(self.source), "destination": str(self.destination)}
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What the inspector says of one answer (or of its absence), in the words of an operator.
 
     `asked` is the server address in the IP header after unmapping (NAT64 and the like);
     `asked_raw` is the address before unmapping. `latency_ns` is None unless both
     request and response were seen; `status` is None where the answer carries none;
-    `requested_address` is the target which the client wrote into its own request.
+    `requested_address` is the target which the client wrote into its own request;
+    `tunnel` is that of the packet which carried the answer (of the first packet, if there was no answer).
     """
 
     time_ns: int
@@ -137,6 +186,7 @@ class Finding:
     status: int | None
     verdict: Verdict
     why: str
+    tunnel: FindingTunnel | None = None
     requested: Interface | None = None
     requested_address: IPv4Address | None = None
     latency_ns: int | None = None
@@ -155,6 +205,8 @@ class Finding:
         }
         if self.asked_raw != self.asked:
             result["asked_raw"] = str(self.asked_raw)
+        if self.tunnel is not None:
+            result["tunnel"] = self.tunnel.as_dict()
         result |= {
             "server_port": self.server_port,
             "operation": self.operation,

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from inspector.model import Segment
+from inspector.model import Segment, Tunnel, TunnelKind
 
 COMPACT_PAYLOAD: Final = 184
 BULK_SMALL_PAYLOAD: Final = 1472
@@ -20,6 +20,8 @@ BULK_MEDIUM_PAYLOAD: Final = 9088
 BULK_LARGE_PAYLOAD: Final = 65472
 INTERFACES: Final = 16
 PORT_WORDS: Final = 2048
+TUNNEL_DEPTH: Final = 2
+TUNNEL_REACH: Final = 12288
 
 
 class Attribute(enum.IntFlag):
@@ -29,6 +31,7 @@ class Attribute(enum.IntFlag):
     IPV6 = 2
     FIRST_FRAGMENT = 4
     UDP = 8
+    TUNNELLED = 16
 
 
 class Counter(enum.IntEnum):
@@ -44,6 +47,9 @@ class Counter(enum.IntEnum):
     LATER_FRAGMENTS = 7
     UNREADABLE_HEADERS = 8
 
+
+# A plain integer: the operators of an enum's members are slow.
+_TUNNELLED: Final = int(Attribute.TUNNELLED)
 
 HEADER_DTYPE: Final = np.dtype(
     [
@@ -62,6 +68,16 @@ HEADER_DTYPE: Final = np.dtype(
     ]
 )
 HEADER_SIZE: Final = HEADER_DTYPE.itemsize
+TUNNEL_DTYPE: Final = np.dtype(
+    [
+        ("source_address", "u1", (16,)),
+        ("destination_address", "u1", (16,)),
+        ("kind", "u1"),
+        ("depth", "u1"),
+        ("padding", "u1", (6,)),
+    ]
+)
+TUNNEL_SIZE: Final = TUNNEL_DTYPE.itemsize
 COMPACT_DTYPE: Final = np.dtype([("header", HEADER_DTYPE), ("payload", "u1", (COMPACT_PAYLOAD,))])
 OPTIONS_DTYPE: Final = np.dtype([("interface_index", "u4", (INTERFACES,)), ("ports", "u4", (PORT_WORDS,))])
 
@@ -79,6 +95,19 @@ def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
 
 
 _HEADER = _struct_of(HEADER_DTYPE)
+_TUNNEL = _struct_of(TUNNEL_DTYPE)
+_TUNNEL_PADDING = bytes(6)
+
+
+def _pack_tunnel(tunnel: Tunnel | None) -> bytes:
+    if tunnel is None:
+        return b""
+    return _TUNNEL.pack(tunnel.source_address, tunnel.destination_address, tunnel.kind, tunnel.depth, _TUNNEL_PADDING)
+
+
+def _unpack_tunnel(record: bytes | memoryview) -> Tunnel:
+    source_address, destination_address, kind, depth, _ = _TUNNEL.unpack_from(record, HEADER_SIZE)
+    return Tunnel(TunnelKind(kind), source_address, destination_address, depth)
 
 
 def pack_record(segment: Segment) -> bytes:
@@ -98,6 +127,7 @@ def pack_record(segment: Segment) -> bytes:
             segment.attributes,
             segment.interface_index,
         )
+        + _pack_tunnel(segment.tunnel)
         + segment.payload
     )
 
@@ -122,6 +152,9 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         attributes,
         interface_index,
     ) = _HEADER.unpack_from(record)
+    tunnel, start = None, HEADER_SIZE
+    if attributes & _TUNNELLED:
+        tunnel, start = _unpack_tunnel(record), HEADER_SIZE + TUNNEL_SIZE
     return Segment(
         time_ns,
         source_address,
@@ -134,5 +167,6 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         tcp_flags,
         attributes,
         interface_index,
-        bytes(record[HEADER_SIZE : HEADER_SIZE + captured_length]),
+        bytes(record[start : start + captured_length]),
+        tunnel,
     )

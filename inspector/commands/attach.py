@@ -141,7 +141,13 @@ def run(arguments: AttachArguments) -> int:
         server = MetricsServer(host, port, _routes(metrics, state))
         stack.callback(server.close)
         session = stack.enter_context(
-            open_session(arguments.interfaces, mode=arguments.mode, ports=config.ports, netns=arguments.netns)
+            open_session(
+                arguments.interfaces,
+                mode=arguments.mode,
+                ports=config.ports,
+                netns=arguments.netns,
+                tunnels=config.tunnels,
+            )
         )
         writer = None
         if arguments.write is not None:

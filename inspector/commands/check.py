@@ -25,6 +25,7 @@ class CheckArguments:
     interface: str
     mode: Mode
     netns: str | None
+    tunnels: bool
 
 
 def run(arguments: CheckArguments) -> int:
@@ -46,7 +47,7 @@ def run(arguments: CheckArguments) -> int:
         console.print("not attached: see FAIL above")
         return 1
     try:
-        for check in prove(arguments.interface, arguments.mode, arguments.netns):
+        for check in prove(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels):
             show(check)
     except LiveError as error:
         show(Check("attach", "fail", str(error)))

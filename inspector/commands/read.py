@@ -47,7 +47,11 @@ class FileReader:
         with show_progress(str(self.path), console=output.console) as progress:
             try:
                 for record in read_records(
-                    self.path, ports=self.config.ports, counters=self.counters, progress=progress
+                    self.path,
+                    ports=self.config.ports,
+                    counters=self.counters,
+                    progress=progress,
+                    tunnels=self.config.tunnels,
                 ):
                     yield from self.pipeline.feed(record)
             except CaptureTruncatedError as error:

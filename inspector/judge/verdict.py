@@ -13,7 +13,7 @@ from typing import Final
 
 from inspector.judge.addresses import address_of, is_unroutable, unmap
 from inspector.judge.policy import Policy
-from inspector.model import Finding, Interface, IPAddress, Mapping, Verdict
+from inspector.model import Finding, FindingTunnel, Interface, IPAddress, Mapping, Verdict
 from inspector.wire.body import Syntax
 from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, OfferedTower
 from inspector.wire.exchange import Exchange, Observed, Outcome
@@ -145,6 +145,13 @@ def _latency_ns(exchange: Exchange) -> int | None:
     return latency_ns if latency_ns >= 0 else None
 
 
+def _tunnel_of(observed: Observed) -> FindingTunnel | None:
+    if observed.tunnel is None:
+        return None
+    kind, source, destination, _ = observed.tunnel
+    return FindingTunnel(kind.label, address_of(source), address_of(destination))
+
+
 def judge(observed: Observed, policy: Policy, source: str) -> Finding:
     """Return the finding of one observed exchange; `source` is the name of the interface or file."""
     flow, exchange = observed.flow, observed.exchange
@@ -166,6 +173,7 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
         status=exchange.status,
         verdict=verdict,
         why=why,
+        tunnel=_tunnel_of(observed),
         requested=interface_of(exchange.requested),
         requested_address=exchange.requested_address,
         latency_ns=_latency_ns(exchange),

@@ -100,8 +100,11 @@ def load(
     *,
     compact_ring_bytes: int = 1 << 24,
     bulk_ring_bytes: int = 1 << 24,
+    tunnels: bool = False,
 ) -> Program:
     """Compile and load the named programs; sizes of the rings in bytes, powers of two, a page at least.
+
+    `tunnels` makes programs which look into tunnels; without it they are no slower for being able to.
 
     Raises ToolchainError when bcc or headers are missing or the program does not compile, PrivilegeError when
     the kernel does not allow it, LiveError when the verifier refuses the program.
@@ -112,7 +115,7 @@ def load(
             raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
 
     def work() -> dict[str, int]:
-        return _compile_and_load(names, compact_ring_bytes, bulk_ring_bytes)
+        return _compile_and_load(names, compact_ring_bytes, bulk_ring_bytes, tunnels=tunnels)
 
     descriptors = _in_child(work, len(names) + len(MAP_NAMES))
     return Program(
@@ -200,16 +203,16 @@ def _explain(error: Exception, complaints: str) -> dict[str, Any]:
     return {"error": kind, "text": text, "detail": detail[-8000:]}
 
 
-def _compile_and_load(names: Sequence[str], compact_bytes: int, bulk_bytes: int) -> dict[str, int]:
+def _compile_and_load(names: Sequence[str], compact_bytes: int, bulk_bytes: int, *, tunnels: bool) -> dict[str, int]:
     """Return the descriptors of programs and maps by name. Runs in the child."""
     bcc = import_bcc()
-    module = _compile(bcc, compact_bytes, bulk_bytes)
+    module = _compile(bcc, compact_bytes, bulk_bytes, tunnels=tunnels)
     maps = {name: int(bcc.libbcc.lib.bpf_table_fd(module.module, name.encode())) for name in MAP_NAMES}
     programs = {name: _load_one(module.dump_func(name.encode()), name) for name in names}
     return programs | maps
 
 
-def _compile(bcc: ModuleType, compact_bytes: int, bulk_bytes: int) -> Any:
+def _compile(bcc: ModuleType, compact_bytes: int, bulk_bytes: int, *, tunnels: bool) -> Any:
     """Return bcc's module of the compiled program, with its maps created."""
     folder = source_folder()
     page = os.sysconf("SC_PAGE_SIZE")
@@ -223,6 +226,7 @@ def _compile(bcc: ModuleType, compact_bytes: int, bulk_bytes: int) -> Any:
         f"-DPAGE_SIZE={page}",
         f"-DEPM_COMPACT_PAGES={compact_bytes // page}",
         f"-DEPM_BULK_PAGES={bulk_bytes // page}",
+        f"-DEPM_TUNNELS={int(tunnels)}",
     ]
     os.environ["BCC_KERNEL_SOURCE"] = str(folder)
     return bcc.BPF(src_file=str(folder / "epm_inspector.c").encode(), cflags=flags)

@@ -159,12 +159,12 @@ def _tcx_programs(index: int) -> list[int]:
     return found
 
 
-def prove(interface: str, mode: Mode = "auto", netns: str | None = None) -> list[Check]:
+def prove(interface: str, mode: Mode = "auto", netns: str | None = None, *, tunnels: bool = False) -> list[Check]:
     """Attach, show that a packet is counted and recorded, watch for a second, detach, and look again.
 
     Nothing is sent: the packet runs through the program by the kernel's test call. Raises what `open_session` raises.
     """
-    with open_session([interface], mode=mode, netns=netns) as session:
+    with open_session([interface], mode=mode, netns=netns, tunnels=tunnels) as session:
         attachment = session.attachments[0]
         checks = [Check("attach", "ok", attachment.explanation), _prove_record(session), _watch(session, interface)]
     checks.append(_prove_detached(interface, attachment.program_id, netns))

@@ -39,13 +39,13 @@ __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Sess
 
 
 def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> bytes:
-    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and TCP ports."""
+    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and ports."""
     options = np.zeros((), OPTIONS_DTYPE)
     known = interface_indexes[:INTERFACES]
     options["interface_index"][: len(known)] = known
     for port in ports:
         if not 0 < port < 1 << 16:
-            raise LiveError(f"{port} is no TCP port")
+            raise LiveError(f"{port} is no port of TCP or UDP")
         options["ports"][port >> 5] |= np.uint32(1 << (port & 31))
     return options.tobytes()
 
@@ -198,16 +198,17 @@ def open_session(
     interfaces: Sequence[str],
     *,
     mode: Mode = "auto",
-    ports: Collection[int] = (135,),
+    ports: Collection[int] = (135, 593),
     netns: str | None = None,
     compact_ring_bytes: int = COMPACT_RING_BYTES,
     bulk_ring_bytes: int = BULK_RING_BYTES,
+    tunnels: bool = False,
     tcx: bool = True,
 ) -> Session:
     """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
 
-    `ports` are TCP ports of endpoint mappers; rings' sizes are powers of two; `tcx=False` makes mode tc do as on a
-    kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two; `tunnels` looks into tunnels;
+    `tcx=False` makes mode tc do as on a kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
@@ -215,7 +216,10 @@ def open_session(
     with inside(netns):
         devices = [find_device(name) for name in dict.fromkeys(interfaces)]
         program = loader.load(
-            programs_for(mode), compact_ring_bytes=compact_ring_bytes, bulk_ring_bytes=bulk_ring_bytes
+            programs_for(mode),
+            compact_ring_bytes=compact_ring_bytes,
+            bulk_ring_bytes=bulk_ring_bytes,
+            tunnels=tunnels,
         )
         options = pack_options([device.index for device in devices], ports)
         with contextlib.ExitStack() as stack:

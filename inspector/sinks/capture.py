@@ -1,8 +1,8 @@
 """Packets written as a capture file (pcapng, draft-ietf-opsawg-pcapng) that Wireshark opens.
 
-A record holds no frame, only what matters of one, so the frame is built anew: Ethernet with
-empty addresses, IP and TCP without options. Read back, the file gives the same records, but for
-the interface index, which becomes the number of the interface within the file.
+A record holds no frame, only what matters of one, so the frame is built anew
+(`inspector.sinks.frames`). Read back, the file gives the same records, but for the interface
+index, which becomes the number of the interface within the file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from inspector.errors import CaptureError
-from inspector.record import Attribute, unpack_record
+from inspector.record import unpack_record
+from inspector.sinks.frames import build_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from inspector.model import Segment
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION: Final = 1
@@ -33,13 +32,6 @@ _NANOSECONDS: Final = 9
 
 _LONGEST_OPTION: Final = 0xFFFF
 _ETHERNET: Final = 1
-_ETHERNET_LENGTH: Final = 14
-
-_TCP: Final = 6
-_FRAGMENT_HEADER: Final = 44
-_HOP_LIMIT: Final = 64
-_WINDOW: Final = 0xFFFF
-_LONGEST_IP: Final = 0xFFFF
 
 
 class CaptureWriter:
@@ -114,67 +106,6 @@ class CaptureWriter:
 
     def _failed(self, error: OSError) -> CaptureError:
         return CaptureError(f"{self.name}: cannot be written: {error.strerror or error}")
-
-
-def build_frame(segment: Segment) -> bytes:
-    """Return an Ethernet frame that carries the segment, ending where its payload was cut."""
-    if segment.attributes & Attribute.IPV6:
-        return _ethernet(0x86DD) + _ipv6(segment) + _tcp(segment) + segment.payload
-    return _ethernet(0x0800) + _ipv4(segment) + _tcp(segment) + segment.payload
-
-
-def _ethernet(ethertype: int) -> bytes:
-    return bytes(12) + struct.pack("!H", ethertype)
-
-
-def _ipv4(segment: Segment) -> bytes:
-    """Return an IPv4 header (RFC 791 section 3.1)."""
-    # A length beyond 16 bits is written as 0, as segmentation offload does: "the rest of the frame".
-    length = 20 + 20 + segment.payload_length
-    fragment = 0x2000 if segment.attributes & Attribute.FIRST_FRAGMENT else 0x4000
-    head = struct.pack("!BBHHHBB", 0x45, 0, length if length <= _LONGEST_IP else 0, 0, fragment, _HOP_LIMIT, _TCP)
-    addresses = segment.source_address[12:] + segment.destination_address[12:]
-    return head + struct.pack("!H", _checksum(head + addresses)) + addresses
-
-
-def _ipv6(segment: Segment) -> bytes:
-    """Return an IPv6 header, with a fragment header if there is need (RFC 8200 sections 3 and 4.5)."""
-    fragment = struct.pack("!BBHI", _TCP, 0, 1, 0) if segment.attributes & Attribute.FIRST_FRAGMENT else b""
-    length = len(fragment) + 20 + segment.payload_length
-    next_header = _FRAGMENT_HEADER if fragment else _TCP
-    head = struct.pack("!IHBB", 6 << 28, length if length <= _LONGEST_IP else 0, next_header, _HOP_LIMIT)
-    return head + segment.source_address + segment.destination_address + fragment
-
-
-def _tcp(segment: Segment) -> bytes:
-    """Return a TCP header (RFC 9293 section 3.1); its checksum is 0 where not all that it covers was captured."""
-    head = struct.pack(
-        "!HHIIBBH",
-        segment.source_port,
-        segment.destination_port,
-        segment.sequence,
-        segment.acknowledgment,
-        5 << 4,
-        segment.tcp_flags,
-        _WINDOW,
-    )
-    whole = len(segment.payload) == segment.payload_length and not segment.attributes & Attribute.FIRST_FRAGMENT
-    # IPv4's pseudo header is shorter, but what it lacks is zero and does not change the sum; a mapped
-    # address has ffff in it, which is zero too in this arithmetic.
-    pseudo = (
-        segment.source_address + segment.destination_address + struct.pack("!II", 20 + segment.payload_length, _TCP)
-    )
-    checksum = _checksum(pseudo + head + bytes(4) + segment.payload) if whole else 0
-    return head + struct.pack("!HH", checksum, 0)
-
-
-def _checksum(data: bytes) -> int:
-    """Return the internet checksum (RFC 1071).
-
-    The sum of 16-bit words with end-around carry is the number they form, modulo 65535.
-    """
-    padded = data + bytes(len(data) & 1)
-    return -int.from_bytes(padded, "big") % 0xFFFF
 
 
 def _section_header() -> bytes:

@@ -64,13 +64,14 @@ def read_records(
     ports: Collection[int],
     counters: dict[Counter, int] | list[int],
     progress: Progress | None = None,
+    tunnels: bool = False,
 ) -> Iterator[bytes]:
     """Yield the records of a capture file, byte for byte as a ring would carry them.
 
     `counters` is indexed by `Counter` and kept as the kernel program keeps its own: every
     record is matched and submitted. The record's interface index is the packet's interface
-    within the file. Raises what `read_packets` does, and CaptureError at the end of a file
-    whose packets were all of link types that cannot be read.
+    within the file; `tunnels` looks into tunnels. Raises what `read_packets` does, and
+    CaptureError at the end of a file whose packets were all of link types that cannot be read.
     """
     unknown: set[int] = set()
     known = False
@@ -86,6 +87,7 @@ def read_records(
             interface_index=packet.interface,
             ports=ports,
             wire_length=packet.original_length,
+            tunnels=tunnels,
         )
         if found is None:
             continue

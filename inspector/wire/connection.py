@@ -63,7 +63,7 @@ class Side:
 class Connection:
     """State of one connection; `feed` takes its segments and yields what was observed.
 
-    `interface_index` is where it was first seen; `last_ns` is the time of its last segment;
+    `interface_index` and `tunnel` are where it was first seen; `last_ns` is the time of its last segment;
     `blocked_since_ns` is when bytes began to wait for others which have not come, or None;
     `closed` says that both ends are done, so that only a new SYN can bring it back. The two
     `scheduled` marks belong to the owner of the deadlines.
@@ -83,11 +83,13 @@ class Connection:
         "last_ns",
         "question_scheduled",
         "server",
+        "tunnel",
     )
 
     def __init__(self, flow: Flow, segment: Segment, limits: Limits, anomalies: Counter[Anomaly]) -> None:
         self.flow = flow
         self.interface_index = segment.interface_index
+        self.tunnel = segment.tunnel
         self.initial_sequence: int | None = None
         self.client = Side(Direction.TO_SERVER)
         self.server = Side(Direction.FROM_SERVER)
@@ -134,7 +136,9 @@ class Connection:
         if len(segment.payload) < segment.payload_length:
             self._note_cut(segment, ours)
         if segment.payload:
-            span = stream.trim(Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload))
+            span = stream.trim(
+                Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload, segment.tunnel)
+            )
             if span is not None:
                 yield from self._take(ours, theirs, span)
         if segment.tcp_flags & RST:
@@ -218,7 +222,7 @@ class Connection:
             if self._association is None:
                 self._association = Association(self._limits, self._anomalies)
             for exchange in self._association.feed(side.direction, item, span.time_ns):
-                yield Observed(self.flow, span.interface_index, side.direction, exchange)
+                yield Observed(self.flow, span.interface_index, side.direction, exchange, span.tunnel)
 
     def force(self) -> Iterator[Observed]:
         """Deliver everything that waits: what is missing was lost, or is not to be seen from here."""
@@ -249,7 +253,7 @@ class Connection:
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
             if all_seen:
                 given_up = exchange._replace(time_ns=time_ns)
-                yield Observed(self.flow, self.interface_index, Direction.TO_SERVER, given_up)
+                yield Observed(self.flow, self.interface_index, Direction.TO_SERVER, given_up, self.tunnel)
             else:
                 self._anomalies[Anomaly.RESPONSE_NOT_VISIBLE] += 1
 

@@ -114,11 +114,12 @@ class _Half:
 class _CallState:
     """A call on its way; `done` once its exchange was given."""
 
-    __slots__ = ("call", "done", "interface_index", "request", "response", "time_ns")
+    __slots__ = ("call", "done", "interface_index", "request", "response", "time_ns", "tunnel")
 
     def __init__(self, segment: Segment) -> None:
         self.time_ns = segment.time_ns
         self.interface_index = segment.interface_index
+        self.tunnel = segment.tunnel
         self.request = _Half()
         self.response = _Half()
         self.call: answers.Call | None = None
@@ -161,7 +162,7 @@ class Datagrams:
             state = self._calls[key] = _CallState(segment)
         if not state.done:
             handle = self._on_answer if segment.from_server else self._on_request
-            yield from handle(key, state, datagram, segment.time_ns)
+            yield from handle(key, state, datagram, segment)
 
     def _make_room(self) -> Iterator[Observed]:
         while len(self._calls) >= self._limits.datagram_calls:
@@ -177,14 +178,17 @@ class Datagrams:
             half.size = 0
         return stub
 
-    def _on_request(self, _key: _Key, state: _CallState, datagram: Datagram, time_ns: int) -> Iterator[Observed]:
+    def _on_request(self, _key: _Key, state: _CallState, datagram: Datagram, segment: Segment) -> Iterator[Observed]:
         if datagram.type == DatagramType.REQUEST and state.call is None:
             stub = self._join(state.request, datagram)
             if stub is not None:
-                state.call = answers.Call(time_ns, 0, datagram.opnum, stub, datagram.little_endian, datagram.sealed)
+                state.call = answers.Call(
+                    segment.time_ns, 0, datagram.opnum, stub, datagram.little_endian, datagram.sealed
+                )
         yield from ()
 
-    def _on_answer(self, key: _Key, state: _CallState, datagram: Datagram, time_ns: int) -> Iterator[Observed]:
+    def _on_answer(self, key: _Key, state: _CallState, datagram: Datagram, segment: Segment) -> Iterator[Observed]:
+        time_ns = segment.time_ns
         if datagram.type in (DatagramType.FAULT, DatagramType.REJECT):
             order = "little" if datagram.little_endian else "big"
             status = int.from_bytes(datagram.body[:4], order)  # type: ignore[arg-type]  # a literal of two values
@@ -209,7 +213,7 @@ class Datagrams:
             exchange = exchange._replace(request_time_ns=None, anomalies=doubts)
         self._anomalies.update(exchange.anomalies)
         self._finish(state)
-        yield Observed(key.flow, state.interface_index, Direction.FROM_SERVER, exchange)
+        yield Observed(key.flow, segment.interface_index, Direction.FROM_SERVER, exchange, segment.tunnel)
 
     @staticmethod
     def _finish(state: _CallState) -> None:
@@ -233,4 +237,4 @@ class Datagrams:
             self._anomalies[Anomaly.RESPONSE_NOT_VISIBLE] += 1
             return
         exchange = answers.unanswered(key.sequence, state.call, NDR20, detail)._replace(time_ns=time_ns)
-        yield Observed(key.flow, state.interface_index, Direction.TO_SERVER, exchange)
+        yield Observed(key.flow, state.interface_index, Direction.TO_SERVER, exchange, state.tunnel)

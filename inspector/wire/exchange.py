@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from inspector.errors import Anomaly
-from inspector.model import Direction
+from inspector.model import Direction, Tunnel
 from inspector.wire.body import Syntax
 from inspector.wire.epm import OfferedTower
 
@@ -65,3 +65,4 @@ class Observed(NamedTuple):
     interface_index: int
     direction: Direction
     exchange: Exchange
+    tunnel: Tunnel | None = None

@@ -1,23 +1,26 @@
-"""From a captured frame to the TCP segment it carries: link layer, IP, TCP. The twin of bpf/epm_parse.h.
+"""From a captured frame to the TCP segment or UDP datagram in it. The twin of bpf/epm_parse.h.
 
 The layers are read one after the other, each by a function that takes the frame and an offset
 and returns the next layer's, so that a tunnel is one more turn through the same functions.
 Nothing is raised: a frame is a segment, a counter's name, or of no interest. Sources: IEEE
-802.1Q, RFC 791, RFC 8200 section 4, RFC 4302, RFC 9293 section 3.1, and the registry of link
-types of pcap. The same frame through the kernel program gives the same record; tests hold that.
+802.1Q, RFC 791, RFC 8200 section 4, RFC 4302, RFC 9293 section 3.1, RFC 768, and the registry of
+link types of pcap. The same frame through the kernel program gives the same record; tests hold that.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.model import Segment
-from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter
+from inspector.model import Segment, Tunnel
+from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, Counter
+from inspector.wire import tunnels as carriers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from inspector.model import TunnelKind
 
 MAXIMUM_VLAN_TAGS: Final = 2
 MAXIMUM_EXTENSION_HEADERS: Final = 8
@@ -27,6 +30,8 @@ _ETHERTYPE_IPV6: Final = 0x86DD
 _ETHERTYPES_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100})
 
 _PROTOCOL_TCP: Final = 6
+_PROTOCOL_UDP: Final = 17
+_TRANSPORTS: Final = frozenset({_PROTOCOL_TCP, _PROTOCOL_UDP})
 _HEADER_ROUTING: Final = 43
 _HEADER_FRAGMENT: Final = 44
 _HEADER_AUTHENTICATION: Final = 51
@@ -41,6 +46,7 @@ _IPV4: Final = struct.Struct(">BxHxxHxB")
 _IPV6: Final = struct.Struct(">BxxxHB")
 _EXTENSION: Final = struct.Struct(">BBH")
 _TCP: Final = struct.Struct(">HHIIBB")
+_UDP: Final = struct.Struct(">HHH")
 
 _IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -48,6 +54,8 @@ _IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
 _IS_IPV6: Final = int(Attribute.IPV6)
 _FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
+_IS_UDP: Final = int(Attribute.UDP)
+_TUNNELLED: Final = int(Attribute.TUNNELLED)
 _LATER_FRAGMENTS: Final = Counter.LATER_FRAGMENTS
 _UNREADABLE: Final = Counter.UNREADABLE_HEADERS
 
@@ -55,6 +63,24 @@ _Link = tuple[int, int]
 """Ethertype, offset of what it names."""
 _Network = tuple[int, int, int, int]
 """IP protocol, offset of its header, offset where the IP payload ends on the wire, attributes."""
+
+# An IP packet whose length is said nowhere goes on for at least this long; no packet which says it is so long.
+_NO_LENGTH: Final = 1 << 40
+
+
+class _Headers(NamedTuple):
+    """What the headers of one IP packet say; `end` is where its payload ends on the wire, both are offsets."""
+
+    protocol: int
+    ip_at: int
+    payload_at: int
+    end: int
+    attributes: int
+    source_port: int = 0
+    destination_port: int = 0
+    sequence: int = 0
+    acknowledgment: int = 0
+    flags: int = 0
 
 
 class LinkType(enum.IntEnum):
@@ -92,74 +118,170 @@ def read_frame(
     interface_index: int,
     ports: Collection[int],
     wire_length: int | None = None,
+    tunnels: bool = False,
 ) -> Segment | Counter | None:
-    """Return the segment of a frame of an endpoint-mapper connection, a counter, or None.
+    """Return the segment of a frame of an endpoint mapper's conversation, a counter, or None.
 
-    A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST.
-    PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet without any of them (a bare
-    acknowledgment). LATER_FRAGMENTS, UNREADABLE_HEADERS: a packet whose ports cannot be
-    known; so is every packet of a link type not in `LinkType`. None: any other traffic.
+    A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a
+    UDP packet that has payload. PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet
+    without any of them (a bare acknowledgment). LATER_FRAGMENTS, UNREADABLE_HEADERS: a packet
+    whose ports cannot be known; so is every packet of a link type not in `LinkType`. None: any
+    other traffic.
 
     `time_ns` is since 1970; `wire_length` is the frame's length before a capture cut it
-    (its length as given, if None), which IP headers with a length of 0 refer to.
+    (its length as given, if None), which IP headers with a length of 0 refer to. With
+    `tunnels` a packet which is none of an endpoint mapper's is replaced by the one that it
+    carries, at most TUNNEL_DEPTH times.
     """
     link = _read_link(frame, link_type)
     if not isinstance(link, tuple):
         return link
-    ethertype, at = link
-    network = _read_network(frame, ethertype, at, max(wire_length or 0, len(frame)))
-    if not isinstance(network, tuple):
-        return network
-    if network[0] != _PROTOCOL_TCP:
+    headers = _read_headers(frame, link[0], link[1], 0)
+    if not isinstance(headers, tuple):
+        return headers
+    tunnel, limit = None, _NO_LENGTH
+    if tunnels and headers.protocol != _PROTOCOL_TCP:
+        carried = _leave_tunnels(frame, headers, ports)
+        if not isinstance(carried, tuple):
+            return carried
+        headers, tunnel, limit = carried
+    if headers.destination_port in ports:
+        from_server = 0
+    elif headers.source_port in ports:
+        from_server = _FROM_SERVER
+    else:
         return None
-    return _read_tcp(frame, at, network, time_ns, interface_index, ports)
-
-
-def _read_tcp(
-    frame: bytes | memoryview, ip_at: int, network: _Network, time_ns: int, interface_index: int, ports: Collection[int]
-) -> Segment | Counter | None:
-    """Read the TCP header (RFC 9293 section 3.1) and choose: a segment, only counted, or of no interest."""
-    _, tcp_at, end, attributes = network
-    length = len(frame)
-    if length < tcp_at + 20:
-        return _UNREADABLE
-    source_port, destination_port, sequence, acknowledgment, offset, flags = _TCP.unpack_from(frame, tcp_at)
-    payload_at = tcp_at + (offset >> 4) * 4
+    if headers.protocol not in _TRANSPORTS:
+        return None
+    payload_at, end, flags = headers.payload_at, headers.end, headers.flags
+    if end >= _NO_LENGTH:
+        end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
-    if payload_at < tcp_at + 20 or payload_at > length or payload_length < 0:
-        return _UNREADABLE
-    if destination_port not in ports:
-        if source_port not in ports:
-            return None
-        attributes |= _FROM_SERVER
     if not payload_length and not flags & _FIN_SYN_RST:
-        return Counter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER
-    source, destination = _addresses(frame, ip_at, attributes)
-    captured = min(payload_length, length - payload_at, BULK_LARGE_PAYLOAD)
+        return Counter.PACKETS_FROM_SERVER if from_server else Counter.PACKETS_TO_SERVER
+    source, destination = _addresses(frame, headers.ip_at, headers.attributes)
+    captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     return Segment(
         time_ns,
         source,
         destination,
-        sequence,
-        acknowledgment,
-        source_port,
-        destination_port,
+        headers.sequence,
+        headers.acknowledgment,
+        headers.source_port,
+        headers.destination_port,
         payload_length,
         flags,
-        attributes,
+        headers.attributes | from_server,
         interface_index,
         bytes(frame[payload_at : payload_at + captured]),
+        tunnel,
     )
+
+
+def _leave_tunnels(
+    frame: bytes | memoryview, headers: _Headers, ports: Collection[int]
+) -> tuple[_Headers, Tunnel | None, int] | Counter | None:
+    """Return the packet within all tunnels, the outermost tunnel, and where the bytes of the packet around it end."""
+    tunnel, limit = None, _NO_LENGTH
+    for depth in range(1, TUNNEL_DEPTH + 1):
+        kind = _tunnel_kind(headers, ports)
+        if kind is None:
+            break
+        if tunnel is None:
+            tunnel = Tunnel(kind, *_addresses(frame, headers.ip_at, headers.attributes))
+        tunnel = tunnel._replace(depth=depth)
+        limit = min(limit, headers.end)
+        within = _read_carried(frame, headers, kind, limit)
+        if not isinstance(within, tuple):
+            return within
+        headers = within
+    return headers, tunnel, limit
+
+
+def _tunnel_kind(headers: _Headers, ports: Collection[int]) -> TunnelKind | None:
+    """Return what kind of tunnel a packet is; None if it is none, or of interest as it is."""
+    if headers.protocol in carriers.CARRIERS:
+        return carriers.carrier_kind(headers.protocol, ipv6=bool(headers.attributes & _IS_IPV6))
+    if headers.protocol == _PROTOCOL_TCP or headers.destination_port in ports or headers.source_port in ports:
+        return None
+    return carriers.port_kind(headers.source_port, headers.destination_port)
+
+
+def _read_carried(
+    frame: bytes | memoryview, around: _Headers, kind: TunnelKind, limit: int
+) -> _Headers | Counter | None:
+    """Read the packet which another carries. What lies behind `limit`, as Ethernet's padding does, is none of it."""
+    carried = carriers.read_tunnel_header(frame, kind, around.payload_at)
+    if not isinstance(carried, tuple):
+        return carried
+    ethertype, at = carried
+    if ethertype == carriers.ETHERTYPE_ETHERNET:
+        ethertype, at = _read_ethernet(frame, at + 12, at + 14) or (0, at)
+    if not ethertype or at > TUNNEL_REACH or at > limit:
+        return _UNREADABLE
+    headers = _read_headers(frame, ethertype, at, around.attributes & _FIRST_FRAGMENT | _TUNNELLED)
+    if isinstance(headers, tuple) and headers.protocol in _TRANSPORTS and headers.payload_at > limit:
+        return _UNREADABLE
+    return headers
+
+
+def _read_headers(frame: bytes | memoryview, ethertype: int, at: int, attributes: int) -> _Headers | Counter | None:
+    """Read the IP header at `at` and the TCP or UDP header behind it; other protocols may be tunnels."""
+    network = _read_network(frame, ethertype, at)
+    if not isinstance(network, tuple):
+        return network
+    protocol, payload_at, end, found = network
+    attributes |= found
+    if protocol == _PROTOCOL_TCP:
+        return _read_tcp(frame, at, payload_at, end, attributes)
+    if protocol == _PROTOCOL_UDP:
+        return _read_udp(frame, at, payload_at, end, attributes)
+    return _Headers(protocol, at, payload_at, end, attributes) if protocol in carriers.CARRIERS else None
+
+
+def _read_tcp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attributes: int) -> _Headers | Counter:
+    """Read a TCP header with its options (RFC 9293 section 3.1)."""
+    length = len(frame)
+    if length < at + 20:
+        return _UNREADABLE
+    source_port, destination_port, sequence, acknowledgment, offset, flags = _TCP.unpack_from(frame, at)
+    payload_at = at + (offset >> 4) * 4
+    if payload_at < at + 20 or payload_at > length or payload_at > end:
+        return _UNREADABLE
+    return _Headers(
+        _PROTOCOL_TCP,
+        ip_at,
+        payload_at,
+        end,
+        attributes,
+        source_port,
+        destination_port,
+        sequence,
+        acknowledgment,
+        flags,
+    )
+
+
+def _read_udp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attributes: int) -> _Headers | Counter:
+    """Read a UDP header (RFC 768).
+
+    A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's.
+    """
+    payload_at = at + 8
+    if len(frame) < payload_at or payload_at > end:
+        return _UNREADABLE
+    source_port, destination_port, length = _UDP.unpack_from(frame, at)
+    if length:
+        if length < 8 or (at + length > end and not attributes & _FIRST_FRAGMENT):
+            return _UNREADABLE
+        end = min(end, at + length)
+    return _Headers(_PROTOCOL_UDP, ip_at, payload_at, end, attributes | _IS_UDP, source_port, destination_port)
 
 
 def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | None:
     """Return ethertype and offset of the network layer, past up to two VLAN tags."""
     if link_type in _LINKS_WITH_ETHERTYPE:
-        ethertype_at, at = _LINKS_WITH_ETHERTYPE[link_type]
-        if len(frame) < at:
-            return None
-        (ethertype,) = _UINT16.unpack_from(frame, ethertype_at)
-        return _skip_vlan_tags(frame, ethertype, at)
+        return _read_ethernet(frame, *_LINKS_WITH_ETHERTYPE[link_type])
     if link_type in _LINKS_RAW:
         ethertype = _ETHERTYPE_OF_VERSION.get(frame[0] >> 4) if len(frame) else None
         return _UNREADABLE if ethertype is None else (ethertype, 0)
@@ -170,8 +292,11 @@ def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | N
     return _UNREADABLE
 
 
-def _skip_vlan_tags(frame: bytes | memoryview, ethertype: int, at: int) -> _Link | None:
+def _read_ethernet(frame: bytes | memoryview, ethertype_at: int, at: int) -> _Link | None:
     """Return ethertype and offset past the tags; a third tag is left for the caller to refuse (IEEE 802.1Q 9.6)."""
+    if len(frame) < at:
+        return None
+    (ethertype,) = _UINT16.unpack_from(frame, ethertype_at)
     for _ in range(MAXIMUM_VLAN_TAGS):
         if ethertype not in _ETHERTYPES_VLAN:
             break
@@ -193,16 +318,16 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
     return None if ethertype is None else (ethertype, 4)
 
 
-def _read_network(frame: bytes | memoryview, ethertype: int, at: int, wire_end: int) -> _Network | Counter | None:
+def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | Counter | None:
     """Return what the IP header at `at` carries, and where that ends."""
     if ethertype == _ETHERTYPE_IPV4:
-        return _read_ipv4(frame, at, wire_end)
+        return _read_ipv4(frame, at)
     if ethertype == _ETHERTYPE_IPV6:
-        return _read_ipv6(frame, at, wire_end)
+        return _read_ipv6(frame, at)
     return None
 
 
-def _read_ipv4(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | Counter | None:
+def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
     """Read one IPv4 header with its options (RFC 791 section 3.1)."""
     if len(frame) < at + 20:
         return _UNREADABLE
@@ -211,22 +336,22 @@ def _read_ipv4(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | 
     if version_and_length >> 4 != 4 or transport_at < at + 20 or transport_at > len(frame):
         return _UNREADABLE
     # 0 is what segmentation offload leaves in packets longer than the field can say.
-    end = at + total_length if total_length else wire_end
+    end = at + (total_length or _NO_LENGTH * 2)
     if end < transport_at:
         return _UNREADABLE
     if fragment & 0x1FFF:
-        return _LATER_FRAGMENTS if protocol == _PROTOCOL_TCP else None
+        return _LATER_FRAGMENTS if protocol in _TRANSPORTS else None
     return protocol, transport_at, end, _FIRST_FRAGMENT if fragment & 0x2000 else 0
 
 
-def _read_ipv6(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | Counter | None:
+def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
     """Read one IPv6 header and its extension headers (RFC 8200 sections 3 and 4)."""
     if len(frame) < at + 40:
         return _UNREADABLE
     version, payload_length, protocol = _IPV6.unpack_from(frame, at)
     if version >> 4 != 6:
         return _UNREADABLE
-    end = at + 40 + payload_length if payload_length else wire_end
+    end = at + 40 + (payload_length or _NO_LENGTH * 2)
     at += 40
     attributes = _IS_IPV6
     for _ in range(MAXIMUM_EXTENSION_HEADERS):
@@ -238,7 +363,7 @@ def _read_ipv6(frame: bytes | memoryview, at: int, wire_end: int) -> _Network | 
         following, units, fragment = _EXTENSION.unpack_from(frame, at)
         if protocol == _HEADER_FRAGMENT:
             if fragment >> 3:
-                return _LATER_FRAGMENTS if following == _PROTOCOL_TCP else None
+                return _LATER_FRAGMENTS if following in _TRANSPORTS else None
             if fragment & 1:
                 attributes |= _FIRST_FRAGMENT
             at += 8

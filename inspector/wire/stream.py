@@ -14,6 +14,8 @@ from __future__ import annotations
 import bisect
 from typing import NamedTuple
 
+from inspector.model import Tunnel
+
 SEQUENCE_MODULUS = 1 << 32
 _HALF = 1 << 31
 
@@ -26,6 +28,7 @@ class Span(NamedTuple):
     time_ns: int
     interface_index: int
     payload: bytes
+    tunnel: Tunnel | None = None
 
     @property
     def end(self) -> int:

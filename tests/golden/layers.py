@@ -13,7 +13,7 @@ from tests.build.connection import STEP_NS
 
 CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 ETHERTYPE_IPV4, ETHERTYPE_IPV6 = 0x0800, 0x86DD
-TCP = 6
+TCP, UDP = 6, 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,30 @@ def tcp_of(segment: Segment, options: bytes = b"") -> bytes:
     return whole[:16] + struct.pack("!H", found) + whole[18:]
 
 
+def udp_of(segment: Segment) -> bytes:
+    """Return UDP header and payload (RFC 768)."""
+    return udp_between(segment, segment.source_port, segment.destination_port, segment.payload)
+
+
+def udp_between(segment: Segment, source_port: int, destination_port: int, payload: bytes) -> bytes:
+    """Return a UDP datagram with these ports; the checksum is over the segment's addresses."""
+    whole = struct.pack("!HHHH", source_port, destination_port, 8 + len(payload), 0) + payload
+    source, destination = ip_addresses(segment)
+    found = checksum(source + destination + struct.pack("!II", len(whole), UDP) + whole)
+    return whole[:6] + struct.pack("!H", found or 0xFFFF) + whole[8:]
+
+
 def ip_addresses(segment: Segment) -> tuple[bytes, bytes]:
     """Return source and destination as the IP header carries them: 4 or 16 bytes."""
     start = 0 if segment.attributes & Attribute.IPV6 else 12
     return segment.source_address[start:], segment.destination_address[start:]
 
 
-def ipv4(segment: Segment, body: bytes, *, options: bytes = b"", fragment: int = 0x4000) -> bytes:
+def ipv4(segment: Segment, body: bytes, *, options: bytes = b"", fragment: int = 0x4000, protocol: int = TCP) -> bytes:
     """Return an IPv4 packet (RFC 791 section 3.1); `fragment` is the field of flags and offset."""
     length = 20 + len(options)
     source, destination = ip_addresses(segment)
-    head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, length + len(body), 1, fragment, 64, TCP, 0)
+    head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, length + len(body), 1, fragment, 64, protocol, 0)
     head += source + destination + options
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
@@ -81,9 +94,17 @@ def ethernet(segment: Segment, packet: bytes, *, tags: bytes = b"") -> bytes:
 
 
 def ip_of(segment: Segment, *, tcp_options: bytes = b"") -> bytes:
-    """Return the plain IP packet of a segment."""
-    body = tcp_of(segment, tcp_options)
-    return ipv6(segment, body) if segment.attributes & Attribute.IPV6 else ipv4(segment, body)
+    """Return the plain IP packet of a segment or a datagram."""
+    protocol = UDP if segment.attributes & Attribute.UDP else TCP
+    body = udp_of(segment) if protocol == UDP else tcp_of(segment, tcp_options)
+    return ip(segment, body, protocol)
+
+
+def ip(segment: Segment, body: bytes, protocol: int) -> bytes:
+    """Return a packet between the segment's addresses, of their IP version."""
+    if segment.attributes & Attribute.IPV6:
+        return ipv6(segment, body, next_header=protocol)
+    return ipv4(segment, body, protocol=protocol)
 
 
 def frame_of(segment: Segment, data: bytes | None = None) -> Frame:

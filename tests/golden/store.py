@@ -9,7 +9,7 @@ from pathlib import Path
 from inspector.commands.output import Output, tally_of
 from inspector.commands.read import FileReader
 from inspector.config import Config, load_config
-from tests.golden import calls, frames, mapper, requests, streams  # noqa: F401  # each registers its traces
+from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces
 from tests.golden.trace import TRACES
 
 GOLDEN = Path(__file__).parent

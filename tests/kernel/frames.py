@@ -6,6 +6,7 @@ import struct
 from typing import Final
 
 from inspector.record import BULK_LARGE_PAYLOAD, BULK_MEDIUM_PAYLOAD, BULK_SMALL_PAYLOAD, COMPACT_PAYLOAD
+from tests.build.tunnels import UDP, udp
 
 EPM: Final = 135
 CLIENT: Final = 33654
@@ -112,7 +113,6 @@ def _table() -> dict[str, bytes]:
         "three vlan tags": ethernet(ipv4(answer), tags=(0x8100, 0x8100, 0x8100)),
         "vlan ipv6": ethernet(ipv6(answer), v6, tags=(0x8100,)),
         "arp": ethernet(bytes(28), 0x0806),
-        "udp": ethernet(ipv4(bytes.fromhex("0087008700080000"), protocol=17)),
         "ethernet padding": ethernet(ipv4(tcp(flags=ACK))) + bytes(6),
         "ethernet padding behind payload": ethernet(ipv4(tcp(b"x"))) + bytes(5),
         "ipv4 options": ethernet(ipv4(answer, options=bytes(40))),
@@ -173,7 +173,50 @@ def _table() -> dict[str, bytes]:
     for count in (2, 7, 8, 9):
         table[f"ipv6 {count} extensions"] = ethernet(_chain([0, *[60] * (count - 1)], answer), v6)
     table["ipv6 8 kinds"] = ethernet(_chain([0, 60, 43, 135, 60, 43, 0, 135], answer), v6)
-    return table
+    return table | _datagrams()
+
+
+def _over_ip(data: bytes, **more: int) -> bytes:
+    return ethernet(ipv4(data, protocol=UDP, **more))
+
+
+def _datagrams() -> dict[str, bytes]:
+    data, to_server, from_server = payload(152), (CLIENT, EPM), (EPM, CLIENT)
+    answer, v6 = udp(data, from_server), 0x86DD
+    return {
+        "udp request": _over_ip(udp(payload(236), to_server)),
+        "udp answer": _over_ip(answer),
+        "udp both ports": _over_ip(udp(b"x", (EPM, EPM))),
+        "udp highest port": _over_ip(udp(b"x", (1, 65535))),
+        "udp other ports": _over_ip(udp(data, (53, 5353))),
+        "udp tunnel ports": _over_ip(udp(data, (4789, 6081))),
+        "udp without payload": _over_ip(udp(b"", to_server)),
+        "udp without payload, answer": _over_ip(udp(b"", from_server)),
+        "udp ethernet padding": _over_ip(udp(b"x", to_server)) + bytes(17),
+        "udp ipv6": ethernet(ipv6(answer, next_header=UDP), v6),
+        "udp ipv6, extensions": ethernet(ipv6(extension(60, 8) + extension(UDP, 24) + answer, next_header=0), v6),
+        "udp vlan": ethernet(ipv4(answer, protocol=UDP), tags=(0x88A8, 0x8100)),
+        "udp ipv4 options": _over_ip(answer, options=bytes(12)),  # type: ignore[arg-type]  # bytes, passed on
+        "udp header cut": _over_ip(answer[:7]),
+        "udp ip length within header": _over_ip(answer, total=27),
+        "udp ip length at header": _over_ip(udp(data, to_server, length=8), total=28),
+        "udp ip length 0": _over_ip(answer, total=0),
+        "udp ip length 0, udp longer": _over_ip(udp(data, to_server, length=1000), total=0),
+        "udp ip length 0, udp shorter": _over_ip(udp(data, to_server, length=100), total=0),
+        "udp both lengths 0": _over_ip(udp(data, to_server, length=0), total=0) + b"more",
+        "udp length 0": _over_ip(udp(data, to_server, length=0)) + b"padding",
+        "udp length 7": _over_ip(udp(data, to_server, length=7)),
+        "udp length 8": _over_ip(udp(data, to_server, length=8)),
+        "udp length shorter": _over_ip(udp(data, to_server, length=100)),
+        "udp length longer": _over_ip(udp(data, to_server, length=161)),
+        "udp lengths beyond frame": _over_ip(udp(data, to_server, length=1000), total=1020),
+        "udp first fragment": _over_ip(udp(data, from_server, length=3000), fragment=0x2000),
+        "udp first fragment, length 0": _over_ip(udp(data, from_server, length=0), fragment=0x2000),
+        "udp later fragment": _over_ip(data, fragment=0x2010),
+        "udp ipv6 first fragment": ethernet(
+            ipv6(fragment_header(UDP, 0, 1) + udp(data, from_server, length=3000), next_header=44), v6
+        ),
+    }
 
 
 FRAMES: Final = _table()

@@ -9,7 +9,7 @@ from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.ring import Ring
 from inspector.live.session import pack_options
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, Counter, pack_record, unpack_record
+from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
 
 if TYPE_CHECKING:
@@ -36,9 +36,15 @@ class Harness:
     """The loaded programs with their rings. `interfaces` are counted apart, from slot 1 on."""
 
     def __init__(
-        self, *, compact_bytes: int = 1 << 20, bulk_bytes: int = 1 << 20, interfaces: Sequence[int] = ()
+        self,
+        *,
+        compact_bytes: int = 1 << 20,
+        bulk_bytes: int = 1 << 20,
+        interfaces: Sequence[int] = (),
+        tunnels: bool = False,
     ) -> None:
-        self.program = loader.load(compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes)
+        self.tunnels = tunnels
+        self.program = loader.load(compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes, tunnels=tunnels)
         self.compact = Ring(self.program.maps["epm_compact"], compact_bytes)
         self.bulk = Ring(self.program.maps["epm_bulk"], bulk_bytes)
         self._cpus = possible_cpus()
@@ -67,11 +73,7 @@ class Harness:
 
     def records(self) -> list[bytes]:
         """Take all records out of both rings."""
-        return [
-            bytes(record[: HEADER_SIZE + len(unpack_record(record).payload)])
-            for ring in (self.compact, self.bulk)
-            for record in ring.read()[0]
-        ]
+        return [trimmed(record) for ring in (self.compact, self.bulk) for record in ring.read()[0]]
 
     def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
         """Run one program on one frame."""
@@ -85,9 +87,25 @@ class Harness:
         return Outcome(run.retval, run.data, self.records(), ring_bytes, counted)
 
 
-def expected(frame: bytes, interface_index: int = LOOPBACK) -> tuple[list[bytes], dict[Counter, int]]:
+def trimmed(record: bytes | memoryview) -> bytes:
+    """Return a record without its ring's padding."""
+    segment = unpack_record(record)
+    headers = HEADER_SIZE if segment.tunnel is None else HEADER_SIZE + TUNNEL_SIZE
+    return bytes(record[: headers + len(segment.payload)])
+
+
+def expected(
+    frame: bytes, interface_index: int = LOOPBACK, *, tunnels: bool = False
+) -> tuple[list[bytes], dict[Counter, int]]:
     """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
-    found = read_frame(frame, link_type=LinkType.ETHERNET, time_ns=0, interface_index=interface_index, ports=PORTS)
+    found = read_frame(
+        frame,
+        link_type=LinkType.ETHERNET,
+        time_ns=0,
+        interface_index=interface_index,
+        ports=PORTS,
+        tunnels=tunnels,
+    )
     if found is None:
         return [], {}
     if not isinstance(found, Segment):

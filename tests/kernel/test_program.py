@@ -66,7 +66,17 @@ def test_table_reaches_every_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["response", "service vlan", "ipv4 options", "tcp options", "ipv6 8 kinds", "ipv6 option then fragment"]
+    "kind",
+    [
+        "response",
+        "service vlan",
+        "ipv4 options",
+        "tcp options",
+        "ipv6 8 kinds",
+        "ipv6 option then fragment",
+        "udp answer",
+        "udp ipv6, extensions",
+    ],
 )
 def test_truncated_at_every_byte(harness: Harness, kind: str) -> None:
     """A frame cut anywhere (a test run takes 14 bytes at least) is read up to there, as in Python."""

@@ -56,7 +56,7 @@ def read_capture(path: Path, config: Config) -> tuple[Reading, list[Exchange]]:
 
 def _observe(path: Path, config: Config) -> Iterator[Observed]:
     conversations = Conversations(config.decoder_limits())
-    for record in read_records(path, ports=config.ports, counters=Counter()):
+    for record in read_records(path, ports=config.ports, counters=Counter(), tunnels=config.tunnels):
         yield from conversations.feed(unpack_record(record))
     yield from conversations.flush()
 

@@ -12,7 +12,7 @@ from tests.oracle.facts import AnswerFact, PduFact, QuestionFact, Reading, Resul
 
 # Segments that come early are not put in order unless one asks for it.
 _PREFERENCES = ("tcp.reassemble_out_of_order:TRUE",)
-_EPM_PORT = 135
+_EPM_PORTS = (135, 593)
 _BIND, _BIND_ACK, _BIND_NAK, _REQUEST, _RESPONSE, _FAULT = (11, 14), (12, 15), 13, 0, 2, 3
 _PORTS = ("epm.proto.tcp_port", "epm.proto.udp_port", "epm.proto.http_port")
 _NAMES = ("epm.proto.named_pipe", "epm.proto.netbios_name")
@@ -20,7 +20,11 @@ _NAMES = ("epm.proto.named_pipe", "epm.proto.netbios_name")
 
 def read_capture(path: Path) -> Reading:
     """Return what tshark reads in a capture."""
-    command = ["tshark", "-n", "-r", str(path), "-T", "pdml", "-d", f"tcp.port=={_EPM_PORT},dcerpc"]
+    command = ["tshark", "-n", "-r", str(path), "-T", "pdml"]
+    # Its heuristics take a connectionless request, which begins with 4, for WireGuard.
+    command += ["--disable-protocol", "wg"]
+    for port in _EPM_PORTS:
+        command += ["-d", f"tcp.port=={port},dcerpc"]
     for preference in _PREFERENCES:
         command += ["-o", preference]
     text = subprocess.run(command, check=True, capture_output=True).stdout
@@ -31,22 +35,26 @@ def read_capture(path: Path) -> Reading:
         if _number(packet, "frame.cap_len") < _number(packet, "frame.len"):
             continue  # what a capture has cut is shown as far as it goes
         for ports, pdu, stub in _calls(packet):
-            if _EPM_PORT not in ports:
+            if not set(ports) & set(_EPM_PORTS):
                 continue
-            to_server = ports[1] == _EPM_PORT
+            to_server = ports[1] in _EPM_PORTS
             client_port = ports[0] if to_server else ports[1]
-            fact = _pdu_fact(pdu, to_server=to_server)
-            pdus.append(fact)
+            if _all(pdu, "dcerpc.dg_seqnum"):
+                kind, call_id = _number(pdu, "dcerpc.pkt_type"), _number(pdu, "dcerpc.dg_seqnum")
+            else:
+                fact = _pdu_fact(pdu, to_server=to_server)
+                kind, call_id = fact.type, fact.call_id
+                pdus.append(fact)
             if stub is None or _all(stub, "epm.opnum") == []:
                 continue
             opnum = _number(stub, "epm.opnum")
             if opnum not in (2, 3):
                 continue
-            if fact.type == _RESPONSE and _all(stub, "epm.rc"):
+            if kind == _RESPONSE and _all(stub, "epm.rc"):
                 status = int(_show(stub, "epm.rc"), 16)
-                answers.append(AnswerFact(client_port, fact.call_id, opnum, status, tuple(_towers(stub))))
-            elif fact.type == _REQUEST:
-                questions.append(QuestionFact(client_port, fact.call_id, opnum, _requested(stub, opnum)))
+                answers.append(AnswerFact(client_port, call_id, opnum, status, tuple(_towers(stub))))
+            elif kind == _REQUEST:
+                questions.append(QuestionFact(client_port, call_id, opnum, _requested(stub, opnum)))
     return reading_of(pdus, answers, questions)
 
 
@@ -57,8 +65,8 @@ def _calls(packet: Element) -> Iterator[tuple[tuple[int, int], Element, Element 
     stub: Element | None = None
     for protocol in packet:
         name = protocol.get("name")
-        if name == "tcp":
-            ports = (_number(protocol, "tcp.srcport"), _number(protocol, "tcp.dstport"))
+        if name in ("tcp", "udp"):
+            ports = (_number(protocol, f"{name}.srcport"), _number(protocol, f"{name}.dstport"))
         elif name == "epm":
             stub = protocol
         elif name == "dcerpc":

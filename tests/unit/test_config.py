@@ -34,7 +34,7 @@ def test_the_example_ships_and_is_valid() -> None:
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     """Every key is optional."""
     assert load(tmp_path, "") == Config()
-    assert (Config().ports, Config().listen) == ([135], "127.0.0.1:10135")
+    assert (Config().ports, Config().listen) == ([135, 593], "127.0.0.1:10135")
 
 
 def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from inspector.errors import Anomaly
-from inspector.model import Finding, Verdict
+from inspector.model import Finding, Tunnel, TunnelKind, Verdict
+from inspector.record import Attribute
 from inspector.wire.limits import Limits
 from tests.build import pdu
-from tests.build.connection import Wire
+from tests.build.connection import Wire, raw_address
 from tests.build.epm import (
     EPM,
     FEATURES,
@@ -368,3 +369,15 @@ def test_bytes_that_are_no_rpc() -> None:
     """Something else on the port is counted, once for the stream, and makes no finding."""
     wire = Wire().open().client(b"GET / HTTP/1.1\r\n\r\n").server(b"SSH-2.0-OpenSSH_9.2\r\n")
     assert observe(wire.segments) == ([], {Anomaly.STREAM_NOT_RPC: 2})
+
+
+def test_tunnel_of_the_answer_is_in_the_finding() -> None:
+    """A packet within a tunnel: outer and inner addresses both."""
+    outer = Tunnel(TunnelKind.GRE, raw_address("192.0.2.1"), raw_address("2001:db8::2"))
+    segments = mapped(bound(), tcp_tower(SAMR, 1, DIP)).segments
+    carried = [
+        segment._replace(tunnel=outer, attributes=segment.attributes | Attribute.TUNNELLED) for segment in segments
+    ]
+    finding = one(findings_of(carried))
+    assert finding.as_dict()["tunnel"] == {"kind": "gre", "source": "192.0.2.1", "destination": "2001:db8::2"}
+    assert "tunnel" not in one(findings_of(segments)).as_dict()

@@ -1,0 +1,178 @@
+"""The program made to look into tunnels, as a function: the same frames through the Python reader say the same."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.model import TunnelKind
+from inspector.record import TUNNEL_DEPTH, TUNNEL_REACH, Counter, unpack_record
+from tests.build import tunnels
+from tests.kernel import frames
+from tests.kernel.frames import CLASS_BORDERS, EPM, FRAMES
+from tests.kernel.harness import GOES_ON, Harness, expected, without_time
+from tests.kernel.test_program import BOTH, CLASSES, is_whole_to_the_kernel
+from tests.kernel.tunnel_frames import FAR, TUNNEL_FRAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf")]
+
+
+@pytest.fixture(scope="module")
+def harness(bpf: None) -> Iterator[Harness]:  # noqa: ARG001 - asks for BPF before anything is loaded
+    """Load both programs, made to look into tunnels."""
+    with Harness(tunnels=True) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module")
+def plain(bpf: None) -> Iterator[Harness]:  # noqa: ARG001 - asks for BPF before anything is loaded
+    """Load both programs as they are by default."""
+    with Harness() as loaded:
+        yield loaded
+
+
+def check(harness: Harness, name: str, frame: bytes) -> None:
+    """Run a frame and compare everything with what the Python reader says of it."""
+    outcome = harness.run(name, frame)
+    records, counted = expected(frame, tunnels=harness.tunnels)
+    assert outcome.retval == GOES_ON[name]
+    assert outcome.packet == frame
+    assert [without_time(record) for record in outcome.records] == records
+    assert outcome.counted == counted
+
+
+@BOTH
+@pytest.mark.parametrize("kind", TUNNEL_FRAMES)
+def test_frames(harness: Harness, name: str, kind: str) -> None:
+    """Each kind of tunnel: passed on unchanged, recorded and counted as the Python reader would."""
+    check(harness, name, TUNNEL_FRAMES[kind])
+
+
+@BOTH
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_without_tunnels(harness: Harness, name: str, kind: str) -> None:
+    """What is in no tunnel is read as ever."""
+    check(harness, name, FRAMES[kind])
+    if kind != "udp tunnel ports":
+        assert expected(FRAMES[kind], tunnels=True) == expected(FRAMES[kind])
+
+
+@BOTH
+@pytest.mark.parametrize("kind", TUNNEL_FRAMES)
+def test_tunnels_are_closed_by_default(plain: Harness, name: str, kind: str) -> None:
+    """A program that was not told to does not look into any tunnel, and counts nothing of it."""
+    check(plain, name, TUNNEL_FRAMES[kind])
+    records = plain.run(name, TUNNEL_FRAMES[kind]).records
+    assert all(unpack_record(record).tunnel is None for record in records)
+
+
+def test_table_reaches_every_kind_and_outcome() -> None:
+    """The table holds records of every kind of tunnel and of each depth, and frames for every other outcome."""
+    outcomes = [expected(frame, tunnels=True) for frame in TUNNEL_FRAMES.values()]
+    found = [unpack_record(record).tunnel for records, _ in outcomes for record in records]
+    assert {tunnel.kind for tunnel in found if tunnel} == set(TunnelKind)
+    assert {tunnel.depth for tunnel in found if tunnel} == set(range(1, TUNNEL_DEPTH + 1))
+    counters = {counter for _, counted in outcomes for counter in counted}
+    assert counters >= {
+        Counter.PACKETS_TO_SERVER,
+        Counter.PACKETS_FROM_SERVER,
+        Counter.LATER_FRAGMENTS,
+        Counter.UNREADABLE_HEADERS,
+    }
+    assert ([], {}) in outcomes
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "4in4",
+        "6in6, both with extensions",
+        "4in6",
+        "two levels",
+        "gre, flags b000",
+        "gre, ethernet with tags",
+        "vxlan",
+        "vxlan in vxlan",
+        "geneve, options",
+        "teredo, both, long",
+    ],
+)
+def test_truncated_at_every_byte(harness: Harness, kind: str) -> None:
+    """A frame cut anywhere (a test run takes 14 bytes at least) is read up to there, as in Python."""
+    frame = TUNNEL_FRAMES[kind]
+    for length in range(14, len(frame)):
+        check(harness, XDP_PROGRAM, frame[:length])
+
+
+def carried(length: int) -> bytes:
+    """Return an answer of so many payload bytes in a tunnel, all lengths 0 where they are too long."""
+    packet = frames.tcp(frames.payload(length), ports=(EPM, 7))
+    total = None if len(packet) + 40 <= 65535 else 0
+    return frames.ethernet(frames.ipv4(frames.ipv4(packet, total=total), protocol=tunnels.IPV4, total=total))
+
+
+@pytest.mark.parametrize("length", CLASS_BORDERS)
+def test_size_classes(harness: Harness, length: int) -> None:
+    """Records of tunnels go to the bulk ring whatever their size, with their 40 bytes more."""
+    check(harness, XDP_PROGRAM, carried(length))
+    room = harness.run(XDP_PROGRAM, carried(length)).ring_bytes
+    size = next(size for size in CLASSES[1:] if length <= size)
+    assert room == ((0, 8 + 64 + 40 + size) if length else (0, 0))
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_reach(harness: Harness, kind: str) -> None:
+    """A packet within that begins farther than the limit is unreadable. (XDP: the test call splits such frames.)"""
+    frame = FAR[kind]
+    wanted = {"within reach": Counter.SUBMITTED, "out of reach": Counter.UNREADABLE_HEADERS}[kind]
+    assert wanted in expected(frame, tunnels=True)[1]
+    outcome = harness.run(XDP_PROGRAM, frame)
+    # Headers beyond the first buffer cannot be read by XDP.
+    assert outcome.counted == {Counter.UNREADABLE_HEADERS: 1}
+    assert len(frame) > TUNNEL_REACH > 4096
+
+
+@BOTH
+def test_mutated_frames(harness: Harness, name: str) -> None:
+    """Frames with random bytes changed and cut at random places: always passed, and read as in Python."""
+    choose = random.Random(20240612)  # noqa: S311 - reproducible, not secret
+    kinds = [*TUNNEL_FRAMES.values(), *(frame for frame in FRAMES.values() if len(frame) < 1500)]
+    done = 0
+    while done < 4000:
+        frame = bytearray(choose.choice(kinds))
+        for _ in range(choose.randrange(1, 4)):
+            frame[choose.randrange(12, min(len(frame), 200))] = choose.choice(
+                (0, 1, 4, 6, 8, 17, 41, 44, 47, 51, 60, 101, 255, choose.randrange(256))
+            )
+        if choose.random() < 0.3:
+            at, port = choose.randrange(12, min(len(frame), 120) - 2), choose.choice((EPM, 4789, 6081, 3544))
+            struct.pack_into("!H", frame, at, port)
+        cut = bytes(frame[: choose.choice((len(frame), choose.randrange(14, len(frame) + 1)))])
+        if name == XDP_PROGRAM or is_whole_to_the_kernel(cut):
+            check(harness, name, cut)
+            done += 1
+
+
+@BOTH
+def test_full_ring_is_counted_exactly(name: str) -> None:
+    """When the bulk ring overflows, every matched packet of a tunnel is counted as submitted or lost."""
+    with Harness(compact_bytes=4096, bulk_bytes=8192, tunnels=True) as small:
+        outcome = small.run(name, carried(152), repeat=1000)
+        assert outcome.counted[Counter.MATCHED] == 1000
+        assert outcome.counted[Counter.LOST_BULK_FULL] == 1000 - outcome.counted[Counter.SUBMITTED]
+        assert 0 < len(outcome.records) == outcome.counted[Counter.SUBMITTED]
+
+
+def test_tunnel_noted_for_one_packet_is_not_said_of_the_next(harness: Harness) -> None:
+    """What is noted of a tunnel between packets never shows in a record of another packet."""
+    for kind in ("two levels", "4in4", "teredo", "gre, ipv6 in ipv6"):
+        check(harness, XDP_PROGRAM, TUNNEL_FRAMES[kind])
+        check(harness, XDP_PROGRAM, FRAMES["response"])
+        check(harness, TC_PROGRAM, FRAMES["response"])

@@ -16,6 +16,9 @@ from tests.build.epm import (
     pipe_tower,
     tcp_tower,
 )
+from tests.golden import tunnels  # noqa: F401  # registers its traces
+from tests.golden.layers import Frame
+from tests.golden.trace import TRACES
 
 CORPUS = Path(__file__).parent / "corpus"
 _TOWER = tcp_tower(SAMR, 49152, "10.11.2.7")
@@ -29,6 +32,13 @@ _WRITES = (
 
 def _step(control: int, payload: bytes) -> bytes:
     return bytes([control]) + len(payload).to_bytes(2, "little") + payload
+
+
+def _tunnelled() -> list[bytes]:
+    """Return one frame with payload of each kind of tunnel."""
+    makers = [TRACES[name].make for name in sorted(TRACES) if name.startswith("tunnels-")]
+    frames = [one for make in makers for one in list(make())[2:3]]
+    return [b"\x83" + one.data for one in frames if isinstance(one, Frame)]
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -52,7 +62,7 @@ def seeds() -> dict[str, list[bytes]]:
     ]
     datagrams = _step(0x40, pdu.datagram(0, map_request(_TOWER))) + _step(0x41, pdu.datagram(2, map_response([_TOWER])))
     return {
-        "frame": [b"\1" + build_frame(segment) for segment in (*wire.segments, *six.segments)],
+        "frame": [b"\1" + build_frame(segment) for segment in (*wire.segments, *six.segments)] + _tunnelled(),
         "stream": [bytes([0, 0, 9, 1, 20, 0, 9, 2, 9, 0, 11, 3, 5, 0, 30, 4])],
         "pdu": [b"\x14" + data for data in pdus] + [b"\5ncacn_http/1.0" + pdus[1]],
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],

@@ -57,11 +57,11 @@ _LIMITS: Final = Limits(
 
 
 def frame(data: bytes) -> None:
-    """Read a frame of any link type: a segment that survives the record, a counter, or nothing."""
+    """Read a frame of any link type, from 0x80 on with tunnels: a segment that survives the record, a counter, or nothing."""
     if not data:
         return
-    link_type = _LINK_TYPES[data[0] % len(_LINK_TYPES)]
-    found = read_frame(data[1:], link_type=link_type, time_ns=1, interface_index=2, ports=(135, 593))
+    link_type, tunnels = _LINK_TYPES[data[0] % len(_LINK_TYPES)], data[0] >= 0x80
+    found = read_frame(data[1:], link_type=link_type, time_ns=1, interface_index=2, ports=(135, 593), tunnels=tunnels)
     assert found is None or isinstance(found, Counter | Segment)
     if isinstance(found, Segment):
         assert len(found.payload) <= found.payload_length

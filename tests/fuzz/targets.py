@@ -57,7 +57,7 @@ _LIMITS: Final = Limits(
 
 
 def frame(data: bytes) -> None:
-    """Read a frame of any link type, from 0x80 on with tunnels: a segment that survives the record, a counter, or nothing."""
+    """Read a frame of any link type, with tunnels from 0x80 on: a segment which survives the record, or a counter."""
     if not data:
         return
     link_type, tunnels = _LINK_TYPES[data[0] % len(_LINK_TYPES)], data[0] >= 0x80

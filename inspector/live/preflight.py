@@ -74,9 +74,9 @@ def _check_capabilities(netns: str | None) -> Check:
 def _check_kernel(release: str) -> Check:
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in (*release.split("."), "0")[:2])
     if (major, minor) < _LEAST_KERNEL:
-        return Check("kernel", "fail", f"Linux {release}: 5.18 is the least, 6.1 the least that is tested")
+        return Check("kernel", "fail", f"Linux {release}: 5.18 is the least, 6.1 the least that is supported")
     if (major, minor) < _TESTED_KERNEL:
-        return Check("kernel", "warn", f"Linux {release}: older than 6.1, the least that is tested")
+        return Check("kernel", "warn", f"Linux {release}: older than 6.1, the least that is supported")
     return Check("kernel", "ok", f"Linux {release}")
 
 

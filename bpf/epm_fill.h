@@ -46,7 +46,7 @@ static __always_inline void epm_fill(struct epm_record *record, const struct epm
 	record->payload_length = span->payload_length;
 	record->captured_length = span->captured_length;
 	record->tcp_flags = span->flags;
-	record->attributes = packet->attributes;
+	record->attributes = packet->attributes + packet->fragment;
 	record->interface_index = epm_interface_index(context);
 }
 

@@ -33,7 +33,6 @@ BPF_PERCPU_ARRAY(epm_counters, struct epm_counters, EPM_INTERFACES + 1);
 BPF_RINGBUF_OUTPUT(epm_compact, EPM_COMPACT_PAGES);
 BPF_RINGBUF_OUTPUT(epm_bulk, EPM_BULK_PAGES);
 
-#if EPM_TUNNELS
 /* What is known of a packet within a tunnel before it is read. */
 struct epm_carried {
 	struct epm_tunnel tunnel;
@@ -43,6 +42,7 @@ struct epm_carried {
 	__u32 kind;       /* of the tunnel directly around it */
 };
 
+#if EPM_TUNNELS
 /*
  * Kept in a map, which the verifier does not look into: whatever the packet around it was, it follows the
  * reading of the packet within only once.
@@ -80,21 +80,22 @@ static __always_inline int epm_is_served(const struct epm_options *options, __u1
  * Fill a reserved record, copy the payload to where it goes and submit it; return the counter which the
  * packet goes under. `capacity` is a constant at every call. The length is read back from the record, so
  * that the verifier knows nothing of it: it would remember all that the length was made of, and follow each
- * value apart. For the same reason the second asm keeps the comparison, which the compiler knows to be true.
+ * value apart. For the same reason the second asm keeps the comparison, which the compiler knows to be true;
+ * it is with the last byte's number, since "not 0" tells the verifier of Linux 6.1 nothing.
  */
 static __always_inline enum epm_counter epm_complete(struct epm_record *record, void *payload, const __u32 capacity,
 						     const struct epm_context *context,
 						     const struct epm_packet *packet, const struct epm_span *span)
 {
-	__u64 length;
+	__u64 last;
 	long error = 0;
 
 	epm_fill(record, context, packet, span);
 	asm volatile("" ::: "memory");
-	length = record->captured_length;
-	asm volatile("" : "+r"(length));
-	if (length && length <= capacity)
-		error = epm_load(context, span->offset, payload, length);
+	last = (__u64)record->captured_length - 1;
+	asm volatile("" : "+r"(last));
+	if (last < capacity)
+		error = epm_load(context, span->offset, payload, last + 1);
 	if (error) {
 		bpf_ringbuf_discard(record, EPM_WAKE_UP);
 		return EPM_LOST_COPY;
@@ -224,7 +225,7 @@ static __always_inline void epm_note_carrier(struct epm_carried *carried, const 
 	carried->tunnel.depth = depth;
 	carried->limit = depth == 1 || end < carried->limit ? end : carried->limit;
 	carried->distance = distance;
-	carried->fragment = packet->attributes & EPM_FIRST_FRAGMENT;
+	carried->fragment = packet->fragment;
 	carried->kind = kind;
 }
 
@@ -247,9 +248,9 @@ static __always_inline enum epm_outcome epm_leave_tunnels(enum epm_outcome outco
 		if (carried->distance > EPM_FARTHEST)
 			return EPM_UNREADABLE;
 		cursor->at += carried->distance;
-		/* Masked once more, as it is what the verifier knows of it. */
 		*packet = (struct epm_packet){
-			.attributes = (carried->fragment & EPM_FIRST_FRAGMENT) | EPM_TUNNELLED,
+			.attributes = EPM_TUNNELLED,
+			.fragment = carried->fragment,
 			.limit = carried->limit,
 		};
 		outcome = epm_read_carried(cursor, carried->kind, packet);

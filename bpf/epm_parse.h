@@ -39,7 +39,11 @@ struct epm_cursor {
 	const __u8 *end;
 };
 
-/* What was read of a packet. Pointers point into the frame. */
+/*
+ * What was read of a packet. Pointers point into the frame. The verifier must know each bit of the attributes
+ * to know which pointers are valid; that of Linux 6.1 forgets them all when an unknown value is or-ed in, so
+ * what becomes of fragment headers is kept apart.
+ */
 struct epm_packet {
 	const struct epm_ipv4_header *ipv4; /* valid unless attributes has EPM_IPV6 */
 	const struct epm_ipv6_header *ipv6; /* valid if it has */
@@ -47,7 +51,8 @@ struct epm_packet {
 	const struct epm_tcp_header *tcp;   /* valid in a segment */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
 	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
-	__u32 attributes;
+	__u32 attributes;                   /* of enum epm_attribute, but for the next */
+	__u32 fragment;                     /* EPM_FIRST_FRAGMENT or 0 */
 	__u8 protocol;                      /* of IP; one that epm_is_carried() */
 };
 
@@ -191,7 +196,7 @@ static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor,
 	if (fragment & EPM_IPV4_OFFSET)
 		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
 	if (fragment & EPM_IPV4_MORE_FRAGMENTS)
-		packet->attributes |= EPM_FIRST_FRAGMENT;
+		packet->fragment = EPM_FIRST_FRAGMENT;
 	return EPM_READ;
 }
 
@@ -226,7 +231,7 @@ static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cu
 	fragment = EPM_BIG16(extension->offset_and_flags) & (0 - is_fragment);
 	if (fragment & EPM_IPV6_OFFSET)
 		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
-	packet->attributes |= (fragment & EPM_IPV6_MORE_FRAGMENTS) * EPM_FIRST_FRAGMENT;
+	packet->fragment |= (fragment & EPM_IPV6_MORE_FRAGMENTS) * EPM_FIRST_FRAGMENT;
 	return EPM_READ;
 }
 
@@ -281,7 +286,7 @@ static __always_inline enum epm_outcome epm_read_udp(struct epm_cursor *cursor, 
 	if (packet->remaining < 0 || length < 0)
 		return EPM_UNREADABLE;
 	if (length > packet->remaining)
-		return packet->attributes & EPM_FIRST_FRAGMENT ? EPM_DATAGRAM : EPM_UNREADABLE;
+		return packet->fragment ? EPM_DATAGRAM : EPM_UNREADABLE;
 	packet->remaining = length;
 	return EPM_DATAGRAM;
 }

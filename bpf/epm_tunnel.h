@@ -116,7 +116,7 @@ static __always_inline enum epm_outcome epm_read_tunnel_header(struct epm_cursor
 /*
  * Read the packet which a tunnel of this kind carries, from the tunnel's own header on; outcomes as of
  * epm_read_network(). What lies behind packet->limit, as Ethernet's padding does, belongs to no packet.
- * packet->attributes are those which pass on to it.
+ * packet->fragment passes on to it.
  */
 static __always_inline enum epm_outcome epm_read_carried(struct epm_cursor *cursor, __u8 kind,
 							 struct epm_packet *packet)

@@ -208,7 +208,8 @@ def open_session(
     """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
 
     `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two; `tunnels` looks into tunnels;
-    `tcx=False` makes mode tc do as on a kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    `tcx=False` makes mode tc do as on a kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError,
+    ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")

@@ -18,6 +18,8 @@ from inspector.sinks.frames import build_frame
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["CaptureWriter", "build_frame"]
+
 _SECTION_HEADER: Final = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION: Final = 1
 _ENHANCED_PACKET: Final = 6

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from inspector.model import Segment, Tunnel
 from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, Counter
@@ -68,19 +68,9 @@ _Network = tuple[int, int, int, int]
 _NO_LENGTH: Final = 1 << 40
 
 
-class _Headers(NamedTuple):
-    """What the headers of one IP packet say; `end` is where its payload ends on the wire, both are offsets."""
-
-    protocol: int
-    ip_at: int
-    payload_at: int
-    end: int
-    attributes: int
-    source_port: int = 0
-    destination_port: int = 0
-    sequence: int = 0
-    acknowledgment: int = 0
-    flags: int = 0
+_Transport = tuple[int, int, int, int, int, int, int]
+"""Both ports, sequence, acknowledgment, flags, offset of the payload, offset where that ends on the wire."""
+# Plain tuples: one of these is made for every frame, and named ones take several times as long.
 
 
 class LinkType(enum.IntEnum):
@@ -136,42 +126,43 @@ def read_frame(
     link = _read_link(frame, link_type)
     if not isinstance(link, tuple):
         return link
-    headers = _read_headers(frame, link[0], link[1], 0)
-    if not isinstance(headers, tuple):
-        return headers
+    ethertype, at = link
+    network = _read_network(frame, ethertype, at)
+    if not isinstance(network, tuple):
+        return network
+    transport = _read_transport(frame, network)
     tunnel, limit = None, _NO_LENGTH
-    if tunnels and headers.protocol != _PROTOCOL_TCP:
-        carried = _leave_tunnels(frame, headers, ports)
+    if tunnels and network[0] != _PROTOCOL_TCP:
+        carried = _leave_tunnels(frame, at, network, transport, ports)
         if not isinstance(carried, tuple):
             return carried
-        headers, tunnel, limit = carried
-    if headers.destination_port in ports:
-        from_server = 0
-    elif headers.source_port in ports:
-        from_server = _FROM_SERVER
-    else:
-        return None
-    if headers.protocol not in _TRANSPORTS:
-        return None
-    payload_at, end, flags = headers.payload_at, headers.end, headers.flags
+        at, network, transport, tunnel, limit = carried
+    if not isinstance(transport, tuple):
+        return transport
+    source_port, destination_port, sequence, acknowledgment, flags, payload_at, end = transport
+    attributes = network[3] if network[0] == _PROTOCOL_TCP else network[3] | _IS_UDP
+    if destination_port not in ports:
+        if source_port not in ports:
+            return None
+        attributes |= _FROM_SERVER
     if end >= _NO_LENGTH:
         end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
     if not payload_length and not flags & _FIN_SYN_RST:
-        return Counter.PACKETS_FROM_SERVER if from_server else Counter.PACKETS_TO_SERVER
-    source, destination = _addresses(frame, headers.ip_at, headers.attributes)
+        return Counter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER
+    source, destination = _addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     return Segment(
         time_ns,
         source,
         destination,
-        headers.sequence,
-        headers.acknowledgment,
-        headers.source_port,
-        headers.destination_port,
+        sequence,
+        acknowledgment,
+        source_port,
+        destination_port,
         payload_length,
         flags,
-        headers.attributes | from_server,
+        attributes,
         interface_index,
         bytes(frame[payload_at : payload_at + captured]),
         tunnel,
@@ -179,39 +170,58 @@ def read_frame(
 
 
 def _leave_tunnels(
-    frame: bytes | memoryview, headers: _Headers, ports: Collection[int]
-) -> tuple[_Headers, Tunnel | None, int] | Counter | None:
-    """Return the packet within all tunnels, the outermost tunnel, and where the bytes of the packet around it end."""
+    frame: bytes | memoryview,
+    at: int,
+    network: _Network,
+    transport: _Transport | Counter | None,
+    ports: Collection[int],
+) -> tuple[int, _Network, _Transport | Counter | None, Tunnel | None, int] | Counter | None:
+    """Return the packet within all tunnels, the outermost tunnel, and where the bytes of the packet around it end.
+
+    A packet is the offset of its IP header, and what was read of it.
+    """
     tunnel, limit = None, _NO_LENGTH
     for depth in range(1, TUNNEL_DEPTH + 1):
-        kind = _tunnel_kind(headers, ports)
+        kind = _tunnel_kind(network, transport, ports)
         if kind is None:
             break
-        if tunnel is None:
-            tunnel = Tunnel(kind, *_addresses(frame, headers.ip_at, headers.attributes))
+        tunnel = tunnel or Tunnel(kind, *_addresses(frame, at, network[3]))
         tunnel = tunnel._replace(depth=depth)
-        limit = min(limit, headers.end)
-        within = _read_carried(frame, headers, kind, limit)
+        header_at, end = transport[5:] if isinstance(transport, tuple) else network[1:3]
+        limit = min(limit, end)
+        link = _enter_tunnel(frame, kind, header_at, limit)
+        if not isinstance(link, tuple):
+            return link
+        ethertype, at = link
+        within = _read_network(frame, ethertype, at)
         if not isinstance(within, tuple):
             return within
-        headers = within
-    return headers, tunnel, limit
+        protocol, transport_at, end, attributes = within
+        network = protocol, transport_at, end, attributes | network[3] & _FIRST_FRAGMENT | _TUNNELLED
+        transport = _read_transport(frame, network)
+        if isinstance(transport, tuple) and transport[5] > limit:
+            return _UNREADABLE
+    return at, network, transport, tunnel, limit
 
 
-def _tunnel_kind(headers: _Headers, ports: Collection[int]) -> TunnelKind | None:
+def _tunnel_kind(
+    network: _Network, transport: _Transport | Counter | None, ports: Collection[int]
+) -> TunnelKind | None:
     """Return what kind of tunnel a packet is; None if it is none, or of interest as it is."""
-    if headers.protocol in carriers.CARRIERS:
-        return carriers.carrier_kind(headers.protocol, ipv6=bool(headers.attributes & _IS_IPV6))
-    if headers.protocol == _PROTOCOL_TCP or headers.destination_port in ports or headers.source_port in ports:
+    protocol = network[0]
+    if protocol in carriers.CARRIERS:
+        return carriers.carrier_kind(protocol, ipv6=bool(network[3] & _IS_IPV6))
+    if protocol != _PROTOCOL_UDP or not isinstance(transport, tuple):
         return None
-    return carriers.port_kind(headers.source_port, headers.destination_port)
+    source_port, destination_port = transport[:2]
+    if destination_port in ports or source_port in ports:
+        return None
+    return carriers.port_kind(source_port, destination_port)
 
 
-def _read_carried(
-    frame: bytes | memoryview, around: _Headers, kind: TunnelKind, limit: int
-) -> _Headers | Counter | None:
-    """Read the packet which another carries. What lies behind `limit`, as Ethernet's padding does, is none of it."""
-    carried = carriers.read_tunnel_header(frame, kind, around.payload_at)
+def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: int) -> _Link | Counter | None:
+    """Return the network layer behind a tunnel's own header; what lies behind `limit`, like padding, is none of it."""
+    carried = carriers.read_tunnel_header(frame, kind, at)
     if not isinstance(carried, tuple):
         return carried
     ethertype, at = carried
@@ -219,27 +229,18 @@ def _read_carried(
         ethertype, at = _read_ethernet(frame, at + 12, at + 14) or (0, at)
     if not ethertype or at > TUNNEL_REACH or at > limit:
         return _UNREADABLE
-    headers = _read_headers(frame, ethertype, at, around.attributes & _FIRST_FRAGMENT | _TUNNELLED)
-    if isinstance(headers, tuple) and headers.protocol in _TRANSPORTS and headers.payload_at > limit:
-        return _UNREADABLE
-    return headers
+    return ethertype, at
 
 
-def _read_headers(frame: bytes | memoryview, ethertype: int, at: int, attributes: int) -> _Headers | Counter | None:
-    """Read the IP header at `at` and the TCP or UDP header behind it; other protocols may be tunnels."""
-    network = _read_network(frame, ethertype, at)
-    if not isinstance(network, tuple):
-        return network
-    protocol, payload_at, end, found = network
-    attributes |= found
+def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport | Counter | None:
+    """Read the TCP or UDP header of a packet; None where it has neither."""
+    protocol, at, end, attributes = network
     if protocol == _PROTOCOL_TCP:
-        return _read_tcp(frame, at, payload_at, end, attributes)
-    if protocol == _PROTOCOL_UDP:
-        return _read_udp(frame, at, payload_at, end, attributes)
-    return _Headers(protocol, at, payload_at, end, attributes) if protocol in carriers.CARRIERS else None
+        return _read_tcp(frame, at, end)
+    return _read_udp(frame, at, end, attributes) if protocol == _PROTOCOL_UDP else None
 
 
-def _read_tcp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attributes: int) -> _Headers | Counter:
+def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Counter:
     """Read a TCP header with its options (RFC 9293 section 3.1)."""
     length = len(frame)
     if length < at + 20:
@@ -248,21 +249,10 @@ def _read_tcp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attribut
     payload_at = at + (offset >> 4) * 4
     if payload_at < at + 20 or payload_at > length or payload_at > end:
         return _UNREADABLE
-    return _Headers(
-        _PROTOCOL_TCP,
-        ip_at,
-        payload_at,
-        end,
-        attributes,
-        source_port,
-        destination_port,
-        sequence,
-        acknowledgment,
-        flags,
-    )
+    return source_port, destination_port, sequence, acknowledgment, flags, payload_at, end
 
 
-def _read_udp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attributes: int) -> _Headers | Counter:
+def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> _Transport | Counter:
     """Read a UDP header (RFC 768).
 
     A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's.
@@ -275,7 +265,7 @@ def _read_udp(frame: bytes | memoryview, ip_at: int, at: int, end: int, attribut
         if length < 8 or (at + length > end and not attributes & _FIRST_FRAGMENT):
             return _UNREADABLE
         end = min(end, at + length)
-    return _Headers(_PROTOCOL_UDP, ip_at, payload_at, end, attributes | _IS_UDP, source_port, destination_port)
+    return source_port, destination_port, 0, 0, 0, payload_at, end
 
 
 def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | None:

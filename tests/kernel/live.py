@@ -25,7 +25,7 @@ EVERY_HOOK = pytest.mark.parametrize(("mode", "tcx"), HOOKS, ids=NAMES)
 LOOPBACK = 1
 
 
-def attached(cable: Cable, mode: Mode, *, tcx: bool = True) -> Session:
+def attached(cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = False) -> Session:
     """Open a session on the near interface, with small rings."""
     return open_session(
         [cable.near],
@@ -33,6 +33,7 @@ def attached(cable: Cable, mode: Mode, *, tcx: bool = True) -> Session:
         ports=(135, 593, 65535),
         netns=cable.here,
         tcx=tcx,
+        tunnels=tunnels,
         compact_ring_bytes=1 << 18,
         bulk_ring_bytes=1 << 20,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from inspector.record import TUNNEL_REACH
 from tests.build import tunnels
 from tests.build.tunnels import ETHERTYPE_ETHERNET, ETHERTYPE_IPV6, geneve, gre, teredo, udp, vxlan
 from tests.kernel.frames import (
@@ -25,8 +26,6 @@ _ANSWER: Final = tcp(payload(152), ports=(EPM, CLIENT))
 _IN4, _IN6 = ipv4(_ANSWER), ipv6(_ANSWER)
 _FRAME4, _FRAME6 = ethernet(_IN4), ethernet(_IN6, _V6)
 _OPTIONS: Final = bytes(range(100, 112))
-# Where a payload begins from which the largest reach of a packet within is exceeded by one byte.
-_REACH: Final = 12288
 
 
 def _over4(data: bytes, protocol: int = tunnels.UDP, **more: int) -> bytes:
@@ -114,6 +113,7 @@ def _gre() -> dict[str, bytes]:
         "gre, ethernet, type 0": _over4(gre(ethernet(_IN4, 0), ETHERTYPE_ETHERNET), tunnels.GRE),
         "gre, ethernet cut": _over4(gre(_FRAME4[:13], ETHERTYPE_ETHERNET), tunnels.GRE),
         "gre, type 0": _over4(gre(_IN4, 0), tunnels.GRE),
+        "gre ends behind the outer packet": _over4(gre(ipv4(bytes(20), protocol=1)), tunnels.GRE, total=22),
         "gre, keepalive": _over4(gre(b"", 0), tunnels.GRE),
         "gre, erspan": _over4(gre(_FRAME4, 0x88BE), tunnels.GRE),
         "gre, fields cut": _over4(gre(b"", flags=0xB000, fields=2), tunnels.GRE),
@@ -175,5 +175,6 @@ def far_in(distance: int) -> bytes:
 TUNNEL_FRAMES: Final = _ip_in_ip() | _gre() | _over_udp()
 """Frames by name, each of one buffer: they go through XDP and tc alike."""
 
-FAR: Final = {"within reach": far_in(_REACH - 2), "out of reach": far_in(_REACH + 6)}
-"""Frames of several buffers (more than a page), where the packet within begins just within reach, and just out of it."""
+# Extension headers are multiples of 8 bytes, after 54.
+FAR: Final = {"within reach": far_in(TUNNEL_REACH - 2), "out of reach": far_in(TUNNEL_REACH + 6)}
+"""Frames of more than a page, where the packet within begins just within reach, and just out of it."""

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from inspector.errors import CaptureError
-from inspector.model import Segment
+from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
-from inspector.sinks.capture import CaptureWriter
+from inspector.sinks.capture import CaptureWriter, build_frame
 from inspector.sources.pcap import read_packets, read_records
 from tests.conftest import require_tools
 
@@ -57,7 +57,10 @@ def written(path: Path, *segments: Segment, comment: str | None = None) -> Path:
 def tshark(path: Path, *fields: str) -> list[list[str]]:
     """Return fields of every packet, as tshark with all checksums verified sees them."""
     require_tools(["tshark"])
-    checks = [f"-o{name}:TRUE" for name in ("ip.check_checksum", "tcp.check_checksum", "tcp.analyze_sequence_numbers")]
+    checks = [
+        f"-o{name}:TRUE"
+        for name in ("ip.check_checksum", "tcp.check_checksum", "udp.check_checksum", "tcp.analyze_sequence_numbers")
+    ]
     chosen = [argument for field in fields for argument in ("-e", field)]
     result = subprocess.run(
         ["tshark", "-n", "-r", path, *checks, "-otcp.relative_sequence_numbers:FALSE", "-Tfields", *chosen],
@@ -105,6 +108,74 @@ def test_tshark_finds_ipv6_checksums_good(tmp_path: Path, length: int) -> None:
     )
     fields = ("ipv6.src", "ipv6.dst", "tcp.checksum.status", "tcp.len")
     assert tshark(path, *fields) == [["2001:db8::1", "2001:db8::2", GOOD, str(size)] for size in (2040, length)]
+
+
+@pytest.mark.parametrize("length", [1, 2, 1459])
+@pytest.mark.parametrize("attributes", [Attribute.UDP, Attribute.UDP | Attribute.IPV6])
+def test_tshark_sees_datagrams(tmp_path: Path, attributes: Attribute, length: int) -> None:
+    """Ports, length, payload; checksums are good, also one that comes out as 0, which UDP must write as ffff."""
+    payload = bytes(range(1, 256)) * 6
+    one = segment(payload[:length], attributes=int(attributes), sequence=0, acknowledgment=0, tcp_flags=0)
+    # Whatever the sum is without them, these two bytes make the checksum 0.
+    plain = build_frame(
+        one._replace(payload=one.payload + bytes(length % 2 + 2), payload_length=length + length % 2 + 2)
+    )
+    at = (54 if attributes & Attribute.IPV6 else 34) + 6
+    last = plain[at : at + 2]
+    zero = one._replace(payload=one.payload + bytes(length % 2) + last, payload_length=length + length % 2 + 2)
+    rows = tshark(
+        written(tmp_path / "a.pcapng", one, zero),
+        "udp.srcport",
+        "udp.dstport",
+        "udp.length",
+        "udp.checksum.status",
+        "udp.checksum",
+        "udp.payload",
+    )
+    assert [row[:4] for row in rows] == [["33654", "135", str(8 + len(o.payload)), GOOD] for o in (one, zero)]
+    assert [row[5] for row in rows] == [one.payload.hex(), zero.payload.hex()]
+    assert rows[1][4] == "0xffff"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ipv6", "protocols"),
+    [
+        (TunnelKind.IPIP, False, "eth:ethertype:ip:ip:tcp"),
+        (TunnelKind.SIX_IN_FOUR, True, "eth:ethertype:ip:ipv6:tcp"),
+        (TunnelKind.FOUR_IN_SIX, False, "eth:ethertype:ipv6:ip:tcp"),
+        (TunnelKind.SIX_IN_SIX, True, "eth:ethertype:ipv6:ipv6:tcp"),
+        (TunnelKind.GRE, True, "eth:ethertype:ip:gre:ipv6:tcp"),
+        (TunnelKind.VXLAN, False, "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:tcp"),
+        (TunnelKind.GENEVE, True, "eth:ethertype:ip:udp:geneve:eth:ethertype:ipv6:tcp"),
+        (TunnelKind.TEREDO, True, "eth:ethertype:ip:udp:teredo:ipv6:tcp"),
+    ],
+)
+def test_tshark_sees_tunnels(tmp_path: Path, kind: TunnelKind, ipv6: bool, protocols: str) -> None:
+    """Each kind as it is, with outer and inner addresses, and good checksums."""
+    over6 = kind in (TunnelKind.FOUR_IN_SIX, TunnelKind.SIX_IN_SIX)
+    outer = ("2001:db8:9::1", "2001:db8:9::2") if over6 else ("192.0.2.1", "192.0.2.2")
+    attributes = int(Attribute.TUNNELLED | (Attribute.IPV6 if ipv6 else 0))
+    tunnel = Tunnel(kind, address(outer[0]), address(outer[1]))
+    one = segment(attributes=attributes)._replace(tunnel=tunnel)
+    fields = ("frame.protocols", "ip.src", "ipv6.dst", "tcp.dstport", "tcp.payload", "tcp.checksum.status")
+    [row] = tshark(written(tmp_path / "a.pcapng", one), *fields)
+    assert row[0].removesuffix(":dcerpc").removesuffix(":data") == protocols
+    version4 = ([] if over6 else [outer[0]]) + ([] if ipv6 else ["10.1.1.1"])
+    version6 = ([outer[1]] if over6 else []) + (["2001:db8::2"] if ipv6 else [])
+    assert row[1:] == [",".join(version4), ",".join(version6), "135", "68656c6c6f", GOOD]
+
+
+@pytest.mark.parametrize("kind", TunnelKind)
+def test_two_tunnels_come_back_as_two(tmp_path: Path, kind: TunnelKind) -> None:
+    """A record names the outermost only; the other is written as some tunnel between unspecified addresses."""
+    over6 = kind in (TunnelKind.FOUR_IN_SIX, TunnelKind.SIX_IN_SIX)
+    outer = "2001:db8:9::1" if over6 else "192.0.2.1"
+    tunnel = Tunnel(kind, address(outer), address(outer), 2)
+    one = segment(attributes=int(Attribute.TUNNELLED), index=7)._replace(tunnel=tunnel)
+    path = written(tmp_path / "a.pcapng", one)
+    [record] = read_records(path, ports={135}, counters=[0] * len(Counter), tunnels=True)
+    assert unpack_record(record) == one._replace(interface_index=1)
+    assert list(read_records(path, ports={135}, counters=[0] * len(Counter))) == []
 
 
 def test_tshark_knows_what_was_cut(tmp_path: Path) -> None:

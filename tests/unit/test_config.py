@@ -34,7 +34,12 @@ def test_the_example_ships_and_is_valid() -> None:
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     """Every key is optional."""
     assert load(tmp_path, "") == Config()
-    assert (Config().ports, Config().listen) == ([135, 593], "127.0.0.1:10135")
+    assert (Config().ports, Config().listen, Config().tunnels) == ([135, 593], "127.0.0.1:10135", False)
+
+
+def test_tunnels_are_switched_on_by_file(tmp_path: Path) -> None:
+    """One key, off by default."""
+    assert load(tmp_path, "tunnels = true").tunnels
 
 
 def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:

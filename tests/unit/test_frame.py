@@ -10,8 +10,10 @@ import pytest
 from inspector.model import Segment
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter
 from inspector.wire.frame import LinkType, read_frame
+from tests.build.tunnels import udp
 
 PORTS = frozenset({135})
+PORTS_TO, PORTS_FROM = (40000, 135), (135, 40000)
 CLIENT4, SERVER4 = bytes([10, 1, 1, 1]), bytes([10, 11, 2, 2])
 MAPPED = bytes(10) + b"\xff\xff"
 CLIENT6, SERVER6 = bytes.fromhex("20010000" + "00" * 11 + "01"), bytes.fromhex("20020a01" + "00" * 11 + "02")
@@ -140,6 +142,10 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
         ipv4(tcp(options=b"\x01" * 20)[:30]),
         ipv4(tcp()[:12] + b"\x40" + tcp()[13:]),
         ipv4(bytes(8), protocol=17, total=19),
+        ipv4(udp(b"x", PORTS_TO)[:7], protocol=17),
+        ipv4(udp(b"x", PORTS_TO), protocol=17, total=27),
+        ipv4(udp(b"x", PORTS_TO, length=7), protocol=17),
+        ipv4(udp(b"x", PORTS_TO, length=10), protocol=17),
     ],
     ids=[
         "version",
@@ -152,6 +158,10 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
         "TCP options cut",
         "data offset 16",
         "another protocol, total length below the header",
+        "UDP cut",
+        "total length below the UDP header",
+        "UDP length below its header",
+        "UDP length beyond the packet",
     ],
 )
 def test_unreadable_ipv4(packet: bytes) -> None:
@@ -165,9 +175,49 @@ def test_unreadable_comes_before_the_ports() -> None:
 
 
 def test_other_protocols_are_not_inspected() -> None:
-    """UDP to port 135 is no TCP connection."""
-    assert read(ETHERNET4 + ipv4(tcp(b"x"), protocol=17)) is None
-    assert read(ETHERNET6 + ipv6(tcp(b"x"), next_header=17)) is None
+    """SCTP is none of ours, nor are tunnels unless they are asked for."""
+    for protocol in (132, 4, 41, 47):
+        assert read(ETHERNET4 + ipv4(tcp(b"x"), protocol=protocol)) is None
+        assert read(ETHERNET6 + ipv6(tcp(b"x"), next_header=protocol)) is None
+
+
+def test_every_field_of_a_datagram() -> None:
+    """A request over UDP: what TCP alone has is 0."""
+    assert segment(ETHERNET4 + ipv4(udp(b"request", PORTS_TO), protocol=17)) == Segment(
+        time_ns=7,
+        source_address=MAPPED + CLIENT4,
+        destination_address=MAPPED + SERVER4,
+        sequence=0,
+        acknowledgment=0,
+        source_port=40000,
+        destination_port=135,
+        payload_length=7,
+        tcp_flags=0,
+        attributes=Attribute.UDP,
+        interface_index=3,
+        payload=b"request",
+    )
+    answer = segment(ETHERNET6 + ipv6(udp(b"answer", PORTS_FROM), next_header=17))
+    assert answer.attributes == Attribute.UDP | Attribute.FROM_SERVER | Attribute.IPV6
+    assert answer.payload == b"answer"
+
+
+def test_datagrams_without_payload_are_only_counted() -> None:
+    """Like bare acknowledgments."""
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_TO), protocol=17)) is Counter.PACKETS_TO_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_FROM), protocol=17)) is Counter.PACKETS_FROM_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"x", (53, 5353)), protocol=17)) is None
+
+
+def test_lengths_of_datagrams() -> None:
+    """The shorter of both lengths counts, 0 is "the rest", and a first fragment has the whole datagram's length."""
+    assert segment(ETHERNET4 + ipv4(udp(b"abc", PORTS_TO, length=10), protocol=17)).payload == b"ab"
+    assert segment(ETHERNET4 + ipv4(udp(b"abc", PORTS_TO, length=0), protocol=17)).payload == b"abc"
+    first = segment(ETHERNET4 + ipv4(udp(b"abc", PORTS_TO, length=5000), protocol=17, fragment=0x2000))
+    assert (first.payload, first.payload_length) == (b"abc", 3)
+    assert first.attributes == Attribute.UDP | Attribute.FIRST_FRAGMENT
+    rest = segment(ETHERNET4 + ipv4(udp(b"abc", PORTS_TO, length=5000), protocol=17, total=0))
+    assert (rest.payload, rest.payload_length) == (b"abc", 4992)
 
 
 def test_ethernet_padding_is_no_payload() -> None:
@@ -220,11 +270,12 @@ def test_ports_decide() -> None:
 
 
 def test_ipv4_fragments() -> None:
-    """The first fragment is read and marked; later ones of TCP are counted, of others not."""
+    """The first fragment is read and marked; later ones of TCP and UDP are counted, of others not."""
     assert segment(ETHERNET4 + ipv4(tcp(b"x"), fragment=0x2000)).attributes == Attribute.FIRST_FRAGMENT
     assert read(ETHERNET4 + ipv4(b"tail", fragment=0x2001)) is Counter.LATER_FRAGMENTS
     assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is None
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=132)) is None
 
 
 def fragment_header(next_header: int, offset_and_flags: int) -> bytes:
@@ -239,7 +290,8 @@ def test_ipv6_fragments() -> None:
     atomic = segment(ETHERNET6 + ipv6(fragment_header(6, 0) + tcp(b"x"), next_header=44))
     assert atomic.attributes == Attribute.IPV6
     assert read(ETHERNET6 + ipv6(fragment_header(6, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is None
+    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET6 + ipv6(fragment_header(132, 8) + b"tail", next_header=44)) is None
 
 
 @pytest.mark.parametrize("kind", [0, 43, 60, 135])

@@ -14,12 +14,22 @@ import numpy as np
 import pytest
 
 from inspector import record
-from inspector.model import Segment
-from inspector.record import COMPACT_DTYPE, HEADER_DTYPE, OPTIONS_DTYPE, Attribute, Counter, pack_record, unpack_record
+from inspector.model import Segment, Tunnel, TunnelKind
+from inspector.record import (
+    COMPACT_DTYPE,
+    HEADER_DTYPE,
+    OPTIONS_DTYPE,
+    TUNNEL_DTYPE,
+    Attribute,
+    Counter,
+    pack_record,
+    unpack_record,
+)
 
 HEADER = Path(__file__).parents[2] / "bpf" / "epm_record.h"
 STRUCTURES = {
     "epm_record": HEADER_DTYPE,
+    "epm_tunnel": TUNNEL_DTYPE,
     "epm_compact_record": COMPACT_DTYPE,
     "epm_options": OPTIONS_DTYPE,
     "epm_counters": np.dtype([("value", "u8", (len(Counter),))]),
@@ -31,6 +41,9 @@ CONSTANTS = {
     "EPM_BULK_LARGE_PAYLOAD": record.BULK_LARGE_PAYLOAD,
     "EPM_INTERFACES": record.INTERFACES,
     "EPM_PORT_WORDS": record.PORT_WORDS,
+    "EPM_TUNNEL_DEPTH": record.TUNNEL_DEPTH,
+    "EPM_TUNNEL_REACH": record.TUNNEL_REACH,
+    **{f"EPM_TUNNEL_{member.name}": int(member) for member in TunnelKind},
     **{f"EPM_{member.name}": int(member) for member in Attribute},
     **{f"EPM_{member.name}": int(member) for member in Counter},
     "EPM_COUNTERS": len(Counter),
@@ -157,10 +170,18 @@ def test_header_and_python_agree() -> None:
         ("__u8 attributes;", "__u8 attributes; __u8 more;"),
         ("__u8 tcp_flags;", "__u16 tcp_flags;"),
         ("EPM_IPV6 = 2", "EPM_IPV6 = 8"),
-        ("EPM_FIRST_FRAGMENT = 4,", "EPM_FIRST_FRAGMENT = 4, EPM_TUNNEL = 8,"),
+        ("EPM_FIRST_FRAGMENT = 4,", "EPM_FIRST_FRAGMENT = 4, EPM_MORE = 32,"),
+        ("EPM_TUNNELLED = 16", "EPM_TUNNELLED = 32"),
+        ("EPM_TUNNEL_GRE = 5", "EPM_TUNNEL_GRE = 9"),
+        ("EPM_TUNNEL_IPIP = 1,", "EPM_TUNNEL_IPIP = 1, EPM_TUNNEL_OTHER = 9,"),
+        ("#define EPM_TUNNEL_DEPTH 2", "#define EPM_TUNNEL_DEPTH 3"),
+        ("#define EPM_TUNNEL_REACH 12288", "#define EPM_TUNNEL_REACH 4096"),
+        ("__u8 kind;                     /* enum epm_tunnel_kind */\n\t__u8 depth;", "__u8 depth;\n\t__u8 kind;"),
+        ("__u8 kind;", "__s8 kind;"),
+        ("__u8 padding[6];", "__u8 padding[5];"),
         ("EPM_LOST_COPY,", "EPM_LOST_COPY, EPM_LOST_OTHER,"),
         (
-            "EPM_PACKETS_TO_SERVER,    /* TCP packets to a port of the endpoint mapper */\n\tEPM_PACKETS_FROM_SERVER,",
+            "EPM_PACKETS_TO_SERVER,    /* packets to a port of the endpoint mapper */\n\tEPM_PACKETS_FROM_SERVER,",
             "EPM_PACKETS_FROM_SERVER,\n\tEPM_PACKETS_TO_SERVER,",
         ),
         ("#define EPM_BULK_SMALL_PAYLOAD 1472", "#define EPM_BULK_SMALL_PAYLOAD 1480"),
@@ -204,3 +225,23 @@ def test_pack_and_unpack() -> None:
     assert unpack_record(memoryview(packed + b"padding")) == segment
     header = np.frombuffer(packed, HEADER_DTYPE, count=1)[0]
     assert (header["time_ns"], header["captured_length"], header["interface_index"]) == (segment.time_ns, 7, 4)
+
+
+def test_pack_and_unpack_with_a_tunnel() -> None:
+    """The tunnel stands between header and payload, its padding zero; the captured length is the payload's alone."""
+    tunnel = Tunnel(TunnelKind.GENEVE, bytes(range(100, 116)), bytes(range(116, 132)), 2)
+    segment = Segment(7, bytes(range(16)), bytes(range(16, 32)), 1, 2, 135, 33654, 9, 0x18, 16, 4, b"payload", tunnel)
+    packed = pack_record(segment)
+    assert len(packed) == HEADER_DTYPE.itemsize + TUNNEL_DTYPE.itemsize + 7
+    assert unpack_record(packed) == unpack_record(memoryview(packed + b"padding")) == segment
+    assert packed.endswith(bytes(range(100, 132)) + b"\x07\x02" + bytes(6) + b"payload")
+    assert np.frombuffer(packed, HEADER_DTYPE, count=1)[0]["captured_length"] == 7
+
+
+def test_an_unknown_kind_of_tunnel_is_a_defect() -> None:
+    """Records are made by the kernel program, so nothing is guessed."""
+    tunnel = Tunnel(TunnelKind.GRE, bytes(16), bytes(16))
+    packed = bytearray(pack_record(Segment(7, bytes(16), bytes(16), 1, 2, 3, 4, 1, 0, 16, 4, b"x", tunnel)))
+    packed[HEADER_DTYPE.itemsize + 32] = 99
+    with pytest.raises(ValueError, match="99"):
+        unpack_record(packed)

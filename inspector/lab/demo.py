@@ -60,7 +60,7 @@ def run(seconds: float | None = None, listen: str | None = None) -> int:
         finally:
             status = stop(inspector)
         _say("\nRemoving the laboratory.")
-    return _conclude(totals, status)
+    return _conclude(totals, status, address)
 
 
 def _watch(
@@ -107,10 +107,10 @@ def _wait_until_attached(inspector: subprocess.Popen[str], address: str) -> None
     )
 
 
-def _conclude(totals: Counter[str], status: int) -> int:
+def _conclude(totals: Counter[str], status: int, address: str) -> int:
     missing = [f"{verdict} ({meaning})" for verdict, meaning in EXPECTED.items() if not totals[verdict]]
     counts = ", ".join(f"{count} {verdict}" for verdict, count in totals.most_common() if count) or "none"
-    _say(f"Responses by verdict, as scraped: {counts}.")
+    _say(f"Responses by verdict, as scraped from http://{address}/metrics: {counts}.")
     if missing:
         _say(f"Missing: {'; '.join(missing)}.")
     if status != 0:

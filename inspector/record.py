@@ -97,6 +97,7 @@ def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
 _HEADER = _struct_of(HEADER_DTYPE)
 _TUNNEL = _struct_of(TUNNEL_DTYPE)
 _TUNNEL_PADDING = bytes(6)
+_TIME = struct.Struct("=Q")
 
 
 def _pack_tunnel(tunnel: Tunnel | None) -> bytes:
@@ -130,6 +131,11 @@ def pack_record(segment: Segment) -> bytes:
         + _pack_tunnel(segment.tunnel)
         + segment.payload
     )
+
+
+def record_time(record: bytes | memoryview) -> int:
+    """Return a record's time, nanoseconds since 1970: its first field."""
+    return int(_TIME.unpack_from(record)[0])
 
 
 def unpack_record(record: bytes | memoryview) -> Segment:

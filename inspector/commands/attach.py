@@ -20,7 +20,7 @@ from inspector.config import Config, split_listen
 from inspector.errors import Anomaly
 from inspector.model import Finding
 from inspector.pipeline import Pipeline
-from inspector.record import unpack_record
+from inspector.record import record_time
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import CONTENT_TYPE, Metrics
@@ -99,7 +99,7 @@ class Inspection:
             if self._writer is not None:
                 self._writer.write(record)
             self._report(self._pipeline.feed(record))
-        newest_ns = unpack_record(records[-1]).time_ns
+        newest_ns = record_time(records[-1])
         self._metrics.records_consumed(len(records), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
     def _report(self, findings: Iterator[Finding]) -> None:
@@ -113,13 +113,14 @@ class Inspection:
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
-        self._metrics.update_kernel(self._session.counters())
+        counters = self._session.counters()
+        self._metrics.update_kernel(counters)
         self._metrics.update_ring(*self._session.ring_usage())
         self._metrics.tracked_connections(self._pipeline.tracked_connections)
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
-        self._output.status(self.tally())
+        self._output.status(tally_of(counters.values(), [self._pipeline]))
         if self._writer is not None:
             self._writer.flush()
 

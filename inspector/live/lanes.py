@@ -10,22 +10,17 @@ counts instead. No record waits for longer than one full reading: a clock that i
 from __future__ import annotations
 
 import heapq
-import struct
 from typing import TYPE_CHECKING, Final
+
+from inspector.record import record_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inspector.live.ring import Ring
 
-_TIME: Final = struct.Struct("=Q")
 # A record is being written for well under a microsecond, unless its CPU was taken away meanwhile.
 _ATTEMPTS: Final = 8
-
-
-def record_time(record: bytes | memoryview) -> int:
-    """Return a record's time, nanoseconds since 1970: its first field."""
-    return int(_TIME.unpack_from(record)[0])
 
 
 class Lanes:
@@ -99,8 +94,7 @@ class Lanes:
 
 def _first_newer(records: list[memoryview], limit: int) -> int:
     """Return where the first record newer than `limit` is; those behind it wait too, to keep the lane's order."""
-    time_of = _TIME.unpack_from
     for index, record in enumerate(records):
-        if time_of(record)[0] > limit:
+        if record_time(record) > limit:
             return index
     return len(records)

@@ -16,8 +16,6 @@ _NDR20_UUID: Final = UUID("8a885d04-1ceb-11c9-9fe8-08002b104860")
 _NDR64_UUID: Final = UUID("71710533-beba-4937-8319-b5dbef9ccc36")
 
 ACCEPTANCE: Final = 0
-PROVIDER_REJECTION: Final = 2
-NEGOTIATE_ACK: Final = 3
 
 _PROVIDER_REASONS: Final = {
     0: "no reason given",

@@ -28,14 +28,12 @@ OPERATIONS: Final = {
 EPT_LOOKUP: Final = 2
 EPT_MAP: Final = 3
 EPT_LOOKUP_HANDLE_FREE: Final = 4
-EPT_INQ_OBJECT: Final = 5
 
 # ept_max_towers is at most 500 in MS-RPCE 2.2.1.2.4; lookups were seen to page by 100 to 500 entries.
 MAX_TOWERS: Final = 4096
 
 STATUS_OK: Final = 0
 STATUS_NOT_REGISTERED: Final = 0x16C9A0D6
-STATUS_CANNOT_PERFORM: Final = 0x16C9A0CD
 
 
 class OfferedTower(NamedTuple):

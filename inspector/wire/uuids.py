@@ -120,11 +120,6 @@ def document_of(uuid: UUID) -> str | None:
     return entry[1] if entry else None
 
 
-def all_names() -> frozenset[str]:
-    """Return every name the table can give: the closed set of a metric's label."""
-    return frozenset(name for name, _ in _NAMES.values())
-
-
 def all_uuids() -> frozenset[UUID]:
     """Return the UUIDs of the table."""
     return frozenset(_NAMES)

@@ -13,6 +13,7 @@ from inspector.live.namespaces import inside
 from inspector.live.session import Session, open_session
 from inspector.record import Attribute, Counter
 from tests.kernel.conftest import Cable
+from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -77,3 +78,25 @@ def filters(cable: Cable) -> list[str]:
     index = cable.device().index
     with inside(cable.here), IPRoute() as rtnetlink:
         return [name for parent in CLSACT_HOOKS.values() for _, _, name in list_filters(rtnetlink, index, parent)]
+
+
+def each_gives_its_record(
+    cable: Cable, mode: Mode, frames: dict[str, bytes], *, tcx: bool, tunnels: bool = False
+) -> None:
+    """Put every frame on the wire, and compare records and counters with the Python reader's."""
+    cable.set_mtu(9000)
+    index = cable.device().index
+    with attached(cable, mode, tcx=tcx, tunnels=tunnels) as session:
+        for kind, frame in frames.items():
+            before = session.counters()[cable.near]
+            cable.send_frame(frame)
+            records, counted = expected(frame, index, tunnels=tunnels)
+            found = collect(session, len(records))
+            deadline = time.monotonic() + 2
+            after = session.counters()[cable.near]
+            while sum(after.values()) - sum(before.values()) < sum(counted.values()) and time.monotonic() < deadline:
+                after = session.counters()[cable.near]
+            rise = {c: after[c] - before[c] for c in Counter if after[c] != before[c]}
+            assert (kind, rise) == (kind, counted)
+            assert [without_time(one)[: len(other)] for one, other in zip(found, records, strict=True)] == records
+        conserved(session)

@@ -19,7 +19,7 @@ from inspector.record import Attribute, Counter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
-from tests.kernel.live import EVERY_HOOK, LOOPBACK, attached, collect, conserved, stream
+from tests.kernel.live import EVERY_HOOK, LOOPBACK, attached, collect, conserved, each_gives_its_record, stream
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -58,22 +58,7 @@ def test_a_conversation(cable: Cable, mode: Mode, tcx: bool) -> None:
 @EVERY_HOOK
 def test_frames_from_the_wire(cable: Cable, mode: Mode, tcx: bool) -> None:
     """Every frame of the table, put on the wire, gives the Python reader's record; tags may be off by then."""
-    cable.set_mtu(9000)
-    index = cable.device().index
-    with attached(cable, mode, tcx=tcx) as session:
-        for kind, frame in frames.FRAMES.items():
-            before = session.counters()[cable.near]
-            cable.send_frame(frame)
-            records, counted = expected(frame, index)
-            found = collect(session, len(records))
-            deadline = time.monotonic() + 2
-            after = session.counters()[cable.near]
-            while sum(after.values()) - sum(before.values()) < sum(counted.values()) and time.monotonic() < deadline:
-                after = session.counters()[cable.near]
-            rise = {c: after[c] - before[c] for c in Counter if after[c] != before[c]}
-            assert (kind, rise) == (kind, counted)
-            assert [without_time(one)[: len(other)] for one, other in zip(found, records, strict=True)] == records
-        conserved(session)
+    each_gives_its_record(cable, mode, frames.FRAMES, tcx=tcx)
 
 
 @pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from inspector.live.lanes import Lanes, record_time
+from inspector.live.lanes import Lanes
+from inspector.record import record_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

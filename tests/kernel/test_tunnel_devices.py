@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,7 @@ from tests.build.tunnels import UDP, geneve
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_until_up
 from tests.kernel.harness import expected, without_time
-from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, stream
+from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, each_gives_its_record, stream
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
 
 if TYPE_CHECKING:
@@ -115,22 +114,7 @@ def test_closed_by_default(cable: Cable) -> None:
 @EVERY_HOOK
 def test_frames_from_the_wire(cable: Cable, mode: Mode, tcx: bool) -> None:
     """Every frame of the table, put on the wire, gives the Python reader's record."""
-    cable.set_mtu(9000)
-    index = cable.device().index
-    with attached(cable, mode, tcx=tcx, tunnels=True) as session:
-        for kind, frame in TUNNEL_FRAMES.items():
-            before = session.counters()[cable.near]
-            cable.send_frame(frame)
-            records, counted = expected(frame, index, tunnels=True)
-            found = collect(session, len(records))
-            deadline = time.monotonic() + 2
-            after = session.counters()[cable.near]
-            while sum(after.values()) - sum(before.values()) < sum(counted.values()) and time.monotonic() < deadline:
-                after = session.counters()[cable.near]
-            rise = {c: after[c] - before[c] for c in Counter if after[c] != before[c]}
-            assert (kind, rise) == (kind, counted)
-            assert [without_time(one)[: len(other)] for one, other in zip(found, records, strict=True)] == records
-        conserved(session)
+    each_gives_its_record(cable, mode, TUNNEL_FRAMES, tcx=tcx, tunnels=True)
 
 
 @EVERY_HOOK

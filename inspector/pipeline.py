@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import Finding, Verdict
-from inspector.record import unpack_record
+from inspector.model import Finding, FindingBatch, Verdict
+from inspector.record import unpack_record, unpack_row
 from inspector.wire.conversations import Conversations
 from inspector.wire.exchange import Observed
 from inspector.wire.limits import Limits
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from inspector.columns.decoder import Columns
+
+    Block = npt.NDArray[np.uint64]
+    Batch = Block | bytes | memoryview
+
+COLUMNS_FROM: Final = 256
+"""Records in a block from which on compiled code is worth being loaded; before, memory stays small."""
+
 
 class Pipeline:
-    """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read."""
+    """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
-    def __init__(self, policy: Policy, source_name: Callable[[int], str], limits: Limits | None = None) -> None:
+    `columns` says whether the compiled path may be used: `inspector.columns` has the same results, and is loaded
+    with the first block of many records.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        source_name: Callable[[int], str],
+        limits: Limits | None = None,
+        *,
+        columns: bool = True,
+    ) -> None:
         self._policy = policy
         self._source_name = source_name
         self._conversations = Conversations(limits)
+        self._may_load = columns and sys.byteorder == "little" and importlib.util.find_spec("numba") is not None
+        self._columns: Columns | None = None
         self.records = 0
         self.verdicts: Counter[Verdict] = Counter()
 
@@ -32,24 +60,67 @@ class Pipeline:
 
     @property
     def tracked_connections(self) -> int:
-        """Connections in the table now."""
-        return len(self._conversations)
+        """Connections in the tables now."""
+        return len(self._conversations) + (len(self._columns) if self._columns is not None else 0)
+
+    def load_columns(self) -> bool:
+        """Load the compiled path now, if there is one; return whether it is used."""
+        if self._columns is None and self._may_load:
+            from inspector.columns.decoder import Columns
+
+            self._columns = Columns(self._conversations, self._finding)
+        return self._columns is not None
 
     def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
         """Take one record; yield the findings it completes."""
-        self.records += 1
-        yield from self._judge(self._conversations.feed(unpack_record(record)))
+        for found in self.feed_batch(record):
+            if isinstance(found, Finding):
+                yield found
+            else:
+                yield from found.findings()
+
+    def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
+        """Take a block of records (uint64[n, words], as in `inspector.columns.layout`) or one record.
+
+        Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
+        """
+        if isinstance(batch, bytes | memoryview):
+            self.records += 1
+            if self._columns is None:
+                yield from self._judge(self._conversations.feed(unpack_record(batch)))
+            else:
+                yield from self._count(self._columns.feed_record(batch))
+            return
+        self.records += len(batch)
+        if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
+            assert self._columns is not None  # noqa: S101 - said by the line above
+            yield from self._count(self._columns.feed(batch))
+            return
+        for row in batch:
+            yield from self._judge(self._conversations.feed(unpack_row(row)))
 
     def advance(self, now_ns: int) -> Iterator[Finding]:
         """Move time forward when no record does."""
-        yield from self._judge(self._conversations.advance(now_ns))
+        yield from self._judge((self._columns or self._conversations).advance(now_ns))
 
     def flush(self) -> Iterator[Finding]:
         """End the input: what waits for bytes that will not come is decided without them."""
         yield from self._judge(self._conversations.flush())
 
+    def _finding(self, observed: Observed) -> Finding:
+        return judge(observed, self._policy, self._source_name(observed.interface_index))
+
     def _judge(self, observations: Iterable[Observed]) -> Iterator[Finding]:
         for observed in observations:
-            finding = judge(observed, self._policy, self._source_name(observed.interface_index))
+            finding = self._finding(observed)
             self.verdicts[finding.verdict] += 1
             yield finding
+
+    def _count(self, found: Iterable[Observed | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+        for one in found:
+            if isinstance(one, Observed):
+                yield from self._judge((one,))
+                continue
+            for judgement, count in one.counts():
+                self.verdicts[judgement.verdict] += count
+            yield one

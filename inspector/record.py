@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import enum
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from inspector.model import Segment, Tunnel, TunnelKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 COMPACT_PAYLOAD: Final = 184
 BULK_SMALL_PAYLOAD: Final = 1472
@@ -48,6 +51,8 @@ class Counter(enum.IntEnum):
     UNREADABLE_HEADERS = 8
 
 
+# Behind the header of a ring's entry.
+_ROW_START: Final = 8
 # A plain integer: the operators of an enum's members are slow.
 _TUNNELLED: Final = int(Attribute.TUNNELLED)
 
@@ -176,3 +181,8 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         bytes(record[start : start + captured_length]),
         tunnel,
     )
+
+
+def unpack_row(row: npt.NDArray[np.uint64] | npt.NDArray[np.int64]) -> Segment:
+    """Return the segment of one row of a block: 64-bit words, of which the first is the ring's own."""
+    return unpack_record(row.view(np.uint8)[_ROW_START:].data)

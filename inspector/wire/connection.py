@@ -63,10 +63,11 @@ class Side:
 class Connection:
     """State of one connection; `feed` takes its segments and yields what was observed.
 
-    `interface_index` and `tunnel` are where it was first seen; `last_ns` is the time of its last segment;
+    `interface_index` and `tunnel` are where it was first seen; `last_ns` and `touched` say when its
+    owner touched it last, and with which record;
     `blocked_since_ns` is when bytes began to wait for others which have not come, or None;
-    `closed` says that both ends are done, so that only a new SYN can bring it back. The two
-    `scheduled` marks belong to the owner of the deadlines.
+    `closed` says that both ends are done, so that only a new SYN can bring it back. `gap_scheduled`
+    and `question_due_ns` belong to the owner as well.
     """
 
     __slots__ = (
@@ -81,8 +82,9 @@ class Connection:
         "initial_sequence",
         "interface_index",
         "last_ns",
-        "question_scheduled",
+        "question_due_ns",
         "server",
+        "touched",
         "tunnel",
     )
 
@@ -94,10 +96,11 @@ class Connection:
         self.client = Side(Direction.TO_SERVER)
         self.server = Side(Direction.FROM_SERVER)
         self.last_ns = segment.time_ns
+        self.touched = 0
         self.blocked_since_ns: int | None = None
         self.closed = False
         self.gap_scheduled = False
-        self.question_scheduled = False
+        self.question_due_ns: int | None = None
         self._limits = limits
         self._anomalies = anomalies
         # Made with the first PDU: a flood of half-open connections must be cheap.
@@ -114,6 +117,13 @@ class Connection:
         """Whether a bind or a request has no answer yet."""
         return self._association is not None and self._association.waiting
 
+    def resume(self, association: Association, client_reads: bool, server_reads: bool) -> None:
+        """Go on with an association, and with those directions of which whole PDUs were read before."""
+        self._association = association
+        for side, reads in ((self.client, client_reads), (self.server, server_reads)):
+            if reads:
+                side.reader = PduReader(continued=True)
+
     def restarted_by(self, segment: Segment) -> bool:
         """Return whether a segment opens another connection between the same ports."""
         is_syn = segment.tcp_flags & (SYN | ACK) == SYN
@@ -121,7 +131,6 @@ class Connection:
 
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what it completes."""
-        self.last_ns = max(self.last_ns, segment.time_ns)
         if self.closed:
             return
         ours, theirs = self._sides(segment)

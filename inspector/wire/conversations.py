@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Iterator
-from typing import NamedTuple
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from inspector.errors import Anomaly
 from inspector.model import Segment
@@ -39,6 +39,13 @@ class _Deadline(NamedTuple):
     is_gap: bool
 
 
+class Companion(Protocol):
+    """Another path which holds connections too, as `inspector.columns`; it keeps the limit on all together."""
+
+    def dropped(self, flow: Flow) -> None:
+        """Note that a connection was dropped here."""
+
+
 def flow_of(segment: Segment) -> Flow:
     """Return the connection of a segment, seen from the client."""
     if segment.from_server:
@@ -62,6 +69,9 @@ class Conversations:
         self._deadlines: list[_Deadline] = []
         self._scheduled = 0
         self._datagrams = Datagrams(self.limits, self.anomalies)
+        self.companion: Companion | None = None
+        self.fed = 0
+        self.buffered_elsewhere = 0
 
     def __len__(self) -> int:
         return len(self._table) + len(self._datagrams)
@@ -72,6 +82,7 @@ class Conversations:
 
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what has run out of time before it, then what it completes."""
+        self.fed += 1
         if segment.time_ns > self.now_ns:
             yield from self.advance(segment.time_ns)
         if segment.attributes & _FIRST_FRAGMENT:
@@ -88,22 +99,71 @@ class Conversations:
             if not segment.payload and not segment.tcp_flags & SYN:
                 return  # the end of a connection of which nothing else is known
             connection = yield from self._open(flow, segment)
-        self._table.move_to_end(flow)
+        self._touch(connection)
         yield from self._feed(connection, segment)
 
+    def _touch(self, connection: Connection) -> None:
+        connection.last_ns = self.now_ns
+        connection.touched = self.fed
+        self._table.move_to_end(connection.flow)
+
     def _open(self, flow: Flow, segment: Segment) -> Generator[Observed, None, Connection]:
-        if len(self._table) >= self.limits.connections:
-            oldest = next(iter(self._table))
-            self.anomalies[Anomaly.CONNECTION_EVICTED] += not self._table[oldest].closed
-            yield from self._drop(oldest, _EVICTED)
+        yield from self._make_room()
         connection = self._table[flow] = Connection(flow, segment, self.limits, self.anomalies)
         return connection
+
+    def _make_room(self) -> Iterator[Observed]:
+        if self.companion is None and len(self._table) >= self.limits.connections:
+            yield from self.evict()
+
+    def adopt(self, connections: Sequence[Connection]) -> None:
+        """Take over connections from the companion, among the others in the order of last touch."""
+        moved = list(connections)
+        if not moved:
+            return
+        oldest = min(connection.touched for connection in moved)
+        for held in reversed(self._table.values()):
+            if held.touched < oldest:
+                break
+            moved.append(held)
+        for connection in connections:
+            self.buffered += connection.buffered
+            self._schedule(connection)
+        for connection in sorted(moved, key=lambda one: one.touched):
+            self._table[connection.flow] = connection
+            self._table.move_to_end(connection.flow)
+
+    def flows(self) -> Iterator[Flow]:
+        """Yield the connections of the table, the one that was touched first first."""
+        yield from self._table
+
+    def holds(self, flow: Flow) -> bool:
+        """Return whether a connection is in the table."""
+        return flow in self._table
+
+    @property
+    def connections(self) -> int:
+        """How many connections are in the table."""
+        return len(self._table)
+
+    @property
+    def oldest_touched(self) -> int | None:
+        """Number of the record which touched the oldest connection last; None where there is none."""
+        for connection in self._table.values():
+            return connection.touched
+        return None
+
+    def evict(self) -> Iterator[Observed]:
+        """Drop the connection that was silent for longest; there must be one."""
+        oldest = next(iter(self._table))
+        self.anomalies[Anomaly.CONNECTION_EVICTED] += not self._table[oldest].closed
+        yield from self._drop(oldest, _EVICTED)
 
     def _feed(self, connection: Connection, segment: Segment) -> Iterator[Observed]:
         before = connection.buffered
         yield from connection.feed(segment)
         self.buffered += connection.buffered - before
-        if self.buffered > self.limits.buffered_bytes:
+        if self.buffered + self.buffered_elsewhere > self.limits.buffered_bytes:
             # The one that grows when there is no room left is the one that pays.
             self.anomalies[Anomaly.STREAM_OVERFLOW] += 1
             before = connection.buffered
@@ -115,9 +175,11 @@ class Conversations:
         if connection.blocked_since_ns is not None and not connection.gap_scheduled:
             connection.gap_scheduled = True
             self._push(connection.blocked_since_ns + self.limits.gap_ns, connection.flow, is_gap=True)
-        if connection.waiting and not connection.question_scheduled:
-            connection.question_scheduled = True
-            self._push(connection.oldest_question_ns() + self.limits.unanswered_ns, connection.flow, is_gap=False)
+        if connection.waiting:
+            due_ns = connection.oldest_question_ns() + self.limits.unanswered_ns
+            if connection.question_due_ns is None or due_ns < connection.question_due_ns:
+                connection.question_due_ns = due_ns
+                self._push(due_ns, connection.flow, is_gap=False)
 
     def _push(self, time_ns: int, flow: Flow, *, is_gap: bool) -> None:
         self._scheduled += 1
@@ -135,6 +197,15 @@ class Conversations:
             yield from self._drop(flow, _SILENT)
         yield from self._datagrams.advance(self.now_ns)
 
+    def due_ns(self) -> int | None:
+        """Return the earliest time at which `advance` has anything to do, or None."""
+        times = [self._deadlines[0].time_ns] if self._deadlines else []
+        if self._table:
+            times.append(next(iter(self._table.values())).last_ns + self.limits.idle_ns)
+        if (datagrams := self._datagrams.due_ns()) is not None:
+            times.append(datagrams)
+        return min(times, default=None)
+
     def _meet(self, deadline: _Deadline) -> Iterator[Observed]:
         connection = self._table.get(deadline.flow)
         if connection is None:
@@ -145,8 +216,8 @@ class Conversations:
             since = connection.blocked_since_ns
             if since is not None and since + self.limits.gap_ns <= deadline.time_ns:
                 yield from connection.force()
-        else:
-            connection.question_scheduled = False
+        elif deadline.time_ns == connection.question_due_ns:
+            connection.question_due_ns = None
             asked_until_ns = deadline.time_ns - self.limits.unanswered_ns
             yield from connection.give_up_waiting(_TIMED_OUT, deadline.time_ns, asked_until_ns)
         self.buffered += connection.buffered - before
@@ -154,6 +225,8 @@ class Conversations:
 
     def _drop(self, flow: Flow, detail: str) -> Iterator[Observed]:
         connection = self._table.pop(flow)
+        if self.companion is not None:
+            self.companion.dropped(flow)
         before = connection.buffered
         if not connection.closed:
             yield from connection.finish(detail, self.now_ns)

@@ -230,6 +230,12 @@ class Datagrams:
             del self._calls[key]
             yield from self._give_up(key, state, deadline, _TIMED_OUT)
 
+    def due_ns(self) -> int | None:
+        """Return the earliest time at which `advance` has anything to do, or None."""
+        for state in self._calls.values():
+            return state.time_ns + self._limits.unanswered_ns
+        return None
+
     def _give_up(self, key: _Key, state: _CallState, time_ns: int, detail: str) -> Iterator[Observed]:
         if state.done or state.call is None:
             return

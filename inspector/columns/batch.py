@@ -1,0 +1,56 @@
+"""Findings of a block: rows which say which judgement was met by whom and when. Findings are made when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inspector.columns import layout
+from inspector.judge.addresses import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from inspector.model import Finding
+
+
+class FindingRows:
+    """An `inspector.model.FindingBatch`: `rows` is int64[n, FOUND_WORDS]."""
+
+    def __init__(self, rows: npt.NDArray[np.int64], judgements: Sequence[Finding]) -> None:
+        self.rows = rows
+        self.judgements = judgements
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def counts(self) -> Iterator[tuple[Finding, int]]:
+        """Yield each finding that is met (without client, call id and times) and how often."""
+        counts = np.bincount(self.rows[:, layout.FOUND_JUDGEMENT], minlength=0)
+        for number in np.flatnonzero(counts).tolist():
+            yield self.judgements[number], int(counts[number])
+
+    def latencies_ns(self) -> npt.NDArray[np.int64]:
+        """Return the time from question to answer of all findings which have both, int64[m]."""
+        asked = self.rows[:, layout.FOUND_ASKED]
+        latencies = (self.rows[:, layout.FOUND_TIME] - asked)[asked >= 0]
+        return latencies[latencies >= 0]
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings, made one by one."""
+        clients = self.rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].tobytes()
+        for number, row in enumerate(self.rows.tolist()):
+            template = self.judgements[row[layout.FOUND_JUDGEMENT]]
+            asked, time_ns = row[layout.FOUND_ASKED], row[layout.FOUND_TIME]
+            yield replace(
+                template,
+                time_ns=time_ns,
+                client=address_of(clients[16 * number : 16 * number + 16]),
+                client_port=row[layout.FOUND_PORT],
+                call_id=row[layout.FOUND_CALL],
+                latency_ns=time_ns - asked if 0 <= asked <= time_ns else None,
+            )

@@ -1,0 +1,136 @@
+"""The column path and the scalar path say the same of the same records, whatever these are and however they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspector.columns import knowledge
+from inspector.judge.policy import Policy
+from inspector.model import Finding, Segment
+from inspector.pipeline import Pipeline
+from inspector.record import Attribute, pack_record
+from inspector.wire.limits import Limits
+from tests.build.traffic import traffic
+
+_HEADER = 8
+seeds = st.integers(0, 2**32 - 1)
+
+
+def block_of(records: list[bytes], words: int) -> npt.NDArray[np.uint64]:
+    """Return records as a block; what follows their payload is not zero, as in a ring that is used again."""
+    block = np.full((len(records), words), 0xA5A5A5A5A5A5A5A5, np.uint64)
+    for row, record in zip(block.view(np.uint8), records, strict=True):
+        row[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
+    return block
+
+
+def batches_of(segments: list[Segment], random: Random) -> Iterator[npt.NDArray[np.uint64] | bytes]:
+    """Yield records as blocks of many sizes, and singly where they fit none."""
+    waiting: list[bytes] = []
+    words, size = 32, 1
+    for segment in segments:
+        record = pack_record(segment)
+        fits = len(record) + _HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
+        if waiting and (not fits or len(waiting) >= size):
+            yield block_of(waiting, words)
+            waiting = []
+            words, size = random.choice((32, 32, 64)), random.choice((1, 7, 100))
+            fits = len(record) + _HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
+        if fits:
+            waiting.append(record)
+        else:
+            yield record
+    if waiting:
+        yield block_of(waiting, words)
+
+
+def findings_of(pipeline: Pipeline, batch: npt.NDArray[np.uint64] | bytes) -> Iterator[Finding]:
+    """Yield the findings of a batch, one by one."""
+    for found in pipeline.feed_batch(batch):
+        if isinstance(found, Finding):
+            yield found
+        else:
+            yield from found.findings()
+
+
+def state_of(pipeline: Pipeline) -> dict[str, object]:
+    """Return what a pipeline says of itself."""
+    return {
+        "records": pipeline.records,
+        "verdicts": pipeline.verdicts,
+        "anomalies": +pipeline.anomalies,
+        "connections": pipeline.tracked_connections,
+    }
+
+
+def compare(segments: list[Segment], random: Random, limits: Limits | None = None) -> Pipeline:
+    """Feed segments to both paths, compare all they say, and return the one with columns."""
+    scalar = Pipeline(Policy(), str, limits, columns=False)
+    columns = Pipeline(Policy(), str, limits)
+    assert columns.load_columns()
+    expected, found = [], []
+    for batch in batches_of(segments, random):
+        for record in unroll(batch):
+            expected += list(scalar.feed(record))
+        found += list(findings_of(columns, batch))
+        assert found == expected
+        assert state_of(columns) == state_of(scalar)
+    last_ns = segments[-1].time_ns + 20 * 10**9 if segments else 0
+    assert list(columns.advance(last_ns)) == list(scalar.advance(last_ns))
+    assert list(columns.flush()) == list(scalar.flush())
+    assert state_of(columns) == state_of(scalar)
+    return columns
+
+
+def unroll(batch: npt.NDArray[np.uint64] | bytes) -> list[bytes]:
+    """Return the records of a batch."""
+    if isinstance(batch, bytes):
+        return [batch]
+    return [row.tobytes() for row in batch.view(np.uint8)[:, _HEADER:]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.integers(1, 400), st.sampled_from([0.0, 0.02, 0.3]))
+def test_both_paths_agree(seed: int, actions: int, trouble: float) -> None:
+    """Findings in order, verdicts, anomalies and the number of connections are equal after every batch."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, actions, trouble=trouble), random)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seeds,
+    st.builds(
+        Limits,
+        connections=st.sampled_from([1, 2, 5, 262_144]),
+        buffered_bytes=st.sampled_from([1, 150, 1000, 64 << 20]),
+        idle_ns=st.sampled_from([10**8, 5 * 10**9, 300 * 10**9]),
+        unanswered_ns=st.sampled_from([10**6, 10**9, 10 * 10**9]),
+        calls_per_connection=st.sampled_from([1, 128]),
+    ),
+)
+def test_both_paths_agree_at_their_limits(seed: int, limits: Limits) -> None:
+    """They also agree where connections are evicted, fall silent, or too much waits."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 200, trouble=0.05), random, limits)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_paths_agree_for_long(seed: int) -> None:
+    """They agree over thousands of records, most of which the column path keeps."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 3000, clients=60, trouble=0.002), random)
+
+
+def test_knowledge_that_is_full_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a table is full the column path begins anew, and says the same."""
+    monkeypatch.setattr(knowledge, "PAYLOADS", 20)
+    random = Random(1)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 2000, clients=30, trouble=0.01), random)

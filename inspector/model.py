@@ -246,6 +246,9 @@ class FindingBatch(Protocol):
     def __len__(self) -> int:
         """Return how many findings there are."""
 
+    def __getitem__(self, part: slice) -> FindingBatch:
+        """Return some of them."""
+
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each judgement that was met, and how often."""
 

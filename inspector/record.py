@@ -183,6 +183,11 @@ def unpack_record(record: bytes | memoryview) -> Segment:
     )
 
 
+def record_of(row: npt.NDArray[np.uint64] | npt.NDArray[np.int64]) -> memoryview:
+    """Return the record in one row of a block: 64-bit words, of which the first is the ring's own."""
+    return row.view(np.uint8)[_ROW_START:].data
+
+
 def unpack_row(row: npt.NDArray[np.uint64] | npt.NDArray[np.int64]) -> Segment:
-    """Return the segment of one row of a block: 64-bit words, of which the first is the ring's own."""
-    return unpack_record(row.view(np.uint8)[_ROW_START:].data)
+    """Return the segment of one row of a block."""
+    return unpack_record(record_of(row))

@@ -28,6 +28,9 @@ class FindingRows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, part: slice) -> FindingRows:
+        return FindingRows(self.rows[part], self.judgements)
+
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each finding that is met (without client, call id and times) and how often."""
         counts = np.bincount(self.rows[:, layout.FOUND_JUDGEMENT], minlength=0)

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter as Totals
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,9 +18,9 @@ from prometheus_client import CollectorRegistry
 from inspector.commands.output import Output, tally_of
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly
-from inspector.model import Finding
+from inspector.model import Finding, FindingBatch
 from inspector.pipeline import Pipeline
-from inspector.record import record_time
+from inspector.record import record_of, record_time
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import CONTENT_TYPE, Metrics
@@ -28,6 +28,7 @@ from inspector.sinks.server import MetricsServer, Response
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
+    from inspector.live.ring import Block
     from inspector.live.session import Session
 
 _POLL_S: Final = 0.5
@@ -82,9 +83,9 @@ class Inspection:
     def run(self) -> None:
         """Inspect until `stop`; then detach, read what is left, and decide what is open."""
         while not self._stopping:
-            records = self._session.poll(_POLL_S)
-            self._take(records)
-            if not records:
+            blocks = self._session.poll(_POLL_S)
+            self._take(blocks)
+            if not blocks:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             self._refresh()
         self._session.detach()
@@ -92,20 +93,23 @@ class Inspection:
         self._report(self._pipeline.flush())
         self._refresh(force=True)
 
-    def _take(self, records: list[memoryview]) -> None:
-        if not records:
-            return
-        for record in records:
+    def _take(self, blocks: list[Block]) -> None:
+        for block in blocks:
             if self._writer is not None:
-                self._writer.write(record)
-            self._report(self._pipeline.feed(record))
-        newest_ns = record_time(records[-1])
-        self._metrics.records_consumed(len(records), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
+                for row in block:
+                    self._writer.write(record_of(row))
+            self._report(self._pipeline.feed_batch(block))
+            newest_ns = record_time(record_of(block[-1]))
+            self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
-    def _report(self, findings: Iterator[Finding]) -> None:
-        for finding in findings:
-            self._metrics.observe(finding)
-            self._output.show(finding)
+    def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
+        for found in findings:
+            if isinstance(found, Finding):
+                self._metrics.observe(found)
+                self._output.show(found)
+            else:
+                self._metrics.observe_batch(found)
+                self._output.show_batch(found)
 
     def _refresh(self, *, force: bool = False) -> None:
         """Bring the metrics up to date with the kernel's counters and the decoder's, about once a second."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from inspector.errors import Anomaly
-from inspector.model import Finding, Verdict
+from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
 from inspector.sinks.console import Console, Tally
@@ -63,6 +63,10 @@ class Output:
     def show(self, finding: Finding) -> bool:
         """Show one finding; return False once nobody reads any more."""
         return self._findings.show(finding)
+
+    def show_batch(self, batch: FindingBatch) -> bool:
+        """Show many findings; return False once nobody reads any more."""
+        return self._findings.show_batch(batch)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

@@ -1,7 +1,7 @@
-"""Two rings, one stream: records of both lanes in time order.
+"""Several rings, one stream: records of all lanes in time order, as blocks.
 
 The program stamps a record, then reserves its place; a packet that was caused by another is stamped after that
-one's record was complete. So when both rings have been read to the end, every record stamped before the moment
+one's record was complete. So when all rings have been read to the end, every record stamped before the moment
 at which reading began is followed only by records it can precede; the newer ones wait for the next reading.
 Where a ring could not be read to its end (a record is just being written), the moment of the last full reading
 counts instead. No record waits for longer than one full reading: a clock that is set back holds nothing.
@@ -9,15 +9,14 @@ counts instead. No record waits for longer than one full reading: a clock that i
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING, Final
 
-from inspector.record import record_time
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from inspector.live.ring import Ring
+    from inspector.live.ring import Block, Entries, Ring, Times
 
 # A record is being written for well under a microsecond, unless its CPU was taken away meanwhile.
 _ATTEMPTS: Final = 8
@@ -26,75 +25,87 @@ _ATTEMPTS: Final = 8
 class Lanes:
     """Reads several rings and hands out their records in time order.
 
-    `now` returns the time in the clock of the records, or earlier.
+    `now` returns the time in the clock of the records, or earlier. Of what `read` returned nothing may be used
+    after the next `read` or `give_back`.
     """
 
     def __init__(self, rings: Sequence[Ring], now: Callable[[], int]) -> None:
         self._rings = rings
         self._now = now
-        self._held: list[list[memoryview]] = [[] for _ in rings]
+        # Records which a full reading saw and which were too new; bytes that were handed out.
+        self._held = [0] * len(rings)
+        self._given = [0] * len(rings)
         self._limit = 0
 
     @property
     def held(self) -> int:
-        """How many records have been read and not yet handed out."""
-        return sum(map(len, self._held))
+        """How many records have been seen and not yet handed out."""
+        return sum(self._held)
 
-    def read(self) -> list[memoryview]:
+    def read(self) -> list[Block]:
         """Return the records that can be handed out now."""
+        self.give_back()
         limit = self._now()
-        lanes = []
-        complete = True
-        for number, ring in enumerate(self._rings):
-            records, lane_complete = self._read_ring(ring)
-            complete &= lane_complete
-            lanes.append((self._held[number], records))
+        lanes = [self._look(ring) for ring in self._rings]
+        complete = all(entries.complete for entries in lanes)
         if complete:
             self._limit = limit
         return self._hand_out(lanes, self._limit, everything_held=complete)
 
-    def read_rest(self) -> list[memoryview]:
+    def read_rest(self) -> list[Block]:
         """Return all records there are: for the end, when nothing is submitted any more."""
-        lanes = [(held, self._read_ring(ring)[0]) for held, ring in zip(self._held, self._rings, strict=True)]
-        return self._hand_out(lanes, (1 << 64) - 1, everything_held=True)
+        self.give_back()
+        return self._hand_out([self._look(ring) for ring in self._rings], (1 << 63) - 1, everything_held=True)
+
+    def give_back(self) -> None:
+        """Free the room of the records that were handed out."""
+        for number, ring in enumerate(self._rings):
+            if self._given[number]:
+                ring.give_back(self._given[number])
+                self._given[number] = 0
 
     @staticmethod
-    def _read_ring(ring: Ring) -> tuple[list[memoryview], bool]:
-        """Read one ring up to where its producer was at the beginning, if a few attempts are enough for that."""
-        records, complete = ring.read()
+    def _look(ring: Ring) -> Entries:
+        """Look up to where the ring's producer was at the beginning, if a few attempts are enough for that."""
+        entries = ring.look()
         for _ in range(_ATTEMPTS):
-            if complete:
+            if entries.complete:
                 break
-            more, complete = ring.read()
-            records += more
-        return records, complete
+            entries = ring.look()
+        return entries
 
-    def _hand_out(
-        self, lanes: list[tuple[list[memoryview], list[memoryview]]], limit: int, *, everything_held: bool
-    ) -> list[memoryview]:
-        if everything_held:
-            # Matters only after the clock was set back: what is older than a held record goes before it.
-            limit = max([limit, *(record_time(held[-1]) for held, _ in lanes if held)])
-        ready = []
-        for number, (held, fresh) in enumerate(lanes):
-            if everything_held:
-                cut = _first_newer(fresh, limit)
-                ready.append(held + fresh[:cut])
-                self._held[number] = fresh[cut:]
-            else:
-                records = held + fresh
-                cut = _first_newer(records, limit)
-                ready.append(records[:cut])
-                self._held[number] = records[cut:]
-        busy = [records for records in ready if records]
-        if len(busy) < 2:
-            return busy[0] if busy else []
-        return list(heapq.merge(*busy, key=record_time))
+    def _hand_out(self, lanes: list[Entries], limit: int, *, everything_held: bool) -> list[Block]:
+        held = self._held if everything_held else [0] * len(lanes)
+        # Matters only after the clock was set back: what is older than a held record goes before it.
+        newest_held = [int(entries.times[count - 1]) for entries, count in zip(lanes, held, strict=True) if count]
+        limit = max([limit, *newest_held])
+        counts = [
+            count + _first_newer(entries.times[count:], limit) for entries, count in zip(lanes, held, strict=True)
+        ]
+        for number, (entries, count) in enumerate(zip(lanes, counts, strict=True)):
+            self._held[number] = len(entries) - count
+            self._given[number] = entries.bytes_before(count)
+        return list(_merge([(entries, count) for entries, count in zip(lanes, counts, strict=True) if count]))
 
 
-def _first_newer(records: list[memoryview], limit: int) -> int:
+def _first_newer(times: Times, limit: int) -> int:
     """Return where the first record newer than `limit` is; those behind it wait too, to keep the lane's order."""
-    for index, record in enumerate(records):
-        if record_time(record) > limit:
-            return index
-    return len(records)
+    newer = times > limit
+    return int(newer.argmax()) if newer.any() else len(times)
+
+
+def _merge(lanes: list[tuple[Entries, int]]) -> Iterator[Block]:
+    """Yield the first records of each lane, as many as it says, in the order of time; a lane keeps its own order."""
+    if len(lanes) < 2:
+        for entries, count in lanes:
+            yield from entries.blocks(0, count)
+        return
+    times = [np.maximum.accumulate(entries.times[:count]) for entries, count in lanes]
+    owners = np.repeat(np.arange(len(lanes)), [len(lane) for lane in times])
+    owners = owners[np.argsort(np.concatenate(times), kind="stable")]
+    starts = np.flatnonzero(np.diff(owners, prepend=-1))
+    taken = [0] * len(lanes)
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(owners)], strict=True):
+        lane = int(owners[start])
+        yield from lanes[lane][0].blocks(taken[lane], taken[lane] + end - start)
+        taken[lane] += end - start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from inspector.live import devices, kernel, loader
 from inspector.live.namespaces import inside
 from inspector.live.privileges import missing_capabilities
 from inspector.live.session import Session, open_session
-from inspector.record import Counter, unpack_record
+from inspector.record import Counter, unpack_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,8 +192,8 @@ def _prove_record(session: Session) -> Check:
         return Check("program", "fail", f"a test packet was not counted ({before} before, {after} after)")
     deadline = time.monotonic() + _WATCH_S
     while time.monotonic() < deadline:
-        for record in session.poll(_WATCH_S):
-            segment = unpack_record(record)
+        for row in itertools.chain.from_iterable(session.poll(_WATCH_S)):
+            segment = unpack_row(row)
             if segment.sequence == _PROOF_SEQUENCE and segment.payload == _PROOF_FRAME[-8:]:
                 return Check("program", "ok", "a test packet was counted, recorded and read back, and not changed")
     return Check("program", "fail", "a test packet was counted, but its record did not arrive")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from inspector.live.loader import Program
+    from inspector.live.ring import Block
 
 COMPACT_RING_BYTES: Final = 1 << 24
 BULK_RING_BYTES: Final = 1 << 24
@@ -125,19 +126,20 @@ class Session:
         self._offsets = (previous, offset)
         self._clock_due = time.monotonic() + _CLOCK_INTERVAL_S
 
-    def poll(self, timeout_s: float) -> list[memoryview]:
-        """Return records in time order as soon as there are any; an empty list after `timeout_s` or `wake`.
+    def poll(self, timeout_s: float) -> list[Block]:
+        """Return blocks of records in time order as soon as there are any; an empty list after `timeout_s` or `wake`.
 
-        A record is a header and what its size class holds; see `inspector.record.unpack_record`.
+        A block is uint64[n, words], a row for each record, in the ring itself: valid until the next call of `poll`,
+        `drain`, `backlog` or `close`. See `inspector.record.unpack_row`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             if time.monotonic() >= self._clock_due:
                 self.refresh_clock()
-            records = self._lanes.read()
-            if records:
-                self.consumed += len(records)
-                return records
+            blocks = self._lanes.read()
+            if blocks:
+                self.consumed += sum(map(len, blocks))
+                return blocks
             left = deadline - time.monotonic()
             if left <= 0:
                 return []
@@ -157,12 +159,12 @@ class Session:
         """Let `poll` return at once, also from a signal handler or another thread."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def drain(self) -> list[memoryview]:
-        """Return all records that are left, in time order: for the end, after `detach`."""
+    def drain(self) -> list[Block]:
+        """Return all records that are left, as `poll` does: for the end, after `detach`."""
         time.sleep(_SETTLE_S)
-        records = self._lanes.read_rest()
-        self.consumed += len(records)
-        return records
+        blocks = self._lanes.read_rest()
+        self.consumed += sum(map(len, blocks))
+        return blocks
 
     def counters(self) -> dict[str, dict[Counter, int]]:
         """Return counters by interface name, and those of unknown interfaces as `other` if there are any."""
@@ -178,7 +180,8 @@ class Session:
 
     def backlog(self) -> int:
         """Return how many records were submitted and not handed out yet."""
-        return sum(ring.count() for ring in self._rings) + self._lanes.held
+        self._lanes.give_back()
+        return sum(len(ring.look()) for ring in self._rings)
 
     def detach(self) -> None:
         """Detach from all interfaces; rings and counters can still be read."""

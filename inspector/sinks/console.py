@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
-from inspector.model import Finding, Interface, Mapping, Verdict, format_time
+from inspector.model import Finding, FindingBatch, Interface, Mapping, Verdict, format_time
 from inspector.sinks.jsonl import write_or_close
 from inspector.sinks.text import columns, fold, harmless
 
@@ -117,6 +117,18 @@ class Console:
                 self._write(self._layout(self._clean(row)))
         return self.open
 
+    def show_batch(self, batch: FindingBatch) -> bool:
+        """Show many findings; those which would be left out are counted without being made."""
+        shown = 0
+        for finding in batch.findings():
+            if self._rows_per_second is not None and not self._has_room():
+                break
+            self.show(finding)
+            shown += 1
+        rest = sum(count * max(len(judgement.mappings), 1) for judgement, count in batch[shown:].counts())
+        self._left_out += rest
+        return self.open
+
     def status(self, tally: Tally) -> None:
         """Show a line of state below the rows: on a terminal only, redrawn a few times a second at most."""
         now = self._clock()
@@ -155,18 +167,22 @@ class Console:
         )
         return _Row(tuple(cells), row.verdict, why)
 
-    def _may_show_row(self) -> bool:
+    def _has_room(self) -> bool:
+        """Return whether another row may be shown in this second."""
         if self._rows_per_second is None:
             return True
         second = int(self._clock())
         if second != self._second:
             self._second, self._rows_in_second = second, 0
             self._tell_left_out()
+        return self._rows_in_second < self._rows_per_second
+
+    def _may_show_row(self) -> bool:
+        if not self._has_room():
+            self._left_out += 1
+            return False
         self._rows_in_second += 1
-        if self._rows_in_second <= self._rows_per_second:
-            return True
-        self._left_out += 1
-        return False
+        return True
 
     def _tell_left_out(self) -> None:
         if self._left_out:

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from inspector.model import Finding
+    from inspector.model import Finding, FindingBatch
 
 
 class JsonLines:
@@ -27,6 +27,13 @@ class JsonLines:
         if self.open:
             line = json.dumps(finding.as_dict(), separators=(",", ":"))
             self.open = write_or_close(self._stream, line + "\n")
+        return self.open
+
+    def show_batch(self, batch: FindingBatch) -> bool:
+        """Write many findings; return what `show` does."""
+        for finding in batch.findings():
+            if not self.show(finding):
+                break
         return self.open
 
 

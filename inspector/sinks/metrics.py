@@ -12,7 +12,7 @@ import platform
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info, disable_created_metrics, generate_latest
 from prometheus_client import Counter as Total
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -26,8 +26,9 @@ from inspector.errors import (
     PrivilegeError,
     ToolchainError,
 )
-from inspector.model import Direction, Finding, Verdict
+from inspector.model import Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
+from inspector.sinks.histogram import BulkHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -152,19 +153,28 @@ class Metrics:
 
     def observe(self, finding: Finding) -> None:
         """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
-        interface = self._interface(finding.source)
-        self._responses.labels(interface, str(finding.verdict)).inc()
+        self._count_finding(finding, 1)
         if finding.latency_ns is not None:
             self._latency.observe(finding.latency_ns / 1e9)
+
+    def _count_finding(self, finding: Finding, count: int) -> None:
+        interface = self._interface(finding.source, count)
+        self._responses.labels(interface, str(finding.verdict)).inc(count)
         mismatch = finding.verdict is Verdict.MISMATCH or any(
             mapping.verdict is Verdict.MISMATCH for mapping in finding.mappings
         )
         vip = str(finding.asked)
         if mismatch:
-            self._mismatches.labels(interface, self._vip(vip), self._service(finding)).inc()
+            self._mismatches.labels(interface, self._vip(vip, count), self._service(finding, count)).inc(count)
         elif vip in self._vips and (name := _service_name(finding)) is not None:
             # While all is well, so that the first mismatch of this service is a step from 0.
             self._mismatches.labels(interface, vip, name)
+
+    def observe_batch(self, batch: FindingBatch) -> None:
+        """Count the findings of a batch, as `observe` would one by one."""
+        for judgement, count in batch.counts():
+            self._count_finding(judgement, count)
+        self._latency.observe_many(batch.latencies_ns() / 1e9)
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
@@ -230,12 +240,12 @@ class Metrics:
         """Return all metrics as text of the type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
-    def _interface(self, name: str) -> str:
+    def _interface(self, name: str, count: int = 1) -> str:
         """Return the label of an interface; on first sight its series are made."""
         if name in self._interfaces:
             return name
         if len(self._interfaces) >= LEARNED_INTERFACES:
-            self._overflow.labels("interface").inc()
+            self._overflow.labels("interface").inc(count)
             return OTHER
         self._interfaces.add(name)
         for direction in Direction:
@@ -246,22 +256,22 @@ class Metrics:
             self._attach_failures.labels(name, reason)
         return name
 
-    def _vip(self, address: str) -> str:
+    def _vip(self, address: str, count: int) -> str:
         """Return the label of a virtual address that a mismatch names."""
         if address in self._vips:
             return address
         if self._vips_left <= 0:
-            self._overflow.labels("vip").inc()
+            self._overflow.labels("vip").inc(count)
             return OTHER
         self._vips_left -= 1
         self._vips.add(address)
         return address
 
-    def _service(self, finding: Finding) -> str:
+    def _service(self, finding: Finding, count: int) -> str:
         """Return the label of the service that a mismatch concerns."""
         name = _service_name(finding)
         if name is None:
-            self._overflow.labels("service").inc()
+            self._overflow.labels("service").inc(count)
             return OTHER
         return name
 
@@ -271,8 +281,8 @@ class Metrics:
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
 
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"epm_inspector_{name}", documentation, registry=self._registry, buckets=buckets)
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> BulkHistogram:
+        return BulkHistogram(f"epm_inspector_{name}", documentation, registry=self._registry, buckets=buckets)
 
 
 def _service_name(finding: Finding) -> str | None:

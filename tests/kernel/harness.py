@@ -73,7 +73,7 @@ class Harness:
 
     def records(self) -> list[bytes]:
         """Take all records out of both rings."""
-        return [trimmed(record) for ring in (self.compact, self.bulk) for record in ring.read()[0]]
+        return [trimmed(record) for ring in (self.compact, self.bulk) for record in ring.take()[0]]
 
     def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
         """Run one program on one frame."""

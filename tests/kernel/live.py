@@ -11,12 +11,13 @@ from pyroute2 import IPRoute
 from inspector.live.links import CLSACT_HOOKS, list_filters
 from inspector.live.namespaces import inside
 from inspector.live.session import Session, open_session
-from inspector.record import Attribute, Counter
+from inspector.record import Attribute, Counter, record_of
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
+    from inspector.live.ring import Block
     from inspector.model import Segment
 
 XDP_PASS, TC_SHOT = 2, 2
@@ -40,12 +41,17 @@ def attached(cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = Fals
     )
 
 
+def records_of(blocks: list[Block]) -> list[bytes]:
+    """Return copies of the records of blocks, one by one."""
+    return [bytes(record_of(row)) for block in blocks for row in block]
+
+
 def collect(session: Session, count: int, timeout_s: float = 5) -> list[bytes]:
     """Return records as they come, until there are `count`."""
     deadline = time.monotonic() + timeout_s
     found: list[bytes] = []
     while len(found) < count and (left := deadline - time.monotonic()) > 0:
-        found += [bytes(record) for record in session.poll(left)]
+        found += records_of(session.poll(left))
     return found
 
 

@@ -19,7 +19,16 @@ from inspector.record import Attribute, Counter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
-from tests.kernel.live import EVERY_HOOK, LOOPBACK, attached, collect, conserved, each_gives_its_record, stream
+from tests.kernel.live import (
+    EVERY_HOOK,
+    LOOPBACK,
+    attached,
+    collect,
+    conserved,
+    each_gives_its_record,
+    records_of,
+    stream,
+)
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -34,7 +43,7 @@ def test_a_conversation(cable: Cable, mode: Mode, tcx: bool) -> None:
     with attached(cable, mode, tcx=tcx) as session:
         client_port = cable.converse(request, answer)
         time.sleep(0.05)
-        records = [record for _ in range(3) for record in session.poll(0.05)]
+        records = [record for _ in range(3) for record in records_of(session.poll(0.05))]
         segments = [unpack_record(record) for record in records]
         conserved(session)
     assert [s.time_ns for s in segments] == sorted(s.time_ns for s in segments)
@@ -162,7 +171,7 @@ def test_poll_waits_and_wakes(cable: Cable) -> None:
         timer.join()
         threading.Timer(0.1, cable.send_frame, [frames.FRAMES["response"]]).start()
         start = time.monotonic()
-        assert len(session.poll(10)) == 1
+        assert len(records_of(session.poll(10))) == 1
         assert time.monotonic() - start < 5
 
 
@@ -176,7 +185,7 @@ def test_detached_rings_can_still_be_read(cable: Cable) -> None:
         assert session.backlog() == 5
         assert session.ring_usage() == (5 * 256, (1 << 18) + (1 << 20))
         cable.send_frame(frames.FRAMES["response"])
-        assert len(session.drain()) == session.consumed == 5
+        assert len(records_of(session.drain())) == session.consumed == 5
         assert session.backlog() == 0
         assert session.poll(0.01) == []
 

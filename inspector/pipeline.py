@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from inspector import codecache
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -48,7 +47,7 @@ class Pipeline:
         self._policy = policy
         self._source_name = source_name
         self._conversations = Conversations(limits)
-        self._may_load = columns and sys.byteorder == "little" and importlib.util.find_spec("numba") is not None
+        self._may_load = columns and codecache.has_compiler()
         self._columns: Columns | None = None
         self.records = 0
         self.verdicts: Counter[Verdict] = Counter()

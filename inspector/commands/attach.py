@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
+from inspector import codecache
 from inspector.commands.output import Output, tally_of
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly
@@ -139,6 +140,8 @@ def run(arguments: AttachArguments) -> int:
     from inspector.live.session import open_session
 
     config = arguments.config
+    # Once for each version, and before there is anything to lose.
+    codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:

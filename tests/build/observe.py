@@ -1,4 +1,4 @@
-"""Segments through the whole decoder and judge, as a command does it."""
+"""Segments through the whole decoder and judge, as a command does it: on the scalar path and on the column path."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
+from tests.build.blocks import block_of, findings_of_batch
 
 
 def findings_of(
@@ -22,9 +23,20 @@ def findings_of(
 def observe(
     segments: Iterable[Segment], *, policy: Policy | None = None, limits: Limits | None = None, flush: bool = True
 ) -> tuple[list[Finding], dict[Anomaly, int]]:
-    """Return the findings and the counted anomalies of segments in the given order."""
-    pipeline = Pipeline(policy or Policy(), lambda index: f"port{index}", limits)
-    findings = [one for segment in segments for one in pipeline.feed(pack_record(segment))]
+    """Return the findings and the counted anomalies of segments in the given order, the same on both paths."""
+    records = [pack_record(segment) for segment in segments]
+    pipeline = _pipeline(policy, limits, columns=False)
+    findings = [one for record in records for one in pipeline.feed(record)]
+    again = _pipeline(policy, limits, columns=True)
+    assert again.load_columns()
+    found = [one for record in records for one in findings_of_batch(again, block_of([record]))]
     if flush:
         findings += pipeline.flush()
-    return findings, {anomaly: count for anomaly, count in pipeline.anomalies.items() if count}
+        found += again.flush()
+    anomalies = {anomaly: count for anomaly, count in pipeline.anomalies.items() if count}
+    assert (found, +again.anomalies) == (findings, anomalies), "the column path says something else"
+    return findings, anomalies
+
+
+def _pipeline(policy: Policy | None, limits: Limits | None, *, columns: bool) -> Pipeline:
+    return Pipeline(policy or Policy(), lambda index: f"port{index}", limits, columns=columns)

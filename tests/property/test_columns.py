@@ -13,22 +13,17 @@ from hypothesis import strategies as st
 
 from inspector.columns import knowledge
 from inspector.judge.policy import Policy
-from inspector.model import Finding, Segment
+from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, pack_record
 from inspector.wire.limits import Limits
+from tests.build import pdu
+from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch
+from tests.build.connection import Wire
+from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.traffic import traffic
 
-_HEADER = 8
 seeds = st.integers(0, 2**32 - 1)
-
-
-def block_of(records: list[bytes], words: int) -> npt.NDArray[np.uint64]:
-    """Return records as a block; what follows their payload is not zero, as in a ring that is used again."""
-    block = np.full((len(records), words), 0xA5A5A5A5A5A5A5A5, np.uint64)
-    for row, record in zip(block.view(np.uint8), records, strict=True):
-        row[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
-    return block
 
 
 def batches_of(segments: list[Segment], random: Random) -> Iterator[npt.NDArray[np.uint64] | bytes]:
@@ -37,27 +32,18 @@ def batches_of(segments: list[Segment], random: Random) -> Iterator[npt.NDArray[
     words, size = 32, 1
     for segment in segments:
         record = pack_record(segment)
-        fits = len(record) + _HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
+        fits = len(record) + ENTRY_HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
         if waiting and (not fits or len(waiting) >= size):
             yield block_of(waiting, words)
             waiting = []
             words, size = random.choice((32, 32, 64)), random.choice((1, 7, 100))
-            fits = len(record) + _HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
+            fits = len(record) + ENTRY_HEADER <= words * 8 and not segment.attributes & Attribute.TUNNELLED
         if fits:
             waiting.append(record)
         else:
             yield record
     if waiting:
         yield block_of(waiting, words)
-
-
-def findings_of(pipeline: Pipeline, batch: npt.NDArray[np.uint64] | bytes) -> Iterator[Finding]:
-    """Yield the findings of a batch, one by one."""
-    for found in pipeline.feed_batch(batch):
-        if isinstance(found, Finding):
-            yield found
-        else:
-            yield from found.findings()
 
 
 def state_of(pipeline: Pipeline) -> dict[str, object]:
@@ -79,7 +65,7 @@ def compare(segments: list[Segment], random: Random, limits: Limits | None = Non
     for batch in batches_of(segments, random):
         for record in unroll(batch):
             expected += list(scalar.feed(record))
-        found += list(findings_of(columns, batch))
+        found += list(findings_of_batch(columns, batch))
         assert found == expected
         assert state_of(columns) == state_of(scalar)
     last_ns = segments[-1].time_ns + 20 * 10**9 if segments else 0
@@ -93,7 +79,7 @@ def unroll(batch: npt.NDArray[np.uint64] | bytes) -> list[bytes]:
     """Return the records of a batch."""
     if isinstance(batch, bytes):
         return [batch]
-    return [row.tobytes() for row in batch.view(np.uint8)[:, _HEADER:]]
+    return [row.tobytes() for row in batch.view(np.uint8)[:, ENTRY_HEADER:]]
 
 
 @settings(deadline=None, max_examples=60)
@@ -134,3 +120,18 @@ def test_knowledge_that_is_full_is_forgotten(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(knowledge, "PAYLOADS", 20)
     random = Random(1)  # noqa: S311  # traffic for a test
     compare(traffic(random, 2000, clients=30, trouble=0.01), random)
+
+
+def test_plain_traffic_stays_in_the_column_path() -> None:
+    """Without trouble in the network nothing but several PDUs in a segment, and the like, is handed over."""
+    wires = [Wire(client_port=40000 + number).open() for number in range(50)]
+    for wire in wires:
+        wire.client(pdu.bind()).server(pdu.bind_ack())
+        wire.client(pdu.request(map_request(tcp_tower(SAMR)), call_id=2))
+        wire.server(pdu.response(map_response([tcp_tower(SAMR, 49152, "10.11.2.7")]), call_id=2))
+        wire.client_fin().server_fin()
+    records = [pack_record(segment) for wire in wires for segment in wire.segments]
+    pipeline = Pipeline(Policy(), str)
+    found = list(pipeline.feed_batch(block_of(records)))
+    assert not any(isinstance(one, Finding) for one in found)
+    assert pipeline.verdicts == {Verdict.MISMATCH: 50}

@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from inspector.live.libbpf import LibbpfRing
     from inspector.live.ring import Block, Entries, Ring, Times
 
 # A record is being written for well under a microsecond, unless its CPU was taken away meanwhile.
@@ -29,7 +30,7 @@ class Lanes:
     after the next `read` or `give_back`.
     """
 
-    def __init__(self, rings: Sequence[Ring], now: Callable[[], int]) -> None:
+    def __init__(self, rings: Sequence[Ring | LibbpfRing], now: Callable[[], int]) -> None:
         self._rings = rings
         self._now = now
         # Records which a full reading saw and which were too new; bytes that were handed out.
@@ -65,7 +66,7 @@ class Lanes:
                 self._given[number] = 0
 
     @staticmethod
-    def _look(ring: Ring) -> Entries:
+    def _look(ring: Ring | LibbpfRing) -> Entries:
         """Look up to where the ring's producer was at the beginning, if a few attempts are enough for that."""
         entries = ring.look()
         for _ in range(_ATTEMPTS):

@@ -17,9 +17,9 @@ from inspector.live.attach import MODES, Attached, Attachment, Mode, attach, pro
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.devices import Device, find_device
 from inspector.live.lanes import Lanes
+from inspector.live.libbpf import open_ring
 from inspector.live.namespaces import inside
 from inspector.live.privileges import require_capabilities
-from inspector.live.ring import Ring
 from inspector.record import INTERFACES, OPTIONS_DTYPE, Counter
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Session:
         self._resources = contextlib.ExitStack()
         self._resources.callback(program.close)
         self._rings = [
-            Ring(program.maps["epm_compact"], program.compact_ring_bytes),
-            Ring(program.maps["epm_bulk"], program.bulk_ring_bytes),
+            open_ring(program.maps["epm_compact"], program.compact_ring_bytes),
+            open_ring(program.maps["epm_bulk"], program.bulk_ring_bytes),
         ]
         for ring in self._rings:
             self._resources.callback(ring.close)

@@ -78,7 +78,7 @@ $(VENV)/run.stamp: pyproject.toml Makefile
 	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
 	@echo "installing the inspector and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
-	@$(PYTHON) -m inspector.columns.prepare
+	@$(PYTHON) -m inspector.prepare
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _NAME: Final = "epm-inspector"
 _PACKAGE: Final = Path(__file__).parent
 _MADE: Final = "complete"
-_MAKER: Final = "inspector.columns.prepare"
+_MAKER: Final = "inspector.prepare"
 
 
+@functools.cache
 def has_compiler() -> bool:
     """Return whether there can be compiled code: its integers are little-endian, like the rings of most machines."""
     return sys.byteorder == "little" and importlib.util.find_spec("numba") is not None

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from inspector import codecache
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -35,6 +37,8 @@ _PAGE: Final = mmap.PAGESIZE
 _WORD: Final = 8
 _TIME_WORD: Final = 1
 _FIRST_WINDOW: Final = 64
+# Entries from which on compiled code is worth being loaded.
+_MANY: Final = 256
 
 
 class Run(NamedTuple):
@@ -139,6 +143,11 @@ class Ring:
 
     def _count_like(self, header: int, word: int, width: int, most: int) -> int:
         """Return how many entries in a row, up to `most`, have this very header, the first being at `word`."""
+        if most >= _MANY and codecache.has_compiler():
+            # Loaded by traffic that is worth it.
+            from inspector.live.scan import count_like
+
+            return count_like(self._words, header, word, width, most)
         count, window = 1, _FIRST_WINDOW
         while count < most:
             end = min(count + window, most)

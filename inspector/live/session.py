@@ -35,6 +35,7 @@ OTHER: Final = "other"
 _CLOCK_INTERVAL_S: Final = 1.0
 # Programs which were running when the links went are done long before.
 _SETTLE_S: Final = 0.005
+_GATHER_S: Final = 0.002
 
 __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Session", "open_session"]
 
@@ -78,6 +79,7 @@ class Session:
         self._cpus = possible_cpus()
         self._offsets = (0, 0)
         self._clock_due = 0.0
+        self._read_at = 0.0
         self._resources = contextlib.ExitStack()
         self._resources.callback(program.close)
         self._rings = [
@@ -136,7 +138,9 @@ class Session:
         while True:
             if time.monotonic() >= self._clock_due:
                 self.refresh_clock()
+            self._gather(deadline)
             blocks = self._lanes.read()
+            self._read_at = time.monotonic()
             if blocks:
                 self.consumed += sum(map(len, blocks))
                 return blocks
@@ -146,6 +150,16 @@ class Session:
             # Held records can go with the next reading: no sleep between.
             if not self._lanes.held and self._wait(min(left, _CLOCK_INTERVAL_S)):
                 return []
+
+    def _gather(self, deadline: float) -> None:
+        """Let records gather for a moment after the last reading: each reading costs the same, however many there are.
+
+        At 13 million records a second (25 Gbit/s of map responses) that is 26 thousand, of the 65 thousand which the
+        compact ring holds.
+        """
+        pause = min(self._read_at + _GATHER_S, deadline) - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
 
     def _wait(self, timeout_s: float) -> bool:
         """Sleep until a ring has something; return whether it was `wake` that ended the sleep."""

@@ -1,45 +1,188 @@
-"""`epm-inspector read` against tshark on the same file: how many times as fast."""
+"""`epm-inspector read` against tshark, impacket and scapy: frames a second, and how many times as fast.
+
+The small file is read by all of tshark's and our start-up too; the big one is read by the inspector, and slices of
+it by the others, which would take hours.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from tests.bench.conversations import SEGMENTS_EACH, write_capture
+from tests.bench import peers
+from tests.bench.conversations import SEGMENTS_EACH, write_big_capture, write_capture
 
-_ROUNDS = 3
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-
-def _seconds(command: Sequence[str]) -> float:
-    """Return the median wall time of a command whose output nobody looks at."""
-    times = []
-    for _ in range(_ROUNDS):
-        began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+_ROUNDS: Final = 3
+_KIB: Final = 1024
+_LOOK_S: Final = 0.02
+_FIELDS: Final = ("epm.proto.ip", "epm.proto.tcp_port", "epm.rc", "epm.uuid")
 
 
-def measure(count: int = 10_000) -> dict[str, float]:
-    """Return frames per second of both and their ratio, on `count` conversations."""
-    tshark = shutil.which("tshark")
-    if tshark is None:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a command took: wall time, and the most memory it had."""
+
+    seconds: float
+    most_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Conversations in each file, and the seconds which reading the big file once may take about."""
+
+    small: int = 10_000
+    big: int = 1_000_000
+    tshark: int = 20_000
+    impacket: int = 1_000
+    scapy: int = 500
+    big_seconds: float = 30.0
+
+
+def _most_mib(process: subprocess.Popen[bytes]) -> float | None:
+    """Return the most resident memory which a running process has had (proc(5), VmHWM); None if it has ended.
+
+    What wait4(2) says of a child counts the memory of the process which started it.
+    """
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / _KIB for line in lines if line.startswith("VmHWM:")), None)
+
+
+def _run(command: Sequence[str]) -> Finished:
+    """Run a command whose output nobody looks at."""
+    most = 0.0
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while True:
+            try:
+                _, complaints = process.communicate(timeout=_LOOK_S)
+                break
+            except subprocess.TimeoutExpired:
+                most = _most_mib(process) or most
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} failed: {complaints.decode(errors='replace')[-500:]}")
+    return Finished(seconds, most)
+
+
+def _median(command: Sequence[str]) -> Finished:
+    """Run a command several times; return the median time and the most memory."""
+    runs = [_run(command) for _ in range(_ROUNDS)]
+    return Finished(statistics.median(run.seconds for run in runs), max(run.most_mib for run in runs))
+
+
+def _read(path: Path, option: str) -> list[str]:
+    return [sys.executable, "-m", "inspector", "read", option, str(path)]
+
+
+@functools.cache
+def _has_summary() -> bool:
+    shown = subprocess.run([sys.executable, "-m", "inspector", "read", "--help"], capture_output=True, check=True)
+    return b"--summary" in shown.stdout
+
+
+def _tshark(path: Path) -> list[str]:
+    program = shutil.which("tshark")
+    if program is None:
         raise RuntimeError("tshark is not installed: there is nothing to compare with")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "conversations.pcapng"
-        write_capture(path, count)
-        ours = _seconds([sys.executable, "-m", "inspector", "read", "--json", str(path)])
-        fields = ["-e", "epm.proto.ip", "-e", "epm.proto.tcp_port", "-e", "epm.rc", "-e", "epm.uuid"]
-        theirs = _seconds([tshark, "-r", str(path), "-Y", "epm", "-T", "fields", *fields])
+    return [
+        program,
+        "-r",
+        str(path),
+        "-Y",
+        "epm",
+        "-T",
+        "fields",
+        *(part for field in _FIELDS for part in ("-e", field)),
+    ]
+
+
+def _measure_small(folder: Path, count: int) -> tuple[dict[str, float], float]:
+    """Return figures of the small file, and our frames a second without the start."""
+    path, empty = folder / "conversations.pcapng", folder / "empty.pcapng"
+    write_capture(path, count)
+    write_capture(empty, 0)
+    ours, theirs, start = _median(_read(path, "--json")), _median(_tshark(path)), _median(_read(empty, "--json"))
     frames = count * SEGMENTS_EACH
     return {
-        "read_frames_per_s": round(frames / ours),
-        "tshark_frames_per_s": round(frames / theirs),
-        "read_vs_tshark": round(theirs / ours, 2),
+        "read_frames_per_s": round(frames / ours.seconds),
+        "tshark_frames_per_s": round(frames / theirs.seconds),
+        "read_vs_tshark": round(theirs.seconds / ours.seconds, 2),
+        "read_start_s": round(start.seconds, 3),
+        "read_rss_small_mib": round(ours.most_mib, 1),
+    }, frames / max(ours.seconds - start.seconds, 0.1)
+
+
+def _measure_peers(folder: Path, sizes: Sizes) -> dict[str, float]:
+    """Return the frames a second of the others, each on the first so many conversations of the big file."""
+    path = folder / "slice.pcap"
+    write_big_capture(path, sizes.tshark)
+    tshark = sizes.tshark * SEGMENTS_EACH / _run(_tshark(path)).seconds
+    write_big_capture(path, sizes.impacket)
+    impacket = peers.frames_per_s(peers.count_with_impacket, path, sizes.impacket)
+    write_big_capture(path, sizes.scapy)
+    scapy = peers.frames_per_s(peers.count_with_scapy, path, sizes.scapy)
+    return {
+        "tshark_slice_conversations": sizes.tshark,
+        "tshark_slice_frames_per_s": round(tshark),
+        "impacket_frames_per_s": round(impacket),
+        "scapy_frames_per_s": round(scapy),
     }
+
+
+def _measure_big(folder: Path, count: int) -> dict[str, float]:
+    """Return figures of the big file, with all findings as JSON and, if there is such an option, with their summary."""
+    path = folder / "big.pcap"
+    write_big_capture(path, count)
+    frames = count * SEGMENTS_EACH
+    as_json = _run(_read(path, "--json"))
+    figures = {
+        "read_big_conversations": count,
+        "read_big_json_frames_per_s": round(frames / as_json.seconds),
+        "read_rss_big_mib": round(as_json.most_mib, 1),
+    }
+    if _has_summary():
+        summary = _run(_read(path, "--summary"))
+        figures["read_big_summary_frames_per_s"] = round(frames / summary.seconds)
+        figures["read_rss_big_summary_mib"] = round(summary.most_mib, 1)
+    path.unlink()
+    return figures
+
+
+def measure(sizes: Sizes | None = None) -> dict[str, float]:
+    """Return frames per second of all four, ratios, and our resident memory.
+
+    The big file has fewer conversations than `sizes` says where reading it would take too long.
+    """
+    sizes = sizes or Sizes()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        figures, rate = _measure_small(folder, sizes.small)
+        # A thousand at least, and no more than the rate on the small file allows.
+        count = max(min(sizes.big, int(rate * sizes.big_seconds) // SEGMENTS_EACH), min(sizes.big, 1000))
+        figures |= _measure_peers(folder, sizes) | _measure_big(folder, count)
+    for mode in ("json", "summary"):
+        ours = figures.get(f"read_big_{mode}_frames_per_s")
+        if ours is not None:
+            for peer in ("tshark_slice", "impacket", "scapy"):
+                theirs = figures[f"{peer}_frames_per_s"]
+                figures[f"read_big_{mode}_vs_{peer.removesuffix('_slice')}"] = round(ours / theirs, 1)
+    return figures
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))

@@ -2,12 +2,91 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.bench import pipeline_rate, read_speed, xdp_cost
-from tests.conftest import require_tools
+from inspector.live import kernel, loader
+from inspector.live.ring import Ring
+from inspector.live.session import pack_options
+from inspector.record import unpack_record
+from tests.bench import __main__ as bench
+from tests.bench import memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost
+from tests.bench.producer import Producer
+from tests.bench.rig import Rig
+from tests.bench.workloads import calls, responses
+from tests.conftest import require_tools, unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inspector.model import Segment
+    from tests.bench.workloads import Workload
 
 pytestmark = pytest.mark.bench
+
+_RING_BYTES = 1 << 20
+
+
+@pytest.fixture
+def two_cpus() -> None:
+    """Ask for one CPU that produces and one that consumes."""
+    if len(os.sched_getaffinity(0)) < 2:
+        unavailable("two CPUs are needed")
+
+
+def _produced(workload: Workload, rate: float, seconds: float) -> tuple[list[Segment], producer.Production]:
+    """Return what the kernel program makes of a producer's packets, and what the producer says of them."""
+    program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES)
+    kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+    ring = Ring(program.maps["epm_compact"], _RING_BYTES)
+    try:
+        with Producer(program.programs[loader.XDP_PROGRAM], workload, producer.cpus()[0]) as process:
+            production = process.run(rate, seconds)
+        records, complete = ring.take()
+        assert complete
+        return [unpack_record(record) for record in records], production
+    finally:
+        ring.close()
+        program.close()
+
+
+@pytest.mark.usefixtures("bpf")
+def test_producer_responses() -> None:
+    """Every packet is its connection's next response: sequence and call id go on, VIPs and servers are spread."""
+    segments, production = _produced(responses(10, vips=3, servers=2), 10_000, 0.05)
+    assert production.packets == production.responses == len(segments) > 100
+    by_client: dict[int, list[Segment]] = {}
+    for segment in segments:
+        by_client.setdefault(segment.destination_port, []).append(segment)
+    assert len(by_client) == 10
+    assert len({segment.source_address for segment in segments}) == 3
+    for of_client in by_client.values():
+        assert len({(segment.source_address, segment.payload[16:]) for segment in of_client}) == 1
+        steps = {later.sequence - one.sequence for one, later in itertools.pairwise(of_client)}
+        assert steps == {152}
+        call_ids = [int.from_bytes(segment.payload[12:16], "little") for segment in of_client]
+        assert call_ids == list(range(2, 2 + len(of_client)))
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+@pytest.mark.parametrize("workload", [responses(10, vips=2), calls(32)], ids=["responses", "calls"])
+def test_rig_accounts_for_all(workload: Workload) -> None:
+    """Packets that are sent arrive, and each response becomes a finding: the rig itself raises otherwise."""
+    with Rig(workload) as rig:
+        run = rig.run(5_000, 0.5)
+    assert run.consumed == run.production.packets > 1000
+    assert run.responses == run.production.responses > 100
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_calls_are_read_whole() -> None:
+    """The conversations which the producer interleaves hold nothing that the pipeline finds odd."""
+    with Rig(calls(32)) as rig:
+        assert rig.run(5_000, 0.5).anomalies == 0
 
 
 @pytest.mark.usefixtures("bpf")
@@ -19,12 +98,62 @@ def test_xdp_cost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("bpf")
+def test_producer_alone() -> None:
+    """Both workloads can be sent into a program which does nothing."""
+    assert all(cost > 0 for cost in producer.measure(0.05).values())
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
 def test_pipeline_rate() -> None:
     """Every conversation that goes into the ring comes out as a finding."""
-    assert pipeline_rate.measure(500)["pipeline_lost"] == 0
+    assert pipeline_rate.measure(1)["pipeline_lost"] == 0
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All line-rate figures come out; a tiny ring overflows, and all packets are accounted for."""
+    monkeypatch.setattr(sustained, "SHARE_RATES", {"1k": 1000})
+    monkeypatch.setattr(sustained, "_FIRST_RATE", 1000.0)
+    monkeypatch.setattr(sustained, "_WARM_UP_S", 0.1)
+    figures = sustained.measure(0.2, 1000.0, step_s=0.2, budget_s=0.5)
+    assert figures["sustained_lost"] == 0
+    assert figures["overflow_conserved"] == 1.0
+    assert figures["overflow_lost"]
+    assert {"highest_lossless_per_s", "loss_begins_per_s", "cpu_share_1k", "calls_rate_per_s"} <= set(figures)
+
+
+def test_vips() -> None:
+    """Responses from one and from many virtual addresses are all counted: `cost` itself raises otherwise."""
+    assert all(cost > 0 for cost in vips.measure(1).values())
+
+
+def test_memory() -> None:
+    """Connections are held open, and cost memory."""
+    assert set(memory.measure(("none", "1k"))) >= {"memory_connections_1k_mib"}
+
+
+@pytest.mark.usefixtures("bpf", "root")
+def test_start() -> None:
+    """The command attaches and says so."""
+    assert start.measure(1)["start_to_attached_s"] > 0
 
 
 def test_read_speed() -> None:
-    """Both programs read the same file."""
+    """All decoders read the same files."""
     require_tools(["tshark"])
-    assert read_speed.measure(100)["read_vs_tshark"] > 0
+    figures = read_speed.measure(read_speed.Sizes(100, 200, 100, 20, 20))
+    assert figures["read_vs_tshark"] > 0
+    assert figures["read_big_conversations"] == 200
+
+
+def test_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A benchmark that fails is in table, file and exit status; the others' figures are kept."""
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "bench.json")
+    monkeypatch.setattr(bench, "BENCHMARKS", {name: bench.Benchmark(name, "nothing") for name in ("absent", "good")})
+    run = bench.run
+    monkeypatch.setattr(bench, "run", lambda name: {"figure": 1.5} if name == "good" else run(name))
+    assert bench.main() == 1
+    assert "absent FAILED" in capsys.readouterr().out
+    results = json.loads(bench.RESULTS.read_text())
+    assert results["figure"] == 1.5
+    assert "No module named" in results["failures"]["absent"]

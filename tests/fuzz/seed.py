@@ -61,12 +61,14 @@ def seeds() -> dict[str, list[bytes]]:
         _step(0 if client else 1, data[at : at + 50]) for client, data in _WRITES for at in range(0, len(data), 50)
     ]
     datagrams = _step(0x40, pdu.datagram(0, map_request(_TOWER))) + _step(0x41, pdu.datagram(2, map_response([_TOWER])))
+    whole = [plain, b"".join(pieces), _step(0x20, b"") + plain + _step(8, b"") + _step(9, b""), datagrams]
     return {
         "frame": [b"\1" + build_frame(segment) for segment in (*wire.segments, *six.segments)] + _tunnelled(),
         "stream": [bytes([0, 0, 9, 1, 20, 0, 9, 2, 9, 0, 11, 3, 5, 0, 30, 4])],
         "pdu": [b"\x14" + data for data in pdus] + [b"\5ncacn_http/1.0" + pdus[1]],
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
-        "conversation": [plain, b"".join(pieces), _step(0x20, b"") + plain + _step(8, b"") + _step(9, b""), datagrams],
+        "conversation": whole,
+        "columns": whole,
     }
 
 

@@ -7,13 +7,14 @@ invariants that hold for hostile input too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Segment
+from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
@@ -24,6 +25,7 @@ from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
 from inspector.wire.tower import read_tower
+from tests.build.blocks import block_of, findings_of_batch
 
 _LINK_TYPES: Final = tuple(LinkType)
 _BODIES: Final[dict[PduType, Callable[[Pdu], object]]] = {
@@ -117,13 +119,12 @@ def tower(data: bytes) -> None:
                 assert error.anomaly in Anomaly  # noqa: PT017  # a fuzz target, not a test
 
 
-def conversation(data: bytes) -> None:
-    """Decode whole conversations: segments with true or shifted sequence numbers, any flags, any payload, time jumps.
+def _segments(data: bytes) -> Iterator[Segment]:
+    """Yield segments with true or shifted sequence numbers, any flags, any payload, and jumps in time.
 
     The input is a list of (control, length, payload): control bit 0 the direction, 1 a step back,
     2 a step forward, 3 FIN, 4 RST, 5 SYN, 6 UDP, 7 another client and time passing.
     """
-    conversations = Conversations(_LIMITS)
     position, numbers, time_ns, client = 0, [1000, 5000], 10**18, 1
     while position + 3 <= len(data):
         control, length = data[position], int.from_bytes(data[position + 1 : position + 3], "little") & 0x7FF
@@ -137,16 +138,35 @@ def conversation(data: bytes) -> None:
         attributes = Attribute.FROM_SERVER * sender | (Attribute.UDP if control & 0x40 else 0)
         ends = (bytes(15) + bytes([client]), bytes(15) + b"\xff")
         ports = (40000, 135)
-        segment = Segment(
+        yield Segment(
             time_ns, ends[sender], ends[1 - sender], sequence % 2**32, numbers[1 - sender] % 2**32,
             ports[sender], ports[1 - sender], len(payload), flags, int(attributes), 1, payload,
         )  # fmt: skip
         numbers[sender] += len(payload) + bool(flags & SYN)
         time_ns += 10**6
+
+
+def conversation(data: bytes) -> None:
+    """Decode whole conversations: everything is a finding or an anomaly, and the limits hold."""
+    conversations = Conversations(_LIMITS)
+    for segment in _segments(data):
         _take(conversations, segment)
     for observed in conversations.flush():
         json.dumps(judge(observed, Policy(), "fuzz").as_dict())
     assert set(conversations.anomalies) <= set(Anomaly)
+
+
+def columns(data: bytes) -> None:
+    """Decode the same on both paths, the column path by blocks of one record: they say the same after each."""
+    scalar, other = (Pipeline(Policy(), str, _LIMITS, columns=columns) for columns in (False, True))
+    assert other.load_columns()
+    for segment in _segments(data):
+        record = pack_record(segment)
+        expected = list(scalar.feed(record))
+        assert list(findings_of_batch(other, block_of([record]))) == expected
+        assert +other.anomalies == +scalar.anomalies
+        assert other.tracked_connections == scalar.tracked_connections
+    assert list(other.flush()) == list(scalar.flush())
 
 
 def _take(conversations: Conversations, segment: Segment) -> None:
@@ -163,4 +183,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "pdu": pdu,
     "tower": tower,
     "conversation": conversation,
+    "columns": columns,
 }

@@ -32,6 +32,13 @@ def _verdicts(text: str) -> frozenset[Verdict]:
         raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
 
 
+def _jobs(text: str) -> int:
+    jobs = int(text)
+    if jobs < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return jobs
+
+
 def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
     parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
@@ -56,6 +63,12 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
         help="exit with status 3 where such a verdict was found",
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="only count: the closing table, or with --json an object"
+    )
+    parser.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
     )
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -122,7 +135,16 @@ def _attach(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     from inspector.commands import read
 
-    return read.run(read.ReadArguments(arguments.files, _load(arguments), arguments.json, arguments.fail_on))
+    return read.run(
+        read.ReadArguments(
+            files=arguments.files,
+            config=_load(arguments),
+            json=arguments.json,
+            fail_on=arguments.fail_on,
+            summary=arguments.summary,
+            jobs=arguments.jobs,
+        )
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:

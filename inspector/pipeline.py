@@ -58,6 +58,15 @@ class Pipeline:
         return self._conversations.anomalies
 
     @property
+    def losing(self) -> bool:
+        """Whether records get lost on their way here: then missing bytes are given up at once, not waited for."""
+        return self._conversations.losing
+
+    @losing.setter
+    def losing(self, losing: bool) -> None:
+        self._conversations.losing = losing
+
+    @property
     def tracked_connections(self) -> int:
         """Connections in the tables now."""
         return len(self._conversations) + (len(self._columns) if self._columns is not None else 0)

@@ -104,6 +104,18 @@ def restore(state: State, call_id: int, asked_ns: int, limits: Limits, anomalies
     return association
 
 
+def state_of(association: Association) -> tuple[State, int, int] | None:
+    """Return what an association holds, with the question's call id and time (0 without one); None if it is more."""
+    questions: list[tuple[int, Proposal | Call]] = [*association.proposals.items(), *association.calls.items()]
+    if association.partials or len(questions) > 1:
+        return None
+    contexts = tuple(association.contexts.items())
+    if not questions:
+        return State(contexts, None), 0, 0
+    ((call_id, question),) = questions
+    return State(contexts, question._replace(time_ns=_ASKED_NS)), call_id, question.time_ns
+
+
 def _fill(direction: Direction, payload: bytes, filler: bytes) -> bytes:
     """Return a masked payload with other bytes where it was masked: allocation hint and referents."""
     table = _REQUEST_REFERENTS if direction is Direction.TO_SERVER else _RESPONSE_REFERENTS
@@ -129,18 +141,18 @@ def _feed(state: State, direction: Direction, payload: bytes, limits: Limits) ->
     if pdu is None:
         return None
     exchanges = list(association.feed(direction, pdu, _NOW_NS))
-    questions: list[tuple[int, Proposal | Call]] = [*association.proposals.items(), *association.calls.items()]
-    if association.answer_lost or association.partials or len(exchanges) > 1 or len(questions) > 1:
+    after = state_of(association)
+    if association.answer_lost or after is None or len(exchanges) > 1:
         return None
     exchange = exchanges[0] if exchanges else None
     if exchange is not None and not _is_understood(exchange, pdu.call_id):
         return None
-    question = questions[0][1] if questions else None
-    asks = question is not None and question.time_ns == _NOW_NS
-    if questions and questions[0][0] != (pdu.call_id if asks else _ASKED_CALL):
+    state_after, question_call, question_ns = after
+    asks = question_ns == _NOW_NS
+    if state_after.question and question_call != (pdu.call_id if asks else _ASKED_CALL):
         return None
     return Step(
-        State(tuple(association.contexts.items()), question._replace(time_ns=_ASKED_NS) if question else None),
+        state_after,
         asks,
         exchange,
         exchange is not None and exchange.request_time_ns is not None,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from inspector.columns import layout
-from inspector.columns.automaton import restore
+from inspector.columns.automaton import EMPTY, restore, state_of
 from inspector.columns.batch import FindingRows
 from inspector.columns.engine import Arrays, run
 from inspector.columns.knowledge import Knowledge
-from inspector.columns.tables import expire, find, give_back, leave, sweep, take
+from inspector.columns.tables import come_back, expire, find, give_back, leave, sweep, take
 from inspector.errors import Anomaly
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, unpack_record, unpack_row
@@ -111,6 +111,7 @@ class Columns:
 
     def _run(self, rows: Words, segment_at: Callable[[int], Segment]) -> Iterator[FindingRows | Observed]:
         number = 0
+        self._registers[layout.LOSING] = self._conversations.losing
         while True:
             code, number = run(rows, number, self._arrays)
             if code == layout.DONE:
@@ -146,6 +147,9 @@ class Columns:
     def _count(self) -> None:
         anomalies = self._conversations.anomalies
         anomalies.update(self._knowledge.take_anomalies())
+        if self._registers[layout.GAPS]:
+            anomalies[Anomaly.STREAM_GAP] += int(self._registers[layout.GAPS])
+            self._registers[layout.GAPS] = 0
         if self._registers[layout.EVICTED]:
             anomalies[Anomaly.CONNECTION_EVICTED] += int(self._registers[layout.EVICTED])
             self._registers[layout.EVICTED] = 0
@@ -183,9 +187,8 @@ class Columns:
             self._give([slot], segment)
         self._go_over()
         yield from self._conversations.feed(segment)
-        flow = flow_of(segment)
-        if self._conversations.holds(flow):
-            self._mark(flow)
+        if not alone:
+            self._settle(flow_of(segment))
         self._came_back()
 
     def _advance(self, now_ns: int) -> Iterator[Observed]:
@@ -247,6 +250,7 @@ class Columns:
             if flags & layout.FINISHED << number:
                 side.stream.fin = side.stream.position
             side.stream.acknowledged = words[layout.SLOT_ACKNOWLEDGED + number]
+            side.lost = bool(flags & layout.LOST << number)
         reads = bool(flags & layout.READ), bool(flags & layout.READ << 1)
         if any(reads):
             state = self._knowledge.state(words[layout.SLOT_STATE])
@@ -254,12 +258,59 @@ class Columns:
             connection.resume(restore(state, call_id, asked_ns, conversations.limits, conversations.anomalies), *reads)
         return connection
 
-    def _mark(self, flow: Flow) -> None:
-        """Note that a connection is the scalar path's."""
+    def _mark(self, flow: Flow) -> int:
+        """Note that a connection is the scalar path's; return its slot."""
         arrays, key = self._arrays, _key_of(flow)
-        if not find(arrays.slots, arrays.halves, arrays.buckets, *key):
+        slot = find(arrays.slots, arrays.halves, arrays.buckets, *key)
+        if not slot:
             slot = take(arrays.slots, arrays.halves, arrays.buckets, self._registers, *key, 0)
             leave(arrays.slots, arrays.halves, self._registers, slot)
+        return slot
+
+    def _settle(self, flow: Flow) -> None:
+        """Take a connection back that is plain again, or note that it is the scalar path's."""
+        connection = self._conversations.get(flow)
+        if connection is None:
+            return
+        slot = self._mark(flow)
+        if not connection.plain:
+            return
+        association = connection.association
+        held = state_of(association) if association is not None else (EMPTY, 0, 0)
+        number = None if held is None else self._knowledge.number_of(held[0])
+        if held is None or number is None:
+            return
+        state, call_id, asked_ns = held
+        self._write(slot, connection, call_id, asked_ns)
+        self._arrays.slots[slot, layout.SLOT_STATE] = number
+        self._registers[layout.BUFFERED] += state.buffered
+        if state.question is not None:
+            given_up = asked_ns + self._conversations.limits.unanswered_ns
+            self._registers[layout.SWEEP] = min(int(self._registers[layout.SWEEP]), given_up)
+        self._conversations.release(flow)
+
+    def _write(self, slot: int, connection: Connection, call_id: int, asked_ns: int) -> None:
+        """Write a connection into its slot, but for its state: the opposite of `_connection_of`."""
+        words, halves = self._arrays.slots[slot], self._arrays.halves[slot].view(np.uint32)
+        flags = layout.CLOSED if connection.closed else 0
+        for number, side in enumerate((connection.client, connection.server)):
+            stream = side.stream
+            flags |= layout.VISIBLE << number if stream.visible else 0
+            flags |= layout.FINISHED << number if stream.finished else 0
+            flags |= layout.READ << number if side.reader is not None else 0
+            flags |= layout.LOST << number if side.lost else 0
+            words[layout.SLOT_POSITION + number] = stream.position if stream.visible else 0
+            words[layout.SLOT_ACKNOWLEDGED + number] = stream.acknowledged
+        if connection.association is not None and connection.association.answer_lost:
+            flags |= layout.LOST << 1
+        words[layout.SLOT_ASKED], words[layout.SLOT_CALL] = asked_ns, call_id
+        halves[layout.HALF_INTERFACE] = connection.interface_index
+        if connection.initial_sequence is not None:
+            flags |= layout.HAS_INITIAL
+            halves[layout.HALF_INITIAL] = connection.initial_sequence
+        # The scalar path counted this record already.
+        self._registers[layout.ORDER] = self._conversations.fed
+        come_back(self._arrays.slots, self._arrays.halves, self._registers, slot, flags)
 
     def _go_over(self) -> None:
         """Tell the scalar path what it must know of this one."""

@@ -121,11 +121,13 @@ def follow(
         slots[slot, layout.SLOT_ASKED],
         slots[slot, layout.SLOT_CALL] & _LOW,
     )
-    place, judgement, transition = -1, -1, 0
+    place, judgement, transition, gap = -1, -1, 0, 0
     if length and start + length > position:
         other_finished = flags >> (1 - from_server) & layout.FINISHED
         if start != position or (other_visible and acknowledged > other + (other_finished != 0)):
-            return layout.HAND_OVER
+            if start < position or not registers[layout.LOSING]:
+                return layout.HAND_OVER
+            gap = 1 if start > position else 0
         place = step_of(
             rows,
             number,
@@ -168,6 +170,9 @@ def follow(
         return layout.HAND_OVER
     # From here on everything is known: what is noted stays.
     registers[layout.BUFFERED] = buffered
+    if gap:
+        registers[layout.GAPS] += 1
+        flags |= layout.LOST << from_server
     if place >= 0:
         if transition & layout.COUNTED:
             counted[place] += 1

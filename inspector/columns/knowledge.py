@@ -75,6 +75,19 @@ class Knowledge:
         """Return a state by its number."""
         return self._state_of[number]
 
+    def number_of(self, state: State) -> int | None:
+        """Return a state's number, a new one if need be; None where there is none left."""
+        if state in self._states:
+            return self._states[state]
+        number = self._free_states.pop() if self._free_states else len(self._states)
+        if number >= STATES:
+            return None
+        self._states[state] = number
+        self._state_of[number] = state
+        self.states[number, layout.STATE_WAITING] = state.question is not None
+        self.states[number, layout.STATE_BUFFERED] = state.buffered
+        return number
+
     def learn_payload(self) -> None:
         """Keep the payload in `scratch`."""
         self._payloads += 1
@@ -135,7 +148,7 @@ class Knowledge:
         return direction, words[layout.KEPT_PAYLOAD :].tobytes()[: meta & LENGTH_MASK], bool(meta & MASKED)
 
     def _pack(self, place: int, found: Step, direction: Direction) -> int:
-        number = self._number_of(found.state)
+        number = self.number_of(found.state)
         if number is None:
             return layout.REFUSED
         packed = number
@@ -148,16 +161,3 @@ class Knowledge:
             self._outcomes.append((found.exchange, direction))
             packed |= len(self._outcomes) << layout.OUTCOME_SHIFT
         return packed
-
-    def _number_of(self, state: State) -> int | None:
-        """Return a state's number, a new one if need be; None where there is none left."""
-        if state in self._states:
-            return self._states[state]
-        number = self._free_states.pop() if self._free_states else len(self._states)
-        if number >= STATES:
-            return None
-        self._states[state] = number
-        self._state_of[number] = state
-        self.states[number, layout.STATE_WAITING] = state.question is not None
-        self.states[number, layout.STATE_BUFFERED] = state.buffered
-        return number

@@ -45,6 +45,7 @@ CLOSED: Final = 64
 HAS_INITIAL: Final = 128
 SCALAR: Final = 256  # belongs to the scalar path: the slot only says so
 FREE: Final = 512
+LOST: Final = 1024  # bytes of the client's side were not seen; of the server's, one bit higher
 ORDER_SHIFT: Final = 16
 
 # Registers: what one call of the compiled loop leaves for the next.
@@ -71,7 +72,9 @@ CALL: Final = 20  # call id of the payload
 INTERFACE: Final = 21  # on which it was seen
 SWEEP: Final = 22  # time at which questions must be looked at, and how long after they were asked
 PATIENCE: Final = 23
-REGISTERS: Final = 24
+LOSING: Final = 24  # nobody waits for missing bytes
+GAPS: Final = 25  # which were given up
+REGISTERS: Final = 26
 
 # Why the loop stopped.
 DONE: Final = 0

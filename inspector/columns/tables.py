@@ -154,6 +154,15 @@ def leave(slots: Words, halves: Halves, registers: Words, slot: int) -> None:
 
 
 @compiled
+def come_back(slots: Words, halves: Halves, registers: Words, slot: int, flags: int) -> None:
+    """Take a slot back from the scalar path, with its flags; it is the one that was touched last."""
+    slots[slot, layout.SLOT_FLAGS] = flags | registers[layout.ORDER] << layout.ORDER_SHIFT
+    slots[slot, layout.SLOT_LAST] = registers[layout.NOW]
+    link(halves, registers, slot)
+    registers[layout.FAST] += 1
+
+
+@compiled
 def touch(slots: Words, halves: Halves, registers: Words, slot: int, flags: int) -> None:
     """Note that a connection was touched by the record being read, and its flags."""
     slots[slot, layout.SLOT_LAST] = registers[layout.NOW]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections import Counter as Totals
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Protocol, Self
 
 from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch, Verdict
-from inspector.pipeline import Pipeline
 from inspector.record import Counter
 from inspector.sinks.console import Console, Tally
 from inspector.sinks.jsonl import JsonLines
@@ -25,7 +24,23 @@ _UNREAD = {
 }
 
 
-def tally_of(counters: Iterable[Mapping[Counter, int]], pipelines: Iterable[Pipeline]) -> Tally:
+class Counts(Protocol):
+    """What a `Pipeline` counts; also when it has gone, or is in another process."""
+
+    @property
+    def records(self) -> int:
+        """Records that went in."""
+
+    @property
+    def verdicts(self) -> Mapping[Verdict, int]:
+        """Findings by verdict."""
+
+    @property
+    def anomalies(self) -> Mapping[Anomaly, int]:
+        """What could not be read, by reason."""
+
+
+def tally_of(counters: Iterable[Mapping[Counter, int]], pipelines: Iterable[Counts]) -> Tally:
     """Return the counts of a run from the counters of its sources and the decoders behind them."""
     packets: Totals[Counter] = Totals()
     for one in counters:
@@ -67,6 +82,10 @@ class Output:
     def show_batch(self, batch: FindingBatch) -> bool:
         """Show many findings; return False once nobody reads any more."""
         return self._findings.show_batch(batch)
+
+    def show_text(self, text: str) -> bool:
+        """Show what was made of findings elsewhere, by the same kind of sink; return what `show` does."""
+        return self._findings.show_text(text)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections import Counter as Totals
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from inspector.commands.output import Output, tally_of
 from inspector.config import Config
-from inspector.errors import CaptureTruncatedError
-from inspector.model import Finding, Verdict
+from inspector.errors import Anomaly, CaptureTruncatedError
+from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
-from inspector.sinks.progress import show_progress
-from inspector.sources.pcap import read_records
+from inspector.sinks.console import Tally
+from inspector.sinks.jsonl import write_or_close
+from inspector.sinks.progress import Shares, show_progress
+from inspector.sources.columns import read_batches
+from inspector.sources.stored import STANDARD_INPUT
 
-FOUND = 3
+if TYPE_CHECKING:
+    from inspector.sources.stored import Progress
+
+FOUND: Final = 3
+
+PARALLEL_FROM: Final = 512 << 20
+"""Bytes of all files from which on another process is worth being started, unless the command line says."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadArguments:
-    """What the command line of `read` says."""
+    """What the command line of `read` says; without `jobs` that is decided by cores and files."""
 
     files: Sequence[Path]
     config: Config
     json: bool
     fail_on: frozenset[Verdict]
+    summary: bool = False
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """What is left of a file that was read."""
+
+    counters: Totals[Counter]
+    records: int
+    verdicts: Totals[Verdict]
+    anomalies: Totals[Anomaly]
 
 
 @dataclass(slots=True)
@@ -42,31 +66,100 @@ class FileReader:
     def __post_init__(self) -> None:
         self.pipeline = Pipeline(self.config.policy(), lambda _: str(self.path), self.config.decoder_limits())
 
-    def findings(self, output: Output) -> Iterator[Finding]:
-        """Yield the findings; a file cut short is a warning on standard error, and its findings count."""
-        with show_progress(str(self.path), console=output.console) as progress:
-            try:
-                for record in read_records(
-                    self.path,
-                    ports=self.config.ports,
-                    counters=self.counters,
-                    progress=progress,
-                    tunnels=self.config.tunnels,
-                ):
-                    yield from self.pipeline.feed(record)
-            except CaptureTruncatedError as error:
-                print(f"epm-inspector: warning: {error}", file=sys.stderr)
+    def findings(
+        self, warn: Callable[[str], None], progress: Progress | None = None
+    ) -> Iterator[Finding | FindingBatch]:
+        """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
+        try:
+            for batch in read_batches(
+                self.path,
+                ports=self.config.ports,
+                counters=self.counters,
+                progress=progress,
+                tunnels=self.config.tunnels,
+            ):
+                yield from self.pipeline.feed_batch(batch)
+        except CaptureTruncatedError as error:
+            warn(str(error))
         yield from self.pipeline.flush()
+
+    def counts(self) -> FileCounts:
+        """Return what was counted."""
+        return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
+
+
+def warn(message: str) -> None:
+    """Show a warning on standard error."""
+    print(f"epm-inspector: warning: {message}", file=sys.stderr)
 
 
 def run(arguments: ReadArguments) -> int:
     """Run the command; returns 3 where a verdict of `fail_on` was found. Raises CaptureError."""
-    readers = [FileReader(path, arguments.config) for path in arguments.files]
+    sizes = [_size(path) for path in arguments.files]
+    jobs = _jobs(arguments, sizes)
     with Output(json=arguments.json) as output:
-        for reader in readers:
-            for finding in reader.findings(output):
-                if not output.show(finding):
-                    return 0
-        tally = tally_of((reader.counters for reader in readers), (reader.pipeline for reader in readers))
-        output.summary(tally)
+        name = str(arguments.files[0]) if len(sizes) == 1 else f"{len(sizes)} files"
+        with show_progress(name, console=output.console) as update:
+            shares = Shares(update, sizes)
+            if jobs == 1:
+                counts = _read_here(arguments, output, shares)
+            else:
+                from inspector.commands.readers import read_in_parallel
+
+                counts = read_in_parallel(arguments, jobs, output, shares)
+        if counts is None:
+            return 0
+        tally = tally_of((one.counters for one in counts), counts)
+        if arguments.summary and arguments.json:
+            write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
+        else:
+            output.summary(tally)
     return FOUND if any(tally.verdicts.get(verdict) for verdict in arguments.fail_on) else 0
+
+
+def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:
+    """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
+    counts = []
+    for number, path in enumerate(arguments.files):
+        reader = FileReader(path, arguments.config)
+        for found in reader.findings(warn, shares.of(number)):
+            if arguments.summary:
+                continue
+            if not (output.show(found) if isinstance(found, Finding) else output.show_batch(found)):
+                return None
+        counts.append(reader.counts())
+    return counts
+
+
+def _size(path: Path) -> int | None:
+    """Return a file's length, None where it has none that is known or cannot be had (which reading it will tell)."""
+    try:
+        return path.stat().st_size if path != STANDARD_INPUT and path.is_file() else None
+    except OSError:
+        return None
+
+
+def _jobs(arguments: ReadArguments, sizes: Sequence[int | None]) -> int:
+    """Return how many processes are to read: 1 is this one; standard input is this one's alone."""
+    if STANDARD_INPUT in arguments.files:
+        return 1
+    wanted = arguments.jobs
+    if wanted is None:
+        wanted = _cores() if sum(size or 0 for size in sizes) >= PARALLEL_FROM else 1
+    return max(1, min(wanted, len(sizes)))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; not every system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_dict(tally: Tally) -> dict[str, object]:
+    """Return the counts of a run as JSON has them; the keys are an interface which people build on."""
+    return {
+        "packets_seen": tally.seen,
+        "records_decoded": tally.decoded,
+        "findings": sum(tally.verdicts.values()),
+        "verdicts": {str(verdict): tally.verdicts[verdict] for verdict in Verdict if tally.verdicts.get(verdict)},
+        "anomalies": {reason: count for reason, count in sorted(tally.anomalies.items()) if count},
+    }

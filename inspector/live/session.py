@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from inspector.live.loader import Program
     from inspector.live.ring import Block
 
-COMPACT_RING_BYTES: Final = 1 << 24
+# 50 ms of the map responses which 10 Gbit/s can carry: longer than another task keeps the reader from its CPU.
+COMPACT_RING_BYTES: Final = 1 << 26
 BULK_RING_BYTES: Final = 1 << 24
 OTHER: Final = "other"
 

@@ -72,9 +72,9 @@ class _Row(NamedTuple):
 class Console:
     """Shows findings on a text stream.
 
-    `terminal` and `width` are found out unless given. On a terminal at most `rows_per_second`
-    rows are shown (all, if None): what is left out is said, and counted elsewhere. Every method
-    is to be called from one thread.
+    `terminal` and `width` are found out unless given; `header` is whether there is one above
+    the first row. On a terminal at most `rows_per_second` rows are shown (all, if None): what is
+    left out is said, and counted elsewhere. Every method is to be called from one thread.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Console:
         width: int | None = None,
         rows_per_second: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        header: bool = True,
     ) -> None:
         self._stream = stream
         self.terminal = stream.isatty() if terminal is None else terminal
@@ -97,7 +98,7 @@ class Console:
         self._second = 0
         self._rows_in_second = 0
         self._left_out = 0
-        self._has_header = False
+        self._has_header = not header
         self._live: Live | None = None
         self._last_redraw = float("-inf")
 
@@ -109,13 +110,22 @@ class Console:
 
     def show(self, finding: Finding) -> bool:
         """Show one finding, a row for each mapping; return False once nobody reads any more."""
-        if not self._has_header:
-            self._has_header = True
-            self._write(self._header())
+        self._begin()
         for row in _rows(finding):
             if self._may_show_row():
                 self._write(self._layout(self._clean(row)))
         return self.open
+
+    def show_text(self, text: str) -> bool:
+        """Show rows which another console has laid out, one without header; return what `show` does."""
+        self._begin()
+        if self.open:
+            self.open = write_or_close(self._stream, text)
+        return self.open
+
+    def leave_out(self, rows: int) -> None:
+        """Say, when there is time, that so many rows more were not shown."""
+        self._left_out += rows
 
     def show_batch(self, batch: FindingBatch) -> bool:
         """Show many findings; those which would be left out are counted without being made."""
@@ -152,6 +162,11 @@ class Console:
             self._live.stop()
             self._live = None
         self._tell_left_out()
+
+    def _begin(self) -> None:
+        if not self._has_header:
+            self._has_header = True
+            self._write(self._header())
 
     def _write(self, lines: list[Text]) -> None:
         if self.terminal:

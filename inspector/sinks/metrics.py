@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Info, disable_created_metrics, generate_latest
 from prometheus_client import Counter as Total
@@ -39,6 +39,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 OTHER: Final = "other"
 LEARNED_VIPS: Final = 64
 LEARNED_INTERFACES: Final = 64
+_REMEMBERED: Final = 65536
 
 # Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
 _LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -92,6 +93,7 @@ class Metrics:
         self._vips_left = learned_vips
         self._last: dict[tuple[str, Counter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
+        self._known: dict[int, _Known] = {}
         self._declare()
         self._initialise()
 
@@ -160,11 +162,8 @@ class Metrics:
     def _count_finding(self, finding: Finding, count: int) -> None:
         interface = self._interface(finding.source, count)
         self._responses.labels(interface, str(finding.verdict)).inc(count)
-        mismatch = finding.verdict is Verdict.MISMATCH or any(
-            mapping.verdict is Verdict.MISMATCH for mapping in finding.mappings
-        )
         vip = str(finding.asked)
-        if mismatch:
+        if _is_mismatch(finding):
             self._mismatches.labels(interface, self._vip(vip, count), self._service(finding, count)).inc(count)
         elif vip in self._vips and (name := _service_name(finding)) is not None:
             # While all is well, so that the first mismatch of this service is a step from 0.
@@ -173,8 +172,27 @@ class Metrics:
     def observe_batch(self, batch: FindingBatch) -> None:
         """Count the findings of a batch, as `observe` would one by one."""
         for judgement, count in batch.counts():
-            self._count_finding(judgement, count)
+            known = self._known.get(id(judgement))
+            if known is None:
+                self._count_finding(judgement, count)
+                self._remember(judgement)
+                continue
+            for counter in known.counters:
+                counter.inc(count)
         self._latency.observe_many(batch.latencies_ns() / 1e9)
+
+    def _remember(self, judgement: Finding) -> None:
+        """Keep the counters of a judgement, unless some of its labels are `other`: those are counted apart."""
+        interface, vip, service = judgement.source, str(judgement.asked), _service_name(judgement)
+        mismatch = _is_mismatch(judgement)
+        if interface not in self._interfaces or (mismatch and (vip not in self._vips or service is None)):
+            return
+        counters = [self._responses.labels(interface, str(judgement.verdict))]
+        if mismatch:
+            counters.append(self._mismatches.labels(interface, vip, service))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[id(judgement)] = _Known(judgement, counters)
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
@@ -283,6 +301,19 @@ class Metrics:
 
     def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> BulkHistogram:
         return BulkHistogram(f"epm_inspector_{name}", documentation, registry=self._registry, buckets=buckets)
+
+
+class _Known(NamedTuple):
+    """A judgement, held so that its identity stays its own, and the counters which its findings go to."""
+
+    judgement: Finding
+    counters: list[Total]
+
+
+def _is_mismatch(finding: Finding) -> bool:
+    return finding.verdict is Verdict.MISMATCH or any(
+        mapping.verdict is Verdict.MISMATCH for mapping in finding.mappings
+    )
 
 
 def _service_name(finding: Finding) -> str | None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from inspector.sinks.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from inspector.sinks.console import Console
 
@@ -63,3 +63,28 @@ def show_progress(
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+class Shares:
+    """The progress of several files as one: `update` is called with the sum of what was read of all of them.
+
+    `sizes` are their lengths; where one is None, so is the total.
+    """
+
+    def __init__(self, update: Callable[[int, int | None], None] | None, sizes: Sequence[int | None]) -> None:
+        self._update = update
+        self._done = 0
+        self._of = [0] * len(sizes)
+        known = [size for size in sizes if size is not None]
+        self._total = sum(known) if len(known) == len(sizes) else None
+
+    def of(self, number: int) -> Callable[[int, int | None], None]:
+        """Return a function that takes the progress of one file."""
+        return lambda done, _total: self.report(number, done)
+
+    def report(self, number: int, done: int) -> None:
+        """Note that `done` bytes of a file were read."""
+        self._done += done - self._of[number]
+        self._of[number] = done
+        if self._update is not None:
+            self._update(self._done, self._total)

@@ -41,7 +41,7 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _CaptureInterface:
+class CaptureInterface:
     """One interface description: `units` of its clock make a second, counted from `offset` seconds after 1970."""
 
     number: int
@@ -55,12 +55,12 @@ class _CaptureInterface:
         return clamp_time((high << 32 | low) * _NANOSECONDS // self.units + self.offset * _NANOSECONDS)
 
 
-class _Section:
+class Section:
     """What the blocks of one section refer to: byte order and interfaces."""
 
     def __init__(self, order: str, first_interface: int, time_ns: int) -> None:
         self.order = order
-        self.interfaces: list[_CaptureInterface] = []
+        self.interfaces: list[CaptureInterface] = []
         self.first_interface = first_interface
         # A simple packet carries no time; that of the packet before it is the closest known.
         self.time_ns = time_ns
@@ -81,7 +81,7 @@ class _Section:
             elif code == _OPTION_TIME_OFFSET and len(value) == 8:
                 (offset,) = self.unpack("q", value)
         number = self.first_interface + len(self.interfaces)
-        self.interfaces.append(_CaptureInterface(number, link_type, snap_length, units, offset))
+        self.interfaces.append(CaptureInterface(number, link_type, snap_length, units, offset))
 
     def enhanced_packet(self, body: memoryview) -> Packet:
         """Read an enhanced packet block."""
@@ -132,50 +132,63 @@ class _Section:
             options = options[4 + (length + 3 & ~3) :]
 
 
-_PACKETS: Final[dict[int, Callable[[_Section, memoryview], Packet]]] = {
-    _ENHANCED_PACKET: _Section.enhanced_packet,
-    _OBSOLETE_PACKET: _Section.obsolete_packet,
-    _SIMPLE_PACKET: _Section.simple_packet,
+_PACKETS: Final[dict[int, Callable[[Section, memoryview], Packet]]] = {
+    _ENHANCED_PACKET: Section.enhanced_packet,
+    _OBSOLETE_PACKET: Section.obsolete_packet,
+    _SIMPLE_PACKET: Section.simple_packet,
 }
 
 
-def read_pcapng(pieces: PieceReader) -> Iterator[Packet]:
-    """Yield the packets of a file whose first four bytes, `SECTION_MAGIC`, were already taken.
+class PcapngReader:
+    """The packets of a file whose first four bytes, `SECTION_MAGIC`, were already taken.
 
-    Interfaces are numbered through all sections of the file. Raises CaptureError where the
-    file is damaged, EndOfFileError where it ends within a block.
+    Interfaces are numbered through all sections of the file; `section` is the one being read.
     """
-    section = _read_section_header(pieces, None)
-    while True:
-        try:
-            block_type = pieces.take(4)
-        except EndOfFileError as end:
-            if end.available:
-                raise
-            return
+
+    def __init__(self, pieces: PieceReader) -> None:
+        self._pieces = pieces
+        self.section = _read_section_header(pieces, None)
+
+    def next_packet(self) -> Packet | None:
+        """Return the next packet, None at the end of the file.
+
+        Raises CaptureError where the file is damaged, EndOfFileError where it ends within a block.
+        """
+        while True:
+            try:
+                block_type = self._pieces.take(4)
+            except EndOfFileError as end:
+                if end.available:
+                    raise
+                return None
+            packet = self._read_block(block_type)
+            if packet is not None:
+                return packet
+
+    def _read_block(self, block_type: memoryview) -> Packet | None:
+        """Read one block, and return the packet that it is, if it is one."""
+        pieces, section = self._pieces, self.section
         (number,) = struct.unpack(section.order + "I", block_type)
         if number == _SECTION_HEADER:
-            section = _read_section_header(pieces, section)
-            continue
+            self.section = _read_section_header(pieces, section)
+            return None
         (total,) = struct.unpack(section.order + "I", pieces.take(4))
         body = _read_body(pieces, total, section.order)
         try:
             if number == _INTERFACE_DESCRIPTION:
                 section.add_interface(body)
-                continue
+                return None
             read = _PACKETS.get(number)
-            packet = read(section, body) if read is not None else None
+            return read(section, body) if read is not None else None
         except (struct.error, ValueError) as error:
             raise CaptureError(f"{pieces.name}: damaged before byte {pieces.offset}: {error}") from None
         except IndexError:
             raise CaptureError(
                 f"{pieces.name}: damaged before byte {pieces.offset}: a packet of an interface that is not described"
             ) from None
-        if packet is not None:
-            yield packet
 
 
-def _read_section_header(pieces: PieceReader, before: _Section | None) -> _Section:
+def _read_section_header(pieces: PieceReader, before: Section | None) -> Section:
     """Read the rest of a section header block, which decides the byte order of its own length."""
     length = pieces.take(4)
     order = _BYTE_ORDERS.get(bytes(pieces.take(4)))
@@ -190,8 +203,8 @@ def _read_section_header(pieces: PieceReader, before: _Section | None) -> _Secti
     if major != 1:
         raise CaptureError(f"{pieces.name}: is of pcapng version {major}, only version 1 is known")
     if before is None:
-        return _Section(order, 0, 0)
-    return _Section(order, before.first_interface + len(before.interfaces), before.time_ns)
+        return Section(order, 0, 0)
+    return Section(order, before.first_interface + len(before.interfaces), before.time_ns)
 
 
 def _read_body(pieces: PieceReader, total: int, order: str, taken: int = 0) -> memoryview:

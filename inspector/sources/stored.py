@@ -101,10 +101,14 @@ class StoredFile(io.RawIOBase):
 
 
 class PieceReader:
-    """Hands out a file's bytes in pieces of exactly the length asked for, without copying most of them."""
+    """Hands out a file's bytes in pieces of exactly the length asked for, without copying most of them.
 
-    def __init__(self, file: io.BufferedIOBase, name: str) -> None:
+    `total` is the length of the file as stored, where it is known.
+    """
+
+    def __init__(self, file: io.BufferedIOBase, name: str, total: int | None = None) -> None:
         self.name = name
+        self.total = total
         self._file = file
         self._chunk = memoryview(b"")
         self._at = 0
@@ -115,6 +119,14 @@ class PieceReader:
         """How many bytes (after decompression) have been handed out."""
         return self._before + self._at
 
+    def ahead(self) -> memoryview:
+        """Return what was read of the file and not yet handed out: any number of bytes."""
+        return self._chunk[self._at :]
+
+    def skip(self, length: int) -> None:
+        """Count bytes as handed out, of those which `ahead` returned."""
+        self._at += length
+
     def take(self, length: int) -> memoryview:
         """Return the next `length` bytes.
 
@@ -124,14 +136,13 @@ class PieceReader:
         """
         end = self._at + length
         if end > len(self._chunk):
-            self._fill(length)
-            end = length
+            return self._take_across(length)
         piece = self._chunk[self._at : end]
         self._at = end
         return piece
 
-    def _fill(self, length: int) -> None:
-        """Make the chunk begin where reading stands, and hold at least `length` bytes."""
+    def _take_across(self, length: int) -> memoryview:
+        """Return bytes of which some are still to be read; only these are copied, and not the chunk they are from."""
         if length > MAXIMUM_PIECE:
             raise CaptureError(f"{self.name}: damaged at byte {self.offset}: a length of {length} bytes")
         pieces = [self._chunk[self._at :]]
@@ -142,9 +153,11 @@ class PieceReader:
                 raise EndOfFileError(available)
             pieces.append(memoryview(more))
             available += len(more)
-        self._before += self._at
-        self._at = 0
-        self._chunk = memoryview(b"".join(pieces)) if len(pieces) > 1 else pieces[0]
+        chunk = pieces.pop()
+        used = length - (available - len(chunk))
+        self._before, self._chunk, self._at = self.offset + length - used, chunk, used
+        pieces.append(chunk[:used])
+        return memoryview(b"".join(pieces))
 
     def _read(self) -> bytes:
         """Return what is there, at most a chunk; nothing at the end of the file."""
@@ -170,11 +183,12 @@ def open_pieces(path: Path, progress: Progress | None = None) -> Iterator[PieceR
     name = display_name(path)
     try:
         file = _open(path)
-        stored = StoredFile(file, _total(path), progress)
+        total = _total(path)
+        stored = StoredFile(file, total, progress)
     except OSError as error:
         raise CaptureError(f"{name}: {error.strerror or error}") from None
     with stored, _decompress(stored) as plain:
-        yield PieceReader(plain, name)
+        yield PieceReader(plain, name, total)
 
 
 def display_name(path: Path) -> str:

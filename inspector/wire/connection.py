@@ -124,6 +124,22 @@ class Connection:
             if reads:
                 side.reader = PduReader(continued=True)
 
+    @property
+    def association(self) -> Association | None:
+        """What the PDUs have led to; None before the first, and after the end."""
+        return self._association
+
+    @property
+    def plain(self) -> bool:
+        """Whether everything that came was delivered and read: no bytes wait, none are known to be missing."""
+        return self.tunnel is None and all(
+            not side.stream.early
+            and not side.stream.conflicts
+            and (side.stream.fin is None or side.stream.finished)
+            and (side.reader is None or side.reader.between_pdus)
+            for side in (self.client, self.server)
+        )
+
     def restarted_by(self, segment: Segment) -> bool:
         """Return whether a segment opens another connection between the same ports."""
         is_syn = segment.tcp_flags & (SYN | ACK) == SYN

@@ -70,6 +70,8 @@ class Conversations:
         self._scheduled = 0
         self._datagrams = Datagrams(self.limits, self.anomalies)
         self.companion: Companion | None = None
+        # Whether records get lost before they come here: then nobody waits for bytes which are missing.
+        self.losing = False
         self.fed = 0
         self.buffered_elsewhere = 0
 
@@ -133,13 +135,17 @@ class Conversations:
             self._table[connection.flow] = connection
             self._table.move_to_end(connection.flow)
 
+    def release(self, flow: Flow) -> None:
+        """Let go of a connection, which the companion takes back."""
+        self.buffered -= self._table.pop(flow).buffered
+
+    def get(self, flow: Flow) -> Connection | None:
+        """Return a connection of the table."""
+        return self._table.get(flow)
+
     def flows(self) -> Iterator[Flow]:
         """Yield the connections of the table, the one that was touched first first."""
         yield from self._table
-
-    def holds(self, flow: Flow) -> bool:
-        """Return whether a connection is in the table."""
-        return flow in self._table
 
     @property
     def connections(self) -> int:
@@ -162,6 +168,8 @@ class Conversations:
     def _feed(self, connection: Connection, segment: Segment) -> Iterator[Observed]:
         before = connection.buffered
         yield from connection.feed(segment)
+        if self.losing and connection.blocked_since_ns is not None:
+            yield from connection.force()
         self.buffered += connection.buffered - before
         if self.buffered + self.buffered_elsewhere > self.limits.buffered_bytes:
             # The one that grows when there is no room left is the one that pays.

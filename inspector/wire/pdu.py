@@ -165,6 +165,11 @@ class PduReader:
         """Bytes held back because their PDU is not complete."""
         return len(self._buffer)
 
+    @property
+    def between_pdus(self) -> bool:
+        """Whether whole PDUs came, and the next byte is the first of one."""
+        return self._ever_synchronised and self._synchronised and not self._buffer and not self._skip
+
     def feed(self, data: bytes) -> Iterator[Pdu | DecodeError]:
         """Take the next bytes of the stream; yield what is complete."""
         if not self._ever_synchronised:

@@ -7,8 +7,9 @@ import io
 from pathlib import Path
 
 from inspector.commands.output import Output, tally_of
-from inspector.commands.read import FileReader
+from inspector.commands.read import FileReader, warn
 from inspector.config import Config, load_config
+from inspector.model import Finding
 from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces
 from tests.golden.trace import TRACES
 
@@ -50,8 +51,11 @@ def baseline_of(name: str, golden: Path = GOLDEN) -> dict[str, str]:
         contextlib.redirect_stderr(io.StringIO()),
         Output(json=True) as output,
     ):
-        for finding in reader.findings(output):
-            output.show(finding)
+        for found in reader.findings(warn):
+            if isinstance(found, Finding):
+                output.show(found)
+            else:
+                output.show_batch(found)
     anomalies = tally_of([reader.counters], [reader.pipeline]).anomalies
     lines = (f"{reason} {count}\n" for reason, count in sorted(anomalies.items()) if count)
     return {name + FINDINGS: findings.getvalue(), name + ANOMALIES: "".join(lines)}

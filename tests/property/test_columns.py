@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from random import Random
 
 import numpy as np
@@ -56,13 +57,19 @@ def state_of(pipeline: Pipeline) -> dict[str, object]:
     }
 
 
-def compare(segments: list[Segment], random: Random, limits: Limits | None = None) -> Pipeline:
-    """Feed segments to both paths, compare all they say, and return the one with columns."""
+def compare(
+    segments: list[Segment], random: Random, limits: Limits | None = None, *, losing: Iterable[bool] = (False,)
+) -> Pipeline:
+    """Feed segments to both paths, compare all they say, and return the one with columns.
+
+    `losing` is what the source says of itself, batch by batch, over and over.
+    """
     scalar = Pipeline(Policy(), str, limits, columns=False)
     columns = Pipeline(Policy(), str, limits)
     assert columns.load_columns()
     expected, found = [], []
-    for batch in batches_of(segments, random):
+    for batch, is_losing in zip(batches_of(segments, random), itertools.cycle(losing), strict=False):
+        scalar.losing = columns.losing = is_losing
         for record in unroll(batch):
             expected += list(scalar.feed(record))
         found += list(findings_of_batch(columns, batch))
@@ -106,6 +113,14 @@ def test_both_paths_agree_at_their_limits(seed: int, limits: Limits) -> None:
     """They also agree where connections are evicted, fall silent, or too much waits."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     compare(traffic(random, 200, trouble=0.05), random, limits)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([0.02, 0.2]))
+def test_both_paths_agree_where_records_are_lost(seed: int, losing: list[bool], trouble: float) -> None:
+    """They agree too while the source loses records, so that nobody waits for missing bytes."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 300, trouble=trouble), random, losing=losing)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,0 +1,254 @@
+"""`epm-inspector read` of many and large files: processes, summaries, and ends of every kind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inspector.judge.policy import Policy
+from inspector.pipeline import Pipeline
+from inspector.record import Counter
+from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.progress import Shares
+from inspector.sources.pcap import read_records
+from tests.bench.conversations import write_big_capture, write_capture
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "inspector", "read"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Return four captures of different lengths, small ones between large ones."""
+    paths = [tmp_path / name for name in ("a.pcap", "b.pcapng", "c.pcap", "d.pcapng")]
+    write_big_capture(paths[0], 6000)
+    write_capture(paths[1], 3)
+    write_big_capture(paths[2], 3000)
+    write_capture(paths[3], 20)
+    return paths
+
+
+@pytest.mark.parametrize("options", [["--json"], [], ["--summary"], ["--summary", "--json"]])
+def test_several_processes_show_what_one_does(files: list[Path], options: list[str]) -> None:
+    """Standard output, standard error and status are the same, in the order of the files."""
+    alone, together = (run(*options, "--fail-on", "mismatch", "--jobs", jobs, *files) for jobs in (1, 3))
+    assert (together.stdout, together.stderr, together.returncode) == (alone.stdout, alone.stderr, 3)
+    if options == ["--json"]:
+        sources = [json.loads(line)["source"] for line in alone.stdout.splitlines()]
+        assert sources == [
+            str(path) for path, count in zip(files, (6000, 3, 3000, 20), strict=True) for _ in range(count)
+        ]
+
+
+def test_large_files_give_what_is_read_record_by_record(tmp_path: Path) -> None:
+    """The lines of a file that is read in compiled code, byte for byte, and a pipe from it."""
+    path = tmp_path / "large.pcap"
+    write_big_capture(path, 6000)
+    pipeline, lines = Pipeline(Policy(), lambda _: str(path), columns=False), io.StringIO()
+    sink = JsonLines(lines)
+    for record in read_records(path, ports={135}, counters=[0] * len(Counter)):
+        for finding in pipeline.feed(record):
+            sink.show(finding)
+    done = run("--json", path)
+    assert done.stdout == lines.getvalue()
+    command = f"cat {path} | {sys.executable} -m inspector read --json -"
+    piped = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert piped.stdout == lines.getvalue().replace(str(path), "-")
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """Ten times the file needs the same memory, whatever is shown of it."""
+    for option in ("--json", "--summary"):
+        peaks = []
+        for count in (40_000, 400_000):
+            path = tmp_path / "large.pcap"
+            write_big_capture(path, count)
+            with subprocess.Popen([*COMMAND, option, str(path)], stdout=subprocess.DEVNULL, cwd=ROOT) as process:
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = status
+            assert status == 0
+            peaks.append(usage.ru_maxrss)
+        assert peaks[1] < peaks[0] + 16 * 1024, peaks
+
+
+def test_summary_counts(files: list[Path]) -> None:
+    """A table without rows for a person; for a program one object and nothing else."""
+    table = run("--summary", *files)
+    assert table.stdout.splitlines()[0] == "summary"
+    done = run("--summary", "--json", *files)
+    assert json.loads(done.stdout) == {
+        "packets_seen": 9023 * 8,
+        "records_decoded": 9023 * 8,
+        "findings": 9023,
+        "verdicts": {"mismatch": 9023},
+        "anomalies": {},
+    }
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_errors_come_after_what_was_before(files: list[Path], jobs: int) -> None:
+    """Findings of earlier files, the warning about one that is cut, then one line and status 1; no later ones."""
+    files[1].write_bytes(files[1].read_bytes()[:-30])
+    files[2].write_bytes(b"Dear colleague,")
+    done = run("--json", "--jobs", jobs, *files)
+    sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
+    assert sources == [str(files[0])] * 6000 + [str(files[1])] * 3
+    warning, error = done.stderr.splitlines()
+    assert "warning" in warning
+    assert str(files[1]) in warning
+    assert error == f"epm-inspector: {files[2]}: is no capture file (pcap or pcapng)"
+    assert done.returncode == 1
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes which read for another; that which multiprocessing itself starts is none of them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            reads = b"spawn_main" in (path / "cmdline").read_bytes()
+        except (OSError, IndexError):
+            continue
+        if parent == pid and reads:
+            found.append(int(path.name))
+    return found
+
+
+def wait_for_children(pid: int, count: int) -> list[int]:
+    """Wait until a process has so many children."""
+    until = time.monotonic() + 20
+    while len(children := children_of(pid)) < count:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return children
+
+
+def gone(pids: list[int]) -> bool:
+    """Wait until processes have ended; False where they do not."""
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> list[Path]:
+    """Return two pipes that hold a capture's beginning, so that reading them does not end."""
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_leave_nothing_behind(endless: list[Path], number: signal.Signals) -> None:
+    """However the command ends, the processes that read for it end too, without a word."""
+    with subprocess.Popen(
+        [*COMMAND, "--jobs", "2", *map(str, endless)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+    ) as process:
+        children = wait_for_children(process.pid, 2)
+        # A process that waits for a pipe to be opened is told nothing by a closed connection.
+        writers = [path.open("wb", buffering=0) for path in endless]
+        try:
+            for writer in writers:
+                writer.write(bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000"))
+            if number is signal.SIGINT:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+            if number is signal.SIGINT:
+                assert process.wait(20) == 130
+        finally:
+            for writer in writers:
+                writer.close()
+        output, errors = process.communicate(timeout=20)
+        assert gone(children)
+    assert (output, errors) == (b"", b"")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_reader_that_goes_ends_all_processes(files: list[Path], jobs: int) -> None:
+    """`epm-inspector read ... | head` says nothing about pipes, and nothing stays."""
+    command = f"{sys.executable} -m inspector read --json --jobs {jobs} {' '.join(map(str, files))} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+def test_a_process_that_dies_is_an_error(endless: list[Path]) -> None:
+    """The file that it read is named."""
+    with subprocess.Popen(
+        [*COMMAND, "--jobs", "2", *map(str, endless)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        for child in wait_for_children(process.pid, 2):
+            os.kill(child, signal.SIGKILL)
+        _, errors = process.communicate(timeout=20)
+    assert errors == f"epm-inspector: {endless[0]}: the process that read it has ended\n"
+    assert process.returncode == 1
+
+
+def test_progress_of_several_files() -> None:
+    """What is read of all files adds up, in whatever order it is told; without one length there is no total."""
+    told: list[tuple[int, int | None]] = []
+    shares = Shares(lambda done, total: told.append((done, total)), [100, 50])
+    first, second = shares.of(0), shares.of(1)
+    first(10, 100)
+    second(50, 50)
+    first(100, 100)
+    assert told == [(10, 150), (60, 150), (150, 150)]
+    Shares(lambda done, total: told.append((done, total)), [100, None]).of(1)(5, None)
+    assert told[-1] == (5, None)
+    Shares(None, [1]).of(0)(1, 1)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_terminal_shows_some_rows_and_counts_all(files: list[Path], jobs: str) -> None:
+    """Of more rows than can be read a few are shown, and said how many were not; the table counts all of them."""
+    leader, follower = os.openpty()
+    command = [*COMMAND, "--jobs", jobs, *map(str, files)]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, cwd=ROOT):
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while more := os.read(leader, 65536):
+                shown += more
+    os.close(leader)
+    text = shown.decode()
+    rows = len(re.findall(r"10\.100\.0\.0", text))
+    left_out = sum(map(int, re.findall(r"\.\.\. (\d+) more rows", text)))
+    assert rows >= 200
+    assert rows + left_out == 9023
+    assert re.search(r"findings +9023", text)
+
+
+def test_jobs_must_be_a_number(files: list[Path]) -> None:
+    """None and fewer are mistakes of the command line."""
+    for jobs in ("0", "-1", "many"):
+        assert run("--jobs", jobs, *files).returncode == 2

@@ -51,6 +51,7 @@ class Counter(enum.IntEnum):
     UNREADABLE_HEADERS = 8
 
 
+LOSS_REASONS: Final = (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY)
 # Behind the header of a ring's entry.
 _ROW_START: Final = 8
 # A plain integer: the operators of an enum's members are slow.

@@ -73,6 +73,7 @@ class Columns:
         self._registers[layout.LIMIT] = limits.connections
         self._registers[layout.BUFFERED_LIMIT] = limits.buffered_bytes
         self._registers[layout.IDLE] = limits.idle_ns
+        self._registers[layout.FIRST_ASKED] = _NEVER
         self._registers[layout.PATIENCE] = limits.unanswered_ns
         self._sweep_every = max(limits.unanswered_ns // _SWEEPS_IN_TIME, 1)
         self._credit = _MOST_CREDIT
@@ -287,6 +288,7 @@ class Columns:
         if state.question is not None:
             given_up = asked_ns + self._conversations.limits.unanswered_ns
             self._registers[layout.SWEEP] = min(int(self._registers[layout.SWEEP]), given_up)
+            self._registers[layout.FIRST_ASKED] = min(int(self._registers[layout.FIRST_ASKED]), asked_ns)
         self._conversations.release(flow)
 
     def _write(self, slot: int, connection: Connection, call_id: int, asked_ns: int) -> None:

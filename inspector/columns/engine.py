@@ -184,6 +184,7 @@ def follow(
             slots[slot, layout.SLOT_ASKED] = rows[number, layout.ROW_TIME]
             # Sooner than the next sweep only if the record is much older than the ones before it.
             given_up = rows[number, layout.ROW_TIME] + registers[layout.PATIENCE]
+            registers[layout.FIRST_ASKED] = min(registers[layout.FIRST_ASKED], rows[number, layout.ROW_TIME])
             registers[layout.SWEEP] = min(registers[layout.SWEEP], given_up)
             registers[layout.DUE] = min(registers[layout.DUE], given_up)
             halves[slot, 2 * layout.SLOT_CALL] = registers[layout.CALL]

@@ -74,7 +74,8 @@ SWEEP: Final = 22  # time at which questions must be looked at, and how long aft
 PATIENCE: Final = 23
 LOSING: Final = 24  # nobody waits for missing bytes
 GAPS: Final = 25  # which were given up
-REGISTERS: Final = 26
+FIRST_ASKED: Final = 26  # no question that waits was asked before
+REGISTERS: Final = 27
 
 # Why the loop stopped.
 DONE: Final = 0

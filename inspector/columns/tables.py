@@ -187,12 +187,17 @@ def expire(slots: Words, halves: Halves, buckets: Halves, registers: Words, stat
 @compiled
 def sweep(slots: Words, registers: Words, states: Words, asked_until: int, found: Words) -> int:
     """Write the slots whose question was asked up to then into `found`; return how many."""
+    if registers[layout.FIRST_ASKED] > asked_until:
+        return 0
     count = 0
+    first_asked = 0x7FFFFFFFFFFFFFFF
     for slot in range(1, registers[layout.HIGH_WATER] + 1):
-        if (
-            states[slots[slot, layout.SLOT_STATE], layout.STATE_WAITING]
-            and slots[slot, layout.SLOT_ASKED] <= asked_until
-        ):
+        if not states[slots[slot, layout.SLOT_STATE], layout.STATE_WAITING]:
+            continue
+        if slots[slot, layout.SLOT_ASKED] <= asked_until:
             found[count] = slot
             count += 1
+        else:
+            first_asked = min(first_asked, slots[slot, layout.SLOT_ASKED])
+    registers[layout.FIRST_ASKED] = first_asked
     return count

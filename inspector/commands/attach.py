@@ -95,6 +95,7 @@ class Inspection:
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
+        self._pipeline.losing = self._session.losing
         for block in blocks:
             if self._writer is not None:
                 for row in block:

@@ -20,7 +20,7 @@ from inspector.live.lanes import Lanes
 from inspector.live.libbpf import open_ring
 from inspector.live.namespaces import inside
 from inspector.live.privileges import require_capabilities
-from inspector.record import INTERFACES, OPTIONS_DTYPE, Counter
+from inspector.record import INTERFACES, LOSS_REASONS, OPTIONS_DTYPE, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from inspector.live.loader import Program
     from inspector.live.ring import Block
 
-# 50 ms of the map responses which 10 Gbit/s can carry: longer than another task keeps the reader from its CPU.
-COMPACT_RING_BYTES: Final = 1 << 26
+# 24 ms of the map responses which 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A
+# larger one does not stay in a processor's cache, and is slower.
+COMPACT_RING_BYTES: Final = 1 << 25
 BULK_RING_BYTES: Final = 1 << 24
 OTHER: Final = "other"
 
@@ -37,6 +38,9 @@ _CLOCK_INTERVAL_S: Final = 1.0
 # Programs which were running when the links went are done long before.
 _SETTLE_S: Final = 0.005
 _GATHER_S: Final = 0.002
+# Loss is looked for so often; and after it, what is missing is not waited for, for so long.
+_LOSS_INTERVAL_S: Final = 0.1
+_LOSING_S: Final = 2.0
 
 __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Session", "open_session"]
 
@@ -81,6 +85,9 @@ class Session:
         self._offsets = (0, 0)
         self._clock_due = 0.0
         self._read_at = 0.0
+        self._lost = 0
+        self._loss_due = 0.0
+        self._losing_until = 0.0
         self._resources = contextlib.ExitStack()
         self._resources.callback(program.close)
         self._rings = [
@@ -143,6 +150,7 @@ class Session:
             blocks = self._lanes.read()
             self._read_at = time.monotonic()
             if blocks:
+                self._watch_loss()
                 self.consumed += sum(map(len, blocks))
                 return blocks
             left = deadline - time.monotonic()
@@ -151,6 +159,23 @@ class Session:
             # Held records can go with the next reading: no sleep between.
             if not self._lanes.held and self._wait(min(left, _CLOCK_INTERVAL_S)):
                 return []
+
+    @property
+    def losing(self) -> bool:
+        """Whether records were lost lately, as far as is known: what is missing now will not come."""
+        return time.monotonic() < self._losing_until
+
+    def _watch_loss(self) -> None:
+        """See whether records were lost; more than now and then only where a ring is filling up."""
+        now = time.monotonic()
+        if now < self._loss_due and all(ring.used() < ring.size // 2 for ring in self._rings):
+            return
+        self._loss_due = now + _LOSS_INTERVAL_S
+        slots = read_counters(self._program.maps["epm_counters"], self._cpus)
+        lost = sum(slot[reason] for slot in slots for reason in LOSS_REASONS)
+        if lost > self._lost:
+            self._lost = lost
+            self._losing_until = now + _LOSING_S
 
     def _gather(self, deadline: float) -> None:
         """Let records gather for a moment after the last reading: each reading costs the same, however many there are.

@@ -69,6 +69,7 @@ class Consumer:
     def take(self, timeout_s: float) -> bool:
         """Wait for records and take them; return whether there were any."""
         batches = self._session.poll(timeout_s)
+        self._pipeline.losing = self._session.losing
         for batch in batches:
             observe(self._metrics, self._pipeline.feed_batch(batch))
         self._refresh()

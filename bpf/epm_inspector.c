@@ -18,6 +18,7 @@
 #include "epm_tunnel.h"
 #include "epm_context.h"
 #include "epm_fill.h"
+#include "epm_lanes.h"
 
 /* RFC 9293 section 3.1, byte 13 */
 #define EPM_TCP_FIN 0x01
@@ -30,8 +31,6 @@
 BPF_ARRAY(epm_options, struct epm_options, 1);
 BPF_ARRAY(epm_clock, __u64, 1); /* what to add to bpf_ktime_get_ns() for CLOCK_REALTIME */
 BPF_PERCPU_ARRAY(epm_counters, struct epm_counters, EPM_INTERFACES + 1);
-BPF_RINGBUF_OUTPUT(epm_compact, EPM_COMPACT_PAGES);
-BPF_RINGBUF_OUTPUT(epm_bulk, EPM_BULK_PAGES);
 
 /* What is known of a packet within a tunnel before it is read. */
 struct epm_carried {
@@ -50,40 +49,29 @@ struct epm_carried {
 BPF_PERCPU_ARRAY(epm_carried, struct epm_carried, 1);
 #endif
 
-/* Whether a submitted record wakes the reader: the kernel's default, which wakes it when it had read all. */
-#define EPM_WAKE_UP 0
-
 static __always_inline struct epm_counters *epm_counters_of(__u32 interface_index, const struct epm_options *options)
 {
-	__u32 slot = 0;
+	const __u32 place = interface_index * options->interface_factor >> (32 - EPM_INTERFACE_BITS);
+	__u32 number = options->interface_number[place & ((1 << EPM_INTERFACE_BITS) - 1)] & (EPM_INTERFACES - 1);
+	__u32 slot = options->interface_index[number] == interface_index ? number + 1 : 0;
 
-#pragma nounroll
-	for (int number = 0; number < EPM_INTERFACES; number++) {
-		__u32 known = options->interface_index[number];
-
-		if (!known)
-			break;
-		if (known == interface_index) {
-			slot = number + 1;
-			break;
-		}
-	}
 	return epm_counters.lookup(&slot);
 }
 
+/* `port` as it is in the packet. */
 static __always_inline int epm_is_served(const struct epm_options *options, __u16 port)
 {
 	return options->ports[port >> 5] >> (port & 31) & 1;
 }
 
 /*
- * Fill a reserved record, copy the payload to where it goes and submit it; return the counter which the
+ * Fill a record of the bulk ring, copy the payload to where it goes and submit it; return the counter which the
  * packet goes under. `capacity` is a constant at every call. The length is read back from the record, so
  * that the verifier knows nothing of it: it would remember all that the length was made of, and follow each
  * value apart. For the same reason the second asm keeps the comparison, which the compiler knows to be true;
  * it is with the last byte's number, since "not 0" tells the verifier of Linux 6.1 nothing.
  */
-static __always_inline enum epm_counter epm_complete(struct epm_record *record, void *payload, const __u32 capacity,
+static __always_inline enum epm_counter epm_complete_bulk(struct epm_record *record, void *payload, const __u32 capacity,
 						     const struct epm_context *context,
 						     const struct epm_packet *packet, const struct epm_span *span)
 {
@@ -116,9 +104,24 @@ static __always_inline enum epm_counter epm_record_bulk(const __u32 capacity, co
 	if (!record)
 		return EPM_LOST_BULK_FULL;
 	if (!tunnel)
-		return epm_complete(record, record + 1, capacity, context, packet, span);
+		return epm_complete_bulk(record, record + 1, capacity, context, packet, span);
 	epm_copy_tunnel(record + 1, tunnel);
-	return epm_complete(record, copy + 1, capacity, context, packet, span);
+	return epm_complete_bulk(record, copy + 1, capacity, context, packet, span);
+}
+
+static __always_inline enum epm_counter epm_record_compact(const struct epm_context *context,
+							   const struct epm_packet *packet,
+							   const struct epm_span *span)
+{
+	struct epm_place place = epm_reserve_compact();
+	long error;
+
+	if (!place.record)
+		return EPM_LOST_COMPACT_FULL;
+	epm_fill(&place.record->header, context, packet, span);
+	error = epm_copy_compact(place.record, context, span);
+	epm_submit_compact(&place, error);
+	return error ? EPM_LOST_COPY : EPM_SUBMITTED;
 }
 
 /* Reserve the smallest size class which holds the payload. `tunnel` is 0 unless the packet came through one. */
@@ -128,18 +131,12 @@ static __always_inline enum epm_counter epm_record_packet(const struct epm_conte
 {
 	__u32 zero = 0;
 	__u64 *clock = epm_clock.lookup(&zero);
-	void *record;
 
 	if (!clock)
 		return EPM_LOST_COPY;
 	span->time_ns = bpf_ktime_get_ns() + *clock;
-	if (!tunnel && span->captured_length <= EPM_COMPACT_PAYLOAD) {
-		record = epm_compact.ringbuf_reserve(sizeof(struct epm_compact_record));
-		if (!record)
-			return EPM_LOST_COMPACT_FULL;
-		return epm_complete(record, record + sizeof(struct epm_record), EPM_COMPACT_PAYLOAD, context, packet,
-				    span);
-	}
+	if (!tunnel && span->captured_length <= EPM_COMPACT_PAYLOAD)
+		return epm_record_compact(context, packet, span);
 	if (span->captured_length <= EPM_BULK_SMALL_PAYLOAD)
 		return epm_record_bulk(EPM_BULK_SMALL_PAYLOAD, context, packet, tunnel, span);
 	if (span->captured_length <= EPM_BULK_MEDIUM_PAYLOAD)
@@ -191,9 +188,9 @@ static __always_inline void epm_count(const struct epm_context *context, enum ep
 /* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */
 static __always_inline int epm_is_of_interest(const struct epm_options *options, struct epm_packet *packet)
 {
-	if (epm_is_served(options, EPM_BIG16(packet->ports->destination)))
+	if (epm_is_served(options, packet->ports->destination))
 		return 1;
-	if (!epm_is_served(options, EPM_BIG16(packet->ports->source)))
+	if (!epm_is_served(options, packet->ports->source))
 		return 0;
 	packet->attributes |= EPM_FROM_SERVER;
 	return 1;
@@ -259,30 +256,6 @@ static __always_inline enum epm_outcome epm_leave_tunnels(enum epm_outcome outco
 }
 #endif
 
-/*
- * Whether a frame is the most common kind of all, TCP over IPv4 without options or tags, sound, and of no port that
- * is served. It is what the readers would find; they cost more, since they must be ready for everything.
- */
-static __always_inline int epm_is_nobodys(const struct epm_context *context, const struct epm_options *options)
-{
-	const struct epm_ethernet_header *ethernet = (const void *)context->data;
-	const struct epm_ipv4_header *ipv4 = (const void *)(ethernet + 1);
-	const struct epm_tcp_header *tcp = (const void *)(ipv4 + 1);
-	__u32 header_length;
-
-	if ((const __u8 *)(tcp + 1) > context->data_end)
-		return 0;
-	if (ethernet->ethertype != EPM_BIG16(EPM_ETHERTYPE_IPV4) || ipv4->version_and_length != 0x45 ||
-	    ipv4->protocol != EPM_PROTOCOL_TCP || ipv4->flags_and_offset & EPM_BIG16(EPM_IPV4_OFFSET))
-		return 0;
-	if (epm_is_served(options, EPM_BIG16(tcp->ports.destination)) ||
-	    epm_is_served(options, EPM_BIG16(tcp->ports.source)))
-		return 0;
-	header_length = (tcp->data_offset >> 4) * 4;
-	return header_length >= sizeof(*tcp) && sizeof(*ipv4) + header_length <= EPM_BIG16(ipv4->total_length) &&
-	       (const __u8 *)tcp + header_length <= context->data_end;
-}
-
 /* Read a frame, and on what is in tunnels; `options` and `carried` are needed for the latter only. */
 static __always_inline enum epm_outcome epm_read_frame(struct epm_context *context,
 						       const struct epm_options *options, struct epm_carried *carried,
@@ -298,6 +271,22 @@ static __always_inline enum epm_outcome epm_read_frame(struct epm_context *conte
 	return outcome;
 }
 
+/* Read any frame, on tc again after more of it was made readable; count what cannot be read. */
+static __always_inline enum epm_outcome epm_read_anything(struct epm_context *context,
+							  const struct epm_options *options,
+							  struct epm_carried *carried, struct epm_cursor *cursor,
+							  struct epm_packet *packet)
+{
+	enum epm_outcome outcome = epm_read_frame(context, options, carried, cursor, packet);
+
+	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) &&
+	    epm_pull(context))
+		outcome = epm_read_frame(context, options, carried, cursor, packet);
+	if (outcome == EPM_LATER || outcome == EPM_UNREADABLE)
+		epm_count(context, outcome == EPM_LATER ? EPM_LATER_FRAGMENTS : EPM_UNREADABLE_HEADERS);
+	return outcome;
+}
+
 static __always_inline void epm_inspect(struct epm_context *context)
 {
 	const struct epm_tunnel *tunnel = 0;
@@ -310,7 +299,7 @@ static __always_inline void epm_inspect(struct epm_context *context)
 	__u32 zero = 0;
 
 	options = epm_options.lookup(&zero);
-	if (!options || epm_is_nobodys(context, options))
+	if (!options)
 		return;
 #if EPM_TUNNELS
 	carried = epm_carried.lookup(&zero);
@@ -318,16 +307,13 @@ static __always_inline void epm_inspect(struct epm_context *context)
 		return;
 	tunnel = &carried->tunnel;
 #endif
-	outcome = epm_read_frame(context, options, carried, &cursor, &packet);
-	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) &&
-	    epm_pull(context))
-		outcome = epm_read_frame(context, options, carried, &cursor, &packet);
-	if (outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) {
-		if (outcome == EPM_LATER || outcome == EPM_UNREADABLE)
-			epm_count(context, outcome == EPM_LATER ? EPM_LATER_FRAGMENTS : EPM_UNREADABLE_HEADERS);
+	epm_start(&cursor, context);
+	outcome = epm_read_plain(&cursor, &packet);
+	if (outcome == EPM_IGNORED)
+		outcome = epm_read_anything(context, options, carried, &cursor, &packet);
+	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_is_of_interest(options, &packet))
 		return;
-	}
-	if (!epm_is_of_interest(options, &packet))
+	if (!epm_settle(&cursor))
 		return;
 	span = epm_find_payload(context, &packet, &cursor, outcome);
 	if (EPM_TUNNELS && packet.attributes & EPM_TUNNELLED)

@@ -19,10 +19,11 @@
 #define EPM_BULK_MEDIUM_PAYLOAD 9088
 #define EPM_BULK_LARGE_PAYLOAD 65472
 
-/* Interfaces whose packets one running inspector counts apart. */
+/* Interfaces whose packets one running inspector counts apart, and the bits of a hash of their indexes. */
 #define EPM_INTERFACES 16
+#define EPM_INTERFACE_BITS 8
 
-/* Ports are a bitmap: bit (port & 31) of word (port >> 5). */
+/* Ports are a bitmap: bit (port & 31) of word (port >> 5), where a port is read as it is in the packet. */
 #define EPM_PORT_WORDS 2048
 
 /* Tunnels looked into, one within the other; and how many bytes into the frame the packet within may begin. */
@@ -92,9 +93,14 @@ struct epm_counters {
 	__u64 value[EPM_COUNTERS];
 };
 
-/* Filled by the control plane before the program is attached. */
+/*
+ * Filled by the control plane before the program is attached. An interface's number stands at the upper bits of its
+ * index times the factor, which is chosen so that no two of them meet there.
+ */
 struct epm_options {
-	__u32 interface_index[EPM_INTERFACES]; /* slot n + 1 counts entry n; slot 0 the rest */
+	__u32 interface_index[EPM_INTERFACES]; /* slot n + 1 counts number n; slot 0 the rest */
+	__u32 interface_factor;
+	__u8 interface_number[1 << EPM_INTERFACE_BITS];
 	__u32 ports[EPM_PORT_WORDS];
 };
 
@@ -104,8 +110,36 @@ struct epm_compact_record {
 	__u8 payload[EPM_COMPACT_PAYLOAD];
 };
 
+/*
+ * An entry of a lane of the compact ring. The mark is written last: how often the lane was begun, from 1 on, modulo
+ * EPM_DISCARDED, which is added where there is no record after all.
+ */
+struct epm_compact_entry {
+	__u32 mark;
+	__u32 padding;
+	struct epm_compact_record record;
+};
+
+#define EPM_DISCARDED 0x40000000
+
+/*
+ * A lane: the compact ring of one processor, which alone fills it. `reserved` is the processor's, and counts all
+ * entries that were ever begun; `consumed` is the reader's, and counts those which it gave back. The reader sets
+ * `waiting` before it sleeps; the processor clears it and wakes the reader. EPM_LANE_MARGIN entries stay free.
+ */
+struct epm_lane {
+	__u64 reserved;
+	__u64 padding[7];
+	__u64 consumed;
+	__u64 waiting;
+	__u64 more_padding[6];
+};
+
+#define EPM_LANE_MARGIN 4
+
 _Static_assert(sizeof(struct epm_record) == 64, "the record's header is 64 bytes");
 _Static_assert(sizeof(struct epm_tunnel) == 40, "what a tunnel adds to it is 40 bytes");
-_Static_assert(sizeof(struct epm_compact_record) == 248, "a ring entry of 256 bytes with its own 8");
+_Static_assert(sizeof(struct epm_compact_entry) == 256, "entries of the compact ring are 256 bytes");
+_Static_assert(sizeof(struct epm_lane) == 128, "the two sides of a lane are in cache lines of their own");
 
 #endif

@@ -22,9 +22,12 @@ BULK_SMALL_PAYLOAD: Final = 1472
 BULK_MEDIUM_PAYLOAD: Final = 9088
 BULK_LARGE_PAYLOAD: Final = 65472
 INTERFACES: Final = 16
+INTERFACE_BITS: Final = 8
 PORT_WORDS: Final = 2048
 TUNNEL_DEPTH: Final = 2
 TUNNEL_REACH: Final = 12288
+DISCARDED: Final = 0x40000000
+LANE_MARGIN: Final = 4
 
 
 class Attribute(enum.IntFlag):
@@ -85,7 +88,30 @@ TUNNEL_DTYPE: Final = np.dtype(
 )
 TUNNEL_SIZE: Final = TUNNEL_DTYPE.itemsize
 COMPACT_DTYPE: Final = np.dtype([("header", HEADER_DTYPE), ("payload", "u1", (COMPACT_PAYLOAD,))])
-OPTIONS_DTYPE: Final = np.dtype([("interface_index", "u4", (INTERFACES,)), ("ports", "u4", (PORT_WORDS,))])
+COMPACT_ENTRY_DTYPE: Final = np.dtype([("mark", "u4"), ("padding", "u4"), ("record", COMPACT_DTYPE)])
+LANE_DTYPE: Final = np.dtype(
+    [
+        ("reserved", "u8"),
+        ("padding", "u8", (7,)),
+        ("consumed", "u8"),
+        ("waiting", "u8"),
+        ("more_padding", "u8", (6,)),
+    ]
+)
+OPTIONS_DTYPE: Final = np.dtype(
+    [
+        ("interface_index", "u4", (INTERFACES,)),
+        ("interface_factor", "u4"),
+        ("interface_number", "u1", (1 << INTERFACE_BITS,)),
+        ("ports", "u4", (PORT_WORDS,)),
+    ]
+)
+
+
+def lane_offset(name: str) -> int:
+    """Return where a field of a lane stands, in bytes."""
+    assert LANE_DTYPE.fields is not None  # noqa: S101 - it is a structure
+    return int(LANE_DTYPE.fields[name][1])
 
 
 def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:

@@ -9,15 +9,17 @@ counts instead. No record waits for longer than one full reading: a clock that i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+
+from inspector.live.percpu import ENTRY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from inspector.live.libbpf import LibbpfRing
-    from inspector.live.ring import Block, Entries, Ring, Times
+    from inspector.live.ring import Block, Entries, Times
+    from inspector.live.rings import Reader
 
 # A record is being written for well under a microsecond, unless its CPU was taken away meanwhile.
 _ATTEMPTS: Final = 8
@@ -30,7 +32,7 @@ class Lanes:
     after the next `read` or `give_back`.
     """
 
-    def __init__(self, rings: Sequence[Ring | LibbpfRing], now: Callable[[], int]) -> None:
+    def __init__(self, rings: Sequence[Reader], now: Callable[[], int]) -> None:
         self._rings = rings
         self._now = now
         # Records which a full reading saw and which were too new; bytes that were handed out.
@@ -66,7 +68,7 @@ class Lanes:
                 self._given[number] = 0
 
     @staticmethod
-    def _look(ring: Ring | LibbpfRing) -> Entries:
+    def _look(ring: Reader) -> Entries:
         """Look up to where the ring's producer was at the beginning, if a few attempts are enough for that."""
         entries = ring.look()
         for _ in range(_ATTEMPTS):
@@ -95,18 +97,44 @@ def _first_newer(times: Times, limit: int) -> int:
     return int(newer.argmax()) if newer.any() else len(times)
 
 
+class _Stream(NamedTuple):
+    """Records in order: their times, which never go back, and themselves, as blocks from one number up to another."""
+
+    times: Times
+    blocks: Callable[[int, int], list[Block]]
+
+
+def _stream_of(entries: Entries, count: int) -> _Stream:
+    return _Stream(np.maximum.accumulate(entries.times[:count]), entries.blocks)
+
+
+def _join(streams: list[_Stream]) -> _Stream:
+    """Return one stream of several whose records have all one size; they are copied."""
+    times = np.concatenate([stream.times for stream in streams])
+    rows = np.concatenate([block for stream in streams for block in stream.blocks(0, len(stream.times))])
+    order = np.argsort(times, kind="stable")
+    joined = np.take(rows, order, axis=0)
+    return _Stream(times[order], lambda first, end: [joined[first:end]])
+
+
 def _merge(lanes: list[tuple[Entries, int]]) -> Iterator[Block]:
-    """Yield the first records of each lane, as many as it says, in the order of time; a lane keeps its own order."""
-    if len(lanes) < 2:
-        for entries, count in lanes:
-            yield from entries.blocks(0, count)
+    """Yield the first records of each lane, as many as it says, in the order of time; a lane keeps its own order.
+
+    Where several lanes have records of one and the same size, these come as few blocks and not as many.
+    """
+    alike = [_stream_of(entries, count) for entries, count in lanes if entries.width == ENTRY_BYTES]
+    streams = [_stream_of(entries, count) for entries, count in lanes if entries.width != ENTRY_BYTES]
+    if alike:
+        streams.append(alike[0] if len(alike) == 1 else _join(alike))
+    if len(streams) < 2:
+        for stream in streams:
+            yield from stream.blocks(0, len(stream.times))
         return
-    times = [np.maximum.accumulate(entries.times[:count]) for entries, count in lanes]
-    owners = np.repeat(np.arange(len(lanes)), [len(lane) for lane in times])
-    owners = owners[np.argsort(np.concatenate(times), kind="stable")]
+    owners = np.repeat(np.arange(len(streams)), [len(stream.times) for stream in streams])
+    owners = owners[np.argsort(np.concatenate([stream.times for stream in streams]), kind="stable")]
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
-    taken = [0] * len(lanes)
+    taken = [0] * len(streams)
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(owners)], strict=True):
-        lane = int(owners[start])
-        yield from lanes[lane][0].blocks(taken[lane], taken[lane] + end - start)
-        taken[lane] += end - start
+        owner = int(owners[start])
+        yield from streams[owner].blocks(taken[owner], taken[owner] + end - start)
+        taken[owner] += end - start

@@ -9,25 +9,18 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
 import sys
 from typing import Any, Final
 
 import numpy as np
 
 from inspector.errors import ToolchainError
-from inspector.live.ring import ENTRY_HEADER, Entries, Ring, Run
+from inspector.live.ring import ENTRY_HEADER, Entries, Run
 
 _LIBRARIES: Final = ("libbpf.so.1", "libbcc_bpf.so.0", "libbpf.so.0")
-_ORDERED_MACHINES: Final = frozenset({"x86_64", "AMD64"})
 _PAGE: Final = mmap.PAGESIZE
 # int (*ring_buffer_sample_fn)(void *context, void *data, size_t size)
 _CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-
-
-def open_ring(fd: int, size: int) -> Ring | LibbpfRing:
-    """Return the reader of a ring that suits this machine. Raises ToolchainError where libbpf is needed and missing."""
-    return Ring(fd, size) if platform.machine() in _ORDERED_MACHINES else LibbpfRing(fd, size)
 
 
 def _load_library() -> Any:
@@ -76,7 +69,7 @@ class LibbpfRing:
         if last is not None and last.size == size:
             self._runs[-1] = last._replace(entries=last.entries + 1)
         else:
-            self._runs.append(Run(offset, 1, size))
+            self._runs.append(Run(offset, offset // 8, 1, size))
         return 0
 
     def used(self) -> int:
@@ -91,7 +84,7 @@ class LibbpfRing:
             raise OSError(ctypes.get_errno(), "libbpf cannot read the ring")
         consumer, _ = self._positions()
         words = np.frombuffer(bytes(self._taken), np.uint64)
-        return Entries(words, 0, list(self._runs), len(self._taken), complete=consumer >= producer)
+        return Entries(words, list(self._runs), len(self._taken), complete=consumer >= producer)
 
     def give_back(self, count: int) -> None:
         """Forget the next `count` bytes, up to where an entry ends (see `Entries.bytes_before`)."""
@@ -100,19 +93,14 @@ class LibbpfRing:
         for run in self._runs:
             gone = min(max(count - run.offset, 0) // run.size, run.entries)
             if gone < run.entries:
-                runs.append(Run(run.offset + gone * run.size - count, run.entries - gone, run.size))
+                offset = run.offset + gone * run.size - count
+                runs.append(Run(offset, offset // 8, run.entries - gone, run.size))
         self._runs = runs
-
-    def take(self) -> tuple[list[memoryview], bool]:
-        """Take all complete records, as copies; say whether nothing was left at the moment when reading began."""
-        entries = self.look()
-        records = [memoryview(row.tobytes()[ENTRY_HEADER:]) for block in entries.blocks() for row in block]
-        self.give_back(entries.bytes_before(len(entries)))
-        return records, entries.complete
 
     def skip(self) -> None:
         """Give everything back unread."""
-        self.take()
+        self.look()
+        self.give_back(len(self._taken))
 
     def close(self) -> None:
         """Close the ring."""

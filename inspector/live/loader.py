@@ -9,25 +9,34 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
 import socket
 import sysconfig
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from inspector.errors import LiveError, PrivilegeError, ToolchainError
 from inspector.live import kernel
+from inspector.live.counters import possible_cpus
+from inspector.record import COMPACT_ENTRY_DTYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
+LANES_MAP: Final = "epm_lanes"
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
 
+ORDERED_MACHINES: Final = frozenset({"x86_64", "AMD64"})
+"""Processors which show each other their stores in the order in which they were made."""
+
+_INCLUDE: Final = re.compile(r'#include "(.+)"')
 _PUBLIC_HEADERS: Final = Path("/usr/include")
 _COMPILE_TIMEOUT_S: Final = 120
 _MESSAGE_BYTES: Final = 1 << 16
@@ -35,14 +44,27 @@ _ERRORS: Final = {error.__name__: error for error in (LiveError, PrivilegeError,
 _INSTALL: Final = "install the distribution's package (Debian, Ubuntu: python3-bpfcc)"
 
 
+class Wanted(NamedTuple):
+    """How the programs are to be compiled; sizes in bytes."""
+
+    compact_bytes: int
+    bulk_bytes: int
+    tunnels: bool
+    lanes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Descriptors of the loaded programs and of their maps, by name, and what the rings were made with."""
+    """Descriptors of the loaded programs and of their maps, by name, and what the rings were made with.
+
+    The compact ring has `lanes` lanes of `compact_ring_bytes` each; with 0 it is a BPF ring buffer of that size.
+    """
 
     programs: dict[str, int]
     maps: dict[str, int]
     compact_ring_bytes: int
     bulk_ring_bytes: int
+    lanes: int
     _closed: list[bool] = field(default_factory=list)
 
     def close(self) -> None:
@@ -101,10 +123,12 @@ def load(
     compact_ring_bytes: int = 1 << 24,
     bulk_ring_bytes: int = 1 << 24,
     tunnels: bool = False,
+    lanes: bool | None = None,
 ) -> Program:
     """Compile and load the named programs; sizes of the rings in bytes, powers of two, a page at least.
 
-    `tunnels` makes programs which look into tunnels; without it they are no slower for being able to.
+    `tunnels` makes programs which look into tunnels; without it they are no slower for being able to. `lanes` gives
+    each processor a compact ring of its own, of the size said; not said, they have one if the machine allows it.
 
     Raises ToolchainError when bcc or headers are missing or the program does not compile, PrivilegeError when
     the kernel does not allow it, LiveError when the verifier refuses the program.
@@ -114,16 +138,21 @@ def load(
         if size < page or size & (size - 1):
             raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
 
-    def work() -> dict[str, int]:
-        return _compile_and_load(names, compact_ring_bytes, bulk_ring_bytes, tunnels=tunnels)
-
-    descriptors = _in_child(work, len(names) + len(MAP_NAMES))
+    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes))
+    map_names = [*MAP_NAMES, LANES_MAP] if wanted.lanes else MAP_NAMES
+    descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
     return Program(
         {name: descriptors[name] for name in names},
-        {name: descriptors[name] for name in MAP_NAMES},
+        {name: descriptors[name] for name in map_names},
         compact_ring_bytes,
         bulk_ring_bytes,
+        wanted.lanes,
     )
+
+
+def lane_count(*, lanes: bool | None = None) -> int:
+    """Return how many lanes the compact ring has: one for each possible processor, 0 where it has none."""
+    return possible_cpus() if (platform.machine() in ORDERED_MACHINES if lanes is None else lanes) else 0
 
 
 def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
@@ -203,19 +232,20 @@ def _explain(error: Exception, complaints: str) -> dict[str, Any]:
     return {"error": kind, "text": text, "detail": detail[-8000:]}
 
 
-def _compile_and_load(names: Sequence[str], compact_bytes: int, bulk_bytes: int, *, tunnels: bool) -> dict[str, int]:
+def _compile_and_load(names: Sequence[str], map_names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     """Return the descriptors of programs and maps by name. Runs in the child."""
     bcc = import_bcc()
-    module = _compile(bcc, compact_bytes, bulk_bytes, tunnels=tunnels)
-    maps = {name: int(bcc.libbcc.lib.bpf_table_fd(module.module, name.encode())) for name in MAP_NAMES}
+    module = _compile(bcc, wanted)
+    maps = {name: int(bcc.libbcc.lib.bpf_table_fd(module.module, name.encode())) for name in map_names}
     programs = {name: _load_one(module.dump_func(name.encode()), name) for name in names}
     return programs | maps
 
 
-def _compile(bcc: ModuleType, compact_bytes: int, bulk_bytes: int, *, tunnels: bool) -> Any:
+def _compile(bcc: ModuleType, wanted: Wanted) -> Any:
     """Return bcc's module of the compiled program, with its maps created."""
     folder = source_folder()
     page = os.sysconf("SC_PAGE_SIZE")
+    entries = wanted.compact_bytes // COMPACT_ENTRY_DTYPE.itemsize
     flags = [f"-I{folder}"]
     for headers in header_folders():
         flags += ["-isystem", str(headers)]
@@ -224,12 +254,28 @@ def _compile(bcc: ModuleType, compact_bytes: int, bulk_bytes: int, *, tunnels: b
         "-DCONFIG_BPF_SYSCALL=1",
         "-DCONFIG_64BIT",
         f"-DPAGE_SIZE={page}",
-        f"-DEPM_COMPACT_PAGES={compact_bytes // page}",
-        f"-DEPM_BULK_PAGES={bulk_bytes // page}",
-        f"-DEPM_TUNNELS={int(tunnels)}",
+        f"-DEPM_COMPACT_PAGES={wanted.compact_bytes // page}",
+        f"-DEPM_BULK_PAGES={wanted.bulk_bytes // page}",
+        f"-DEPM_TUNNELS={int(wanted.tunnels)}",
+        f"-DEPM_LANES={int(wanted.lanes > 0)}",
+        f"-DEPM_CPUS={wanted.lanes}",
+        f"-DEPM_LANE_ENTRIES={entries}",
+        f"-DEPM_COMPACT_ENTRIES={wanted.lanes * entries}",
     ]
     os.environ["BCC_KERNEL_SOURCE"] = str(folder)
-    return bcc.BPF(src_file=str(folder / "epm_inspector.c").encode(), cflags=flags)
+    return bcc.BPF(text=source_text(folder / "epm_inspector.c").encode(), cflags=flags)
+
+
+def source_text(path: Path) -> str:
+    """Return a source with the project's own headers in it: bcc understands map accesses in one file only."""
+    lines = [f'#line 1 "{path.name}"']
+    for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
+        included = _INCLUDE.fullmatch(line)
+        if included is None:
+            lines.append(line)
+        else:
+            lines += [source_text(path.parent / included[1]), f'#line {number + 1} "{path.name}"']
+    return "\n".join(lines)
 
 
 def _load_one(instructions: bytes, name: str) -> int:

@@ -42,9 +42,10 @@ _MANY: Final = 256
 
 
 class Run(NamedTuple):
-    """Entries of one size in a row: where they begin (bytes after the consumer's position), how many, their size."""
+    """Entries of one size in a row: bytes after the consumer's position, word of the pages, how many, bytes of each."""
 
     offset: int
+    word: int
     entries: int
     size: int
 
@@ -52,13 +53,12 @@ class Run(NamedTuple):
 class Entries:
     """Complete records of a ring, in its order; `times` are theirs, int64[n] in nanoseconds.
 
-    `complete` says that nothing more was there when they were looked up. `runs` and `used` are in bytes after the
-    consumer's position, which is word `start` of the ring's `words`.
+    `complete` says that nothing more was there when they were looked up. `words` are the ring's pages; all that was
+    looked up are `used` bytes.
     """
 
-    def __init__(self, words: Block, start: int, runs: list[Run], used: int, *, complete: bool) -> None:
+    def __init__(self, words: Block, runs: list[Run], used: int, *, complete: bool) -> None:
         self._words = words
-        self._start = start
         self._runs = runs
         self._used = used
         self.complete = complete
@@ -69,6 +69,12 @@ class Entries:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def width(self) -> int | None:
+        """The bytes of an entry, None where they differ (or where there is none)."""
+        sizes = {run.size for run in self._runs}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def blocks(self, first: int = 0, end: int | None = None) -> list[Block]:
         """Return the entries from number `first` up to `end` as uint64[n, words] of the ring's own pages."""
         end = sum(run.entries for run in self._runs) if end is None else end
@@ -77,8 +83,7 @@ class Entries:
             low, high = max(first - number, 0), min(end - number, run.entries)
             if low < high:
                 width = run.size // _WORD
-                at = self._start + run.offset // _WORD
-                found.append(self._words[at + low * width : at + high * width].reshape(high - low, width))
+                found.append(self._words[run.word + low * width : run.word + high * width].reshape(high - low, width))
             number += run.entries
         return found
 
@@ -89,6 +94,26 @@ class Entries:
                 return run.offset + number * run.size
             number -= run.entries
         return self._used
+
+
+def count_like(words: Block, header: int, word: int, width: int, most: int) -> int:
+    """Return how many entries in a row, up to `most`, have this very header, the first being at `word`.
+
+    A header is the lower half of an entry's first word; entries have `width` words.
+    """
+    if most >= _MANY and codecache.has_compiler():
+        # Loaded by traffic that is worth it.
+        from inspector.live.scan import count_like as count_compiled
+
+        return count_compiled(words, header, word, width, most)
+    headers = words.view(np.uint32)[2 * word : 2 * (word + most * width) : 2 * width]
+    count, window = 1, _FIRST_WINDOW
+    while count < most:
+        differs = headers[count : count + window] != header
+        if differs.any():
+            return count + int(differs.argmax())
+        count, window = count + len(differs), window * 8
+    return count
 
 
 class Ring:
@@ -135,39 +160,17 @@ class Ring:
             size = ((header & _LENGTH) + ENTRY_HEADER + 7) & ~7
             count = 1
             if not header & _DISCARD:
-                count = self._count_like(header, start + at // _WORD, size // _WORD, (available - at) // size)
-                runs.append(Run(at, count, size))
+                word = start + at // _WORD
+                count = count_like(self._words, header, word, size // _WORD, (available - at) // size)
+                runs.append(Run(at, word, count, size))
             at += count * size
         self._fence()
-        return Entries(self._words, start, runs, at, complete=at == available)
-
-    def _count_like(self, header: int, word: int, width: int, most: int) -> int:
-        """Return how many entries in a row, up to `most`, have this very header, the first being at `word`."""
-        if most >= _MANY and codecache.has_compiler():
-            # Loaded by traffic that is worth it.
-            from inspector.live.scan import count_like
-
-            return count_like(self._words, header, word, width, most)
-        count, window = 1, _FIRST_WINDOW
-        while count < most:
-            end = min(count + window, most)
-            differs = self._headers[word + count * width : word + end * width : width] != header
-            if differs.any():
-                return count + int(differs.argmax())
-            count, window = end, window * 8
-        return count
+        return Entries(self._words, runs, at, complete=at == available)
 
     def give_back(self, count: int) -> None:
         """Free the next `count` bytes of the ring, up to where an entry ends (see `Entries.bytes_before`)."""
         self._fence()
         self._consumer[0] += count
-
-    def take(self) -> tuple[list[memoryview], bool]:
-        """Take all complete records, as copies; say whether nothing was left at the moment when reading began."""
-        entries = self.look()
-        records = [row.tobytes()[ENTRY_HEADER:] for block in entries.blocks() for row in block]
-        self.give_back(entries.bytes_before(len(entries)))
-        return [memoryview(record) for record in records], entries.complete
 
     def skip(self) -> None:
         """Give everything back unread; only while nobody submits."""

@@ -9,28 +9,31 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, Self
 
-import numpy as np
-
 from inspector.errors import LiveError
 from inspector.live import kernel, loader
 from inspector.live.attach import MODES, Attached, Attachment, Mode, attach, programs_for
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.devices import Device, find_device
 from inspector.live.lanes import Lanes
-from inspector.live.libbpf import open_ring
 from inspector.live.namespaces import inside
+from inspector.live.options import pack_options
+from inspector.live.percpu import Lane, set_waiting
 from inspector.live.privileges import require_capabilities
-from inspector.record import INTERFACES, LOSS_REASONS, OPTIONS_DTYPE, Counter
+from inspector.live.rings import open_bulk, open_compact
+from inspector.record import INTERFACES, LOSS_REASONS, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from inspector.live.loader import Program
     from inspector.live.ring import Block
+    from inspector.live.rings import Reader
 
-# 24 ms of the map responses which 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A
-# larger one does not stay in a processor's cache, and is slower.
-COMPACT_RING_BYTES: Final = 1 << 25
+# All lanes of the compact ring together, but for the bounds of one. The upper one is 24 ms of the map responses which
+# 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A larger one does not stay in a
+# processor's cache, and is slower. The lower one holds what comes while the reader lets records gather.
+COMPACT_RING_BYTES: Final = 1 << 27
+_LANE_BYTES: Final = (1 << 21, 1 << 25)
 BULK_RING_BYTES: Final = 1 << 24
 OTHER: Final = "other"
 
@@ -38,6 +41,7 @@ _CLOCK_INTERVAL_S: Final = 1.0
 # Programs which were running when the links went are done long before.
 _SETTLE_S: Final = 0.005
 _GATHER_S: Final = 0.002
+_MOMENT_S: Final = 0.002
 # Loss is looked for so often; and after it, what is missing is not waited for, for so long.
 _LOSS_INTERVAL_S: Final = 0.1
 _LOSING_S: Final = 2.0
@@ -45,16 +49,11 @@ _LOSING_S: Final = 2.0
 __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Session", "open_session"]
 
 
-def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> bytes:
-    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and ports."""
-    options = np.zeros((), OPTIONS_DTYPE)
-    known = interface_indexes[:INTERFACES]
-    options["interface_index"][: len(known)] = known
-    for port in ports:
-        if not 0 < port < 1 << 16:
-            raise LiveError(f"{port} is no port of TCP or UDP")
-        options["ports"][port >> 5] |= np.uint32(1 << (port & 31))
-    return options.tobytes()
+def lane_bytes() -> int:
+    """Return the size of one lane of the compact ring which suits this machine's number of processors."""
+    least, most = _LANE_BYTES
+    share = COMPACT_RING_BYTES // max(loader.lane_count(), 1)
+    return min(max(1 << share.bit_length() - 1, least), most)
 
 
 def clock_offset() -> int:
@@ -90,10 +89,9 @@ class Session:
         self._losing_until = 0.0
         self._resources = contextlib.ExitStack()
         self._resources.callback(program.close)
-        self._rings = [
-            open_ring(program.maps["epm_compact"], program.compact_ring_bytes),
-            open_ring(program.maps["epm_bulk"], program.bulk_ring_bytes),
-        ]
+        compact, bulk = open_compact(program), open_bulk(program)
+        self._rings: list[Reader] = [*compact, bulk]
+        self._processors = [ring for ring in compact if isinstance(ring, Lane)]
         for ring in self._rings:
             self._resources.callback(ring.close)
         self._lanes = Lanes(self._rings, self._now)
@@ -102,7 +100,7 @@ class Session:
         # poll(2), not epoll: it asks each ring anew, so a record submitted while the last ones were being
         # given back is never slept over.
         self._poller = select.poll()
-        for fd in (*(ring.fd for ring in self._rings), self._wake_fd):
+        for fd in (*(ring.fd for ring in self._rings if not isinstance(ring, Lane)), self._wake_fd):
             self._poller.register(fd, select.POLLIN)
         self.refresh_clock()
 
@@ -189,10 +187,21 @@ class Session:
 
     def _wait(self, timeout_s: float) -> bool:
         """Sleep until a ring has something; return whether it was `wake` that ended the sleep."""
-        for fd, _ in self._poller.poll(timeout_s * 1000):
-            if fd == self._wake_fd:
-                os.eventfd_read(self._wake_fd)
-                return True
+        set_waiting(self._processors, waiting=True)
+        try:
+            # A processor may have looked whether somebody waits just before, and its record be seen only now: so the
+            # lanes are looked at once more after a moment, which is ages to a processor.
+            for part_s in (min(timeout_s, _MOMENT_S), timeout_s - _MOMENT_S):
+                if part_s <= 0 or any(lane.used() for lane in self._processors):
+                    return False
+                woken = {fd for fd, _ in self._poller.poll(part_s * 1000)}
+                if self._wake_fd in woken:
+                    os.eventfd_read(self._wake_fd)
+                    return True
+                if woken:
+                    return False
+        finally:
+            set_waiting(self._processors, waiting=False)
         return False
 
     def wake(self) -> None:
@@ -243,16 +252,16 @@ def open_session(
     mode: Mode = "auto",
     ports: Collection[int] = (135, 593),
     netns: str | None = None,
-    compact_ring_bytes: int = COMPACT_RING_BYTES,
+    compact_ring_bytes: int | None = None,
     bulk_ring_bytes: int = BULK_RING_BYTES,
     tunnels: bool = False,
     tcx: bool = True,
 ) -> Session:
     """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
 
-    `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two; `tunnels` looks into tunnels;
-    `tcx=False` makes mode tc do as on a kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError,
-    ToolchainError, HookTakenError, AttachError.
+    `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two, that of the compact ring for
+    each of its lanes (`lane_bytes`, if not said); `tunnels` looks into tunnels; `tcx=False` makes mode tc do as on a
+    kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
@@ -261,7 +270,7 @@ def open_session(
         devices = [find_device(name) for name in dict.fromkeys(interfaces)]
         program = loader.load(
             programs_for(mode),
-            compact_ring_bytes=compact_ring_bytes,
+            compact_ring_bytes=compact_ring_bytes or lane_bytes(),
             bulk_ring_bytes=bulk_ring_bytes,
             tunnels=tunnels,
         )

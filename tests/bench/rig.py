@@ -8,7 +8,8 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from inspector.live import kernel, loader
-from inspector.live.session import COMPACT_RING_BYTES, Session, pack_options
+from inspector.live.options import pack_options
+from inspector.live.session import Session, lane_bytes
 from inspector.record import Counter
 from tests.bench.consumer import Consumer
 from tests.bench.process import busy_seconds
@@ -85,11 +86,11 @@ class Stopwatch:
 class Rig:
     """The loaded program, a producer of a workload and a session; leaving the context takes all of it down."""
 
-    def __init__(self, workload: Workload, compact_ring_bytes: int = COMPACT_RING_BYTES) -> None:
+    def __init__(self, workload: Workload, compact_ring_bytes: int | None = None) -> None:
         producing, consuming = cpus()
         self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
-            program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes)
+            program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes or lane_bytes())
             stack.callback(program.close)
             kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
             self._producer = stack.enter_context(Producer(program.programs[loader.XDP_PROGRAM], workload, producing))
@@ -128,7 +129,7 @@ class Rig:
         before = self._counters()
         spent = Stopwatch()
         productions = []
-        rate = self._session.ring_usage()[1] / 2 / _ENTRY_BYTES / _TURN_S / 2
+        rate = lane_bytes() / 2 / _ENTRY_BYTES / _TURN_S
         for _ in range(turns):
             productions.append(self._producer.run(rate, _TURN_S))
             with spent:

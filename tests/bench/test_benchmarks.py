@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.live import kernel, loader
-from inspector.live.ring import Ring
-from inspector.live.session import pack_options
+from inspector.live.options import pack_options
+from inspector.live.rings import open_compact, take
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
 from tests.bench import memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost
@@ -42,15 +42,16 @@ def _produced(workload: Workload, rate: float, seconds: float) -> tuple[list[Seg
     """Return what the kernel program makes of a producer's packets, and what the producer says of them."""
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES)
     kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
-    ring = Ring(program.maps["epm_compact"], _RING_BYTES)
+    rings = open_compact(program)
     try:
         with Producer(program.programs[loader.XDP_PROGRAM], workload, producer.cpus()[0]) as process:
             production = process.run(rate, seconds)
-        records, complete = ring.take()
-        assert complete
-        return [unpack_record(record) for record in records], production
+        taken = [take(ring) for ring in rings]
+        assert all(complete for _, complete in taken)
+        return [unpack_record(record) for records, _ in taken for record in records], production
     finally:
-        ring.close()
+        for ring in rings:
+            ring.close()
         program.close()
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.ring import Ring
-from inspector.live.session import pack_options
-from inspector.record import Counter
+from inspector.live.options import pack_options
+from inspector.live.rings import open_compact
+from inspector.record import LANE_MARGIN, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,21 +81,27 @@ def measure() -> dict[str, float]:
     os.sched_setaffinity(0, {cpu})
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES)
     empty = kernel.program_load(_EMPTY_PROGRAM, kernel.ProgramType.XDP, "empty", attach_type=kernel.AttachType.XDP)
-    ring = Ring(program.maps["epm_compact"], _RING_BYTES)
+    rings = open_compact(program)
     try:
         kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
         fd = program.programs[loader.XDP_PROGRAM]
         response = tcp_frame(135, 33654, bytes(_RESPONSE_PAYLOAD))
         other = tcp_frame(443, 33654, bytes(_RESPONSE_PAYLOAD))
-        chunk = _RING_BYTES // _ENTRY_BYTES - 1
+        chunk = _RING_BYTES // _ENTRY_BYTES - LANE_MARGIN
+
+        def empty_rings() -> None:
+            for ring in rings:
+                ring.skip()
+
         empty_ns = _cost(empty, other, REPETITIONS, _nothing)
         other_ns = _cost(fd, other, REPETITIONS, _nothing)
-        response_ns = _cost(fd, response, chunk, ring.skip)
+        response_ns = _cost(fd, response, chunk, empty_rings)
         counters = read_counters(program.maps["epm_counters"], possible_cpus())[0]
         if counters[Counter.SUBMITTED] != counters[Counter.MATCHED]:
             raise RuntimeError(f"records were lost while measuring: {counters}")
     finally:
-        ring.close()
+        for ring in rings:
+            ring.close()
         os.close(empty)
         program.close()
         os.sched_setaffinity(0, affinity)

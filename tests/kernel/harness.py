@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.ring import Ring
-from inspector.live.session import pack_options
+from inspector.live.options import pack_options
+from inspector.live.rings import open_bulk, open_compact, take
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
@@ -42,11 +42,14 @@ class Harness:
         bulk_bytes: int = 1 << 20,
         interfaces: Sequence[int] = (),
         tunnels: bool = False,
+        lanes: bool | None = None,
     ) -> None:
         self.tunnels = tunnels
-        self.program = loader.load(compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes, tunnels=tunnels)
-        self.compact = Ring(self.program.maps["epm_compact"], compact_bytes)
-        self.bulk = Ring(self.program.maps["epm_bulk"], bulk_bytes)
+        self.program = loader.load(
+            compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes, tunnels=tunnels, lanes=lanes
+        )
+        self.compact = open_compact(self.program)
+        self.bulk = open_bulk(self.program)
         self._cpus = possible_cpus()
         self.set_interfaces(interfaces)
 
@@ -54,8 +57,8 @@ class Harness:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.compact.close()
-        self.bulk.close()
+        for ring in (*self.compact, self.bulk):
+            ring.close()
         self.program.close()
 
     def set_interfaces(self, interfaces: Sequence[int]) -> None:
@@ -73,7 +76,7 @@ class Harness:
 
     def records(self) -> list[bytes]:
         """Take all records out of both rings."""
-        return [trimmed(record) for ring in (self.compact, self.bulk) for record in ring.take()[0]]
+        return [trimmed(record) for ring in (*self.compact, self.bulk) for record in take(ring)[0]]
 
     def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
         """Run one program on one frame."""
@@ -83,7 +86,7 @@ class Harness:
         counted = {
             counter: after[counter] - before[counter] for counter in Counter if after[counter] != before[counter]
         }
-        ring_bytes = (self.compact.used(), self.bulk.used())
+        ring_bytes = (sum(lane.used() for lane in self.compact), self.bulk.used())
         return Outcome(run.retval, run.data, self.records(), ring_bytes, counted)
 
 

@@ -31,8 +31,8 @@ class FakeRing:
         """Return what can be read, and whether that was all."""
         end = len(self.waiting) if self.busy is None else self.busy
         words = np.array([[0, time_ns] for time_ns in self.waiting[:end]], np.uint64).reshape(-1)
-        runs = [Run(0, end, ENTRY)] if end else []
-        entries = Entries(words, 0, runs, end * ENTRY, complete=self.busy is None)
+        runs = [Run(0, 0, end, ENTRY)] if end else []
+        entries = Entries(words, runs, end * ENTRY, complete=self.busy is None)
         self.on_look()
         return entries
 

@@ -7,10 +7,13 @@ import random
 
 import pytest
 
-from inspector.live import kernel, libbpf, loader
-from inspector.live.libbpf import LibbpfRing, open_ring
+from inspector.live import kernel, loader
+from inspector.live.counters import possible_cpus
+from inspector.live.libbpf import LibbpfRing
+from inspector.live.options import pack_options
+from inspector.live.percpu import Lane
 from inspector.live.ring import Entries, Ring
-from inspector.live.session import pack_options
+from inspector.live.rings import open_bulk, open_compact
 from inspector.record import record_of, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
@@ -29,7 +32,7 @@ def contents(entries: Entries) -> list[bytes]:
 @pytest.fixture
 def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine be one whose memory order is weak."""
-    monkeypatch.setattr(libbpf, "_ORDERED_MACHINES", frozenset())
+    monkeypatch.setattr(loader, "ORDERED_MACHINES", frozenset())
 
 
 @pytest.mark.usefixtures("another_machine")
@@ -49,7 +52,9 @@ def test_both_consumers_read_the_same() -> None:
     sent = [choose.choice(("response", "request", "syn")) for _ in range(300)]
     seen = []
     for kind in (Ring, LibbpfRing):
-        program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=RING_BYTES, bulk_ring_bytes=RING_BYTES)
+        program = loader.load(
+            (loader.XDP_PROGRAM,), compact_ring_bytes=RING_BYTES, bulk_ring_bytes=RING_BYTES, lanes=False
+        )
         kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
         ring = kind(program.maps["epm_compact"], RING_BYTES)
         found: list[bytes] = []
@@ -71,9 +76,11 @@ def test_both_consumers_read_the_same() -> None:
 
 
 def test_this_machine_reads_the_pages() -> None:
-    """On x86-64, and only there, the ring is read in place."""
+    """On x86-64, and only there, the compact ring has lanes, and both rings are read in place."""
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=RING_BYTES)
-    ring = open_ring(program.maps["epm_compact"], RING_BYTES)
-    assert isinstance(ring, Ring) == (platform.machine() == "x86_64")
-    ring.close()
+    rings = [*open_compact(program), open_bulk(program)]
+    assert all(isinstance(ring, Lane | Ring) for ring in rings) == (platform.machine() == "x86_64")
+    assert len(rings) == 1 + (possible_cpus() if platform.machine() == "x86_64" else 1)
+    for ring in rings:
+        ring.close()
     program.close()

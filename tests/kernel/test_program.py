@@ -162,13 +162,16 @@ def test_interface_slots(harness: Harness) -> None:
     harness.set_interfaces([])
 
 
-def test_list_of_interfaces_ends_at_zero(harness: Harness) -> None:
-    """An empty entry ends the list."""
-    harness.set_interfaces([7, 0, LOOPBACK])
+@pytest.mark.parametrize("place", [0, 7, 15])
+def test_each_of_sixteen_interfaces_is_counted_apart(harness: Harness, place: int) -> None:
+    """Whatever the indexes of the others are, an interface has the counters of its place in the list."""
+    others = random.Random(place).sample(range(2, 1 << 31), 15)  # noqa: S311 - reproducible, not secret
+    harness.set_interfaces([*others[:place], LOOPBACK, *others[place:]])
     before = harness.slots()
     harness.run(XDP_PROGRAM, FRAMES["response"])
-    assert harness.slots()[0] != before[0]
+    changed = [number for number, slot in enumerate(harness.slots()) if slot != before[number]]
     harness.set_interfaces([])
+    assert changed == [place + 1]
 
 
 @BOTH

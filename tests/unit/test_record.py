@@ -17,7 +17,9 @@ from inspector import record
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import (
     COMPACT_DTYPE,
+    COMPACT_ENTRY_DTYPE,
     HEADER_DTYPE,
+    LANE_DTYPE,
     OPTIONS_DTYPE,
     TUNNEL_DTYPE,
     Attribute,
@@ -31,6 +33,8 @@ STRUCTURES = {
     "epm_record": HEADER_DTYPE,
     "epm_tunnel": TUNNEL_DTYPE,
     "epm_compact_record": COMPACT_DTYPE,
+    "epm_compact_entry": COMPACT_ENTRY_DTYPE,
+    "epm_lane": LANE_DTYPE,
     "epm_options": OPTIONS_DTYPE,
     "epm_counters": np.dtype([("value", "u8", (len(Counter),))]),
 }
@@ -40,9 +44,12 @@ CONSTANTS = {
     "EPM_BULK_MEDIUM_PAYLOAD": record.BULK_MEDIUM_PAYLOAD,
     "EPM_BULK_LARGE_PAYLOAD": record.BULK_LARGE_PAYLOAD,
     "EPM_INTERFACES": record.INTERFACES,
+    "EPM_INTERFACE_BITS": record.INTERFACE_BITS,
     "EPM_PORT_WORDS": record.PORT_WORDS,
     "EPM_TUNNEL_DEPTH": record.TUNNEL_DEPTH,
     "EPM_TUNNEL_REACH": record.TUNNEL_REACH,
+    "EPM_DISCARDED": record.DISCARDED,
+    "EPM_LANE_MARGIN": record.LANE_MARGIN,
     **{f"EPM_TUNNEL_{member.name}": int(member) for member in TunnelKind},
     **{f"EPM_{member.name}": int(member) for member in Attribute},
     **{f"EPM_{member.name}": int(member) for member in Counter},
@@ -53,7 +60,7 @@ TYPE_OF = """
 #define TYPE(x) _Generic((x), __u8: "u1", __u16: "u2", __u32: "u4", __u64: "u8", \\
     __s8: "i1", __s16: "i2", __s32: "i4", __s64: "i8", \\
     __u8 *: "u1", __u16 *: "u2", __u32 *: "u4", __u64 *: "u8", __s8 *: "i1", __s32 *: "i4", __s64 *: "i8", \\
-    struct epm_record: "epm_record", default: "?")
+    struct epm_record: "epm_record", struct epm_compact_record: "epm_compact_record", default: "?")
 """
 
 
@@ -61,7 +68,7 @@ def declared_fields(source: str) -> dict[str, list[str]]:
     """Return the names of the fields of every structure, in the order in which the header declares them."""
     bare = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
     structures = re.findall(r"struct (\w+) \{(.*?)\};", bare, flags=re.DOTALL)
-    return {name: re.findall(r"(\w+)(?:\[\w+\])?;", body) for name, body in structures}
+    return {name: re.findall(r"(\w+)(?:\[[^\]]+\])?;", body) for name, body in structures}
 
 
 def declared_constants(source: str) -> list[str]:
@@ -128,7 +135,8 @@ def expected() -> dict[str, Any]:
         assert dtype.fields is not None
         for field, (kind, offset, *_) in dtype.fields.items():
             element = kind.base
-            letters = "epm_record" if element == HEADER_DTYPE else f"{element.kind}{element.itemsize}"
+            nested = {HEADER_DTYPE: "epm_record", COMPACT_DTYPE: "epm_compact_record"}
+            letters = nested.get(element, f"{element.kind}{element.itemsize}")
             fields.append((field, offset, kind.itemsize, letters))
         layout[f"struct {name}"] = (dtype.itemsize, fields)
     return layout | CONSTANTS
@@ -188,6 +196,10 @@ def test_header_and_python_agree() -> None:
         ("#define EPM_INTERFACES 16", "#define EPM_INTERFACES 8"),
         ("#define EPM_PORT_WORDS 2048", "#define EPM_PORT_WORDS 2048\n#define EPM_DEPTH 2"),
         ("__u64 value[EPM_COUNTERS];", "__u32 value[EPM_COUNTERS];"),
+        ("__u32 mark;\n\t__u32 padding;", "__u32 padding;\n\t__u32 mark;"),
+        ("#define EPM_DISCARDED 0x40000000", "#define EPM_DISCARDED 0x80000000"),
+        ("__u64 consumed;\n\t__u64 waiting;", "__u64 waiting;\n\t__u64 consumed;"),
+        ("__u64 padding[7];", "__u64 padding[3];"),
     ],
 )
 def test_drift_is_noticed(old: str, new: str) -> None:

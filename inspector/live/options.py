@@ -1,0 +1,43 @@
+"""What the kernel program is told before it is attached: struct epm_options."""
+
+from __future__ import annotations
+
+import socket
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from inspector.errors import LiveError
+from inspector.record import INTERFACE_BITS, INTERFACES, OPTIONS_DTYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+# The golden ratio: its multiples spread well; those of the odd numbers that follow are tried where two indexes meet.
+_FIRST_FACTOR: Final = 0x9E3779B1
+
+
+def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> bytes:
+    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and ports."""
+    options = np.zeros((), OPTIONS_DTYPE)
+    known = list(dict.fromkeys(interface_indexes[:INTERFACES]))
+    factor, places = _places(known)
+    options["interface_index"][: len(known)] = known
+    options["interface_factor"] = factor
+    options["interface_number"][places] = range(len(known))
+    for port in ports:
+        if not 0 < port < 1 << 16:
+            raise LiveError(f"{port} is no port of TCP or UDP")
+        read = socket.htons(port)
+        options["ports"][read >> 5] |= np.uint32(1 << (read & 31))
+    return options.tobytes()
+
+
+def _places(indexes: Sequence[int]) -> tuple[int, list[int]]:
+    """Return a factor with which no two of these indexes come to the same place, and the places."""
+    for factor in count(_FIRST_FACTOR, 2):
+        places = [(index * factor & 0xFFFFFFFF) >> (32 - INTERFACE_BITS) for index in indexes]
+        if len(set(places)) == len(places):
+            return factor & 0xFFFFFFFF, places
+    raise AssertionError("numbers do not end")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 from inspector.judge.policy import Policy
-from inspector.model import Finding, FindingBatch
+from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.sinks.metrics import Metrics
 
@@ -31,12 +31,15 @@ def observe(metrics: Metrics, findings: Iterable[Finding | FindingBatch]) -> Non
 
 
 def judged(registry: CollectorRegistry) -> int:
-    """Return how many answers the metrics have counted, whatever their verdict."""
+    """Return how many answers the metrics have counted, whatever their verdict.
+
+    Not `unanswered`: a run of conversations ends in the midst of some, which are given up when there are too many.
+    """
     return sum(
         int(sample.value)
         for family in registry.collect()
         for sample in family.samples
-        if sample.name == "epm_inspector_responses_total"
+        if sample.name == "epm_inspector_responses_total" and sample.labels["verdict"] != Verdict.UNANSWERED
     )
 
 

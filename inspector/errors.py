@@ -46,7 +46,11 @@ class AttachError(LiveError):
 
 
 class ListenError(InspectorError):
-    """The address for the metrics server cannot be had."""
+    """The address for the metrics server, or the local socket, cannot be had."""
+
+
+class RunningError(InspectorError):
+    """A running inspector cannot be found or asked."""
 
 
 class LaboratoryError(InspectorError):

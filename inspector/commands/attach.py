@@ -7,25 +7,28 @@ import signal
 import sys
 import time
 from collections import Counter as Totals
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
 from inspector.commands.output import Output, tally_of
+from inspector.commands.routes import Routes
+from inspector.commands.snapshot import Beginning, take_snapshot
 from inspector.config import Config, split_listen
-from inspector.errors import Anomaly
+from inspector.errors import Anomaly, ListenError
 from inspector.model import Finding, FindingBatch
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
+from inspector.runtime import open_local_socket
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
-from inspector.sinks.metrics import CONTENT_TYPE, Metrics
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.metrics import Metrics
+from inspector.sinks.server import MetricsServer
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -51,14 +54,23 @@ class AttachArguments:
     json: bool
     listen: str
     write: Path | None
+    config_file: Path | None = None
+    runtime_directory: Path | None = None
 
 
 class Inspection:
     """One running inspection: the main loop, and what the metrics server asks about it."""
 
     def __init__(
-        self, session: Session, config: Config, metrics: Metrics, output: Output, writer: CaptureWriter | None
+        self,
+        session: Session,
+        config: Config,
+        metrics: Metrics,
+        output: Output,
+        writer: CaptureWriter | None,
+        beginning: Beginning,
     ) -> None:
+        self._beginning = beginning
         self._session = session
         self._metrics = metrics
         self._output = output
@@ -70,6 +82,8 @@ class Inspection:
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
         self._stopping = False
+        self.snapshot: Mapping[str, Any] = {}
+        self._refresh(force=True)
 
     @property
     def healthy(self) -> bool:
@@ -126,6 +140,7 @@ class Inspection:
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
+        self.snapshot = take_snapshot(self._beginning, self._session, self._pipeline, counters, time.time_ns())
         self._output.status(tally_of(counters.values(), [self._pipeline]))
         if self._writer is not None:
             self._writer.flush()
@@ -140,14 +155,14 @@ def run(arguments: AttachArguments) -> int:
     # bcc and netlink are needed by this command only: reading a capture works without them.
     from inspector.live.session import open_session
 
-    config = arguments.config
+    config, started_ns = arguments.config, time.time_ns()
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
-        state: list[Inspection] = []
-        server = MetricsServer(host, port, _routes(metrics, state))
+        routes = Routes(metrics)
+        server = MetricsServer(host, port, routes.table())
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -162,8 +177,10 @@ def run(arguments: AttachArguments) -> int:
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
         output = stack.enter_context(Output(json=arguments.json))
-        inspection = Inspection(session, config, metrics, output, writer)
-        state.append(inspection)
+        beginning = Beginning(started_ns, arguments.config_file, server.url + "/metrics")
+        inspection = Inspection(session, config, metrics, output, writer, beginning)
+        routes.inspection = inspection
+        _serve_locally(server, arguments.runtime_directory, stack)
         _announce(session, metrics, server)
         with _signals_to(inspection):
             inspection.run()
@@ -173,13 +190,17 @@ def run(arguments: AttachArguments) -> int:
     return 0
 
 
-def _routes(metrics: Metrics, state: list[Inspection]) -> dict[str, Callable[[], Response]]:
-    def health() -> Response:
-        if state and state[0].healthy:
-            return Response(200, b"attached and reading\n")
-        return Response(503, b"the main loop does not run\n")
-
-    return {"/metrics": lambda: Response(200, metrics.render(), CONTENT_TYPE), "/healthz": health}
+def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> None:
+    """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
+    try:
+        local = open_local_socket(directory)
+    except ListenError as error:
+        if directory is not None:
+            raise
+        print(f"'epm-inspector status' will not find this inspector: {error}", file=sys.stderr)
+        return
+    stack.callback(local.close)
+    server.add(local.socket)
 
 
 def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:

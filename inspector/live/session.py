@@ -14,6 +14,7 @@ import numpy as np
 from inspector.errors import LiveError
 from inspector.live import kernel, loader
 from inspector.live.attach import MODES, Attached, Attachment, Mode, attach, programs_for
+from inspector.live.attachments import InterfaceState
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.devices import Device, find_device
 from inspector.live.lanes import Lanes
@@ -77,7 +78,7 @@ class Session:
     def __init__(self, program: Program, devices: Sequence[Device]) -> None:
         self._program = program
         self._attached: list[Attached] = []
-        self.attachments: tuple[Attachment, ...] = ()
+        self.interfaces: tuple[InterfaceState, ...] = ()
         self.interface_names = {device.index: device.name for device in devices}
         self.consumed = 0
         self._slots = [OTHER, *(device.name for device in devices[:INTERFACES])]
@@ -116,8 +117,14 @@ class Session:
         """Attach to one more interface of the calling thread's namespace, `netns`; errors as of `attach.attach`."""
         attached = attach(device, self._program, mode, netns, tcx=tcx)
         self._attached.append(attached)
-        self.attachments += (attached.attachment,)
-        return attached.attachment
+        made = attached.attachment
+        self.interfaces += (InterfaceState(device.name, device.index, netns, made, time.time_ns(), made.explanation),)
+        return made
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The programs on the interfaces; after `detach` those which were."""
+        return tuple(state.attachment for state in self.interfaces if state.attachment is not None)
 
     @property
     def program_fd(self) -> int:

@@ -37,6 +37,10 @@ class NoSuchInterfaceError(LiveError):
     """There is no network interface of that name."""
 
 
+class NoSuchNamespaceError(LiveError):
+    """There is no network namespace of that name."""
+
+
 class HookTakenError(LiveError):
     """Somebody else's program holds the hook; the text names it."""
 
@@ -67,6 +71,15 @@ class DecodeError(Exception):
         super().__init__(f"{anomaly}: {detail}" if detail else str(anomaly))
         self.anomaly = anomaly
         self.detail = detail
+
+
+class AttachmentLoss(enum.StrEnum):
+    """Why an interface has no program any more. A closed set: it labels a metric."""
+
+    DELETED = "interface_deleted"
+    MOVED = "interface_moved"
+    REPLACED = "interface_replaced"
+    DETACHED = "detached"
 
 
 class Anomaly(enum.StrEnum):

@@ -8,7 +8,8 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from inspector.live import kernel, loader
-from inspector.live.session import COMPACT_RING_BYTES, Session, pack_options
+from inspector.live.options import pack_options
+from inspector.live.session import COMPACT_RING_BYTES, Session
 from inspector.record import Counter
 from tests.bench.consumer import Consumer
 from tests.bench.process import busy_seconds

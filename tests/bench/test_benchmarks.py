@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.live import kernel, loader
+from inspector.live.options import pack_options
 from inspector.live.ring import Ring
-from inspector.live.session import pack_options
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
 from tests.bench import memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
+from inspector.live.options import pack_options
 from inspector.live.ring import Ring
-from inspector.live.session import pack_options
 from inspector.record import Counter
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
+from inspector.live.options import pack_options
 from inspector.live.ring import Ring
-from inspector.live.session import pack_options
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame

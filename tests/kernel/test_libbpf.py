@@ -9,8 +9,8 @@ import pytest
 
 from inspector.live import kernel, libbpf, loader
 from inspector.live.libbpf import LibbpfRing, open_ring
+from inspector.live.options import pack_options
 from inspector.live.ring import Entries, Ring
-from inspector.live.session import pack_options
 from inspector.record import record_of, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable

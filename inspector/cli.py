@@ -127,10 +127,16 @@ def _load(arguments: argparse.Namespace) -> Config:
     return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
 
 
+def _load_attach(arguments: argparse.Namespace) -> Config:
+    """Return the configuration with what the command line says instead, each time it is read."""
+    said = {"listen": arguments.listen, "runtime_directory": arguments.runtime_directory}
+    return _load(arguments).model_copy(update={key: value for key, value in said.items() if value is not None})
+
+
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
-    config = _load(arguments)
+    config = _load_attach(arguments)
     return attach.run(
         attach.AttachArguments(
             interfaces=arguments.interfaces,
@@ -138,10 +144,11 @@ def _attach(arguments: argparse.Namespace) -> int:
             mode=arguments.mode,
             netns=arguments.netns,
             json=arguments.json,
-            listen=arguments.listen or config.listen,
+            listen=config.listen,
             write=arguments.write,
+            load=lambda: _load_attach(arguments),
             config_file=arguments.config,
-            runtime_directory=arguments.runtime_directory or config.runtime_directory,
+            runtime_directory=config.runtime_directory,
         )
     )
 

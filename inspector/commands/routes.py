@@ -49,7 +49,9 @@ class Routes:
 
     def _health(self) -> Response:
         if self.inspection is not None and self.inspection.healthy:
-            return Response(200, b"attached and reading\n")
+            interfaces = self.inspection.snapshot["interfaces"]
+            attached = sum(interface["attached"] for interface in interfaces)
+            return Response(200, f"reading; attached to {attached} of {len(interfaces)} interfaces\n".encode())
         return Response(503, b"the main loop does not run\n")
 
     def _status(self) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter as Totals
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from inspector.record import LOSS_REASONS, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
+    from inspector.commands.upkeep import Upkeep
     from inspector.live.attachments import InterfaceState
     from inspector.live.session import Session
     from inspector.pipeline import Pipeline
@@ -22,19 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What stays the same as long as the process runs: when it started, its configuration file, the metrics' URL."""
+    """What stays the same as long as the process runs: when it started, and the metrics' URL."""
 
     started_ns: int
-    configuration: Path | None
     metrics_url: str
 
 
 def take_snapshot(
     beginning: Beginning,
+    upkeep: Upkeep,
     session: Session,
     pipeline: Pipeline,
     counters: Mapping[str, Mapping[Counter, int]],
-    now_ns: int,
 ) -> dict[str, Any]:
     """Return the state of a running inspection; keys and their order are an interface which people build on.
 
@@ -46,8 +46,10 @@ def take_snapshot(
         "version": __version__,
         "pid": os.getpid(),
         "started": format_time(beginning.started_ns),
-        "time": format_time(now_ns),
-        "configuration": str(beginning.configuration) if beginning.configuration is not None else None,
+        "time": format_time(time.time_ns()),
+        "configuration": str(upkeep.file) if upkeep.file is not None else None,
+        "configuration_read": format_time(upkeep.read_ns),
+        "last_reload_successful": upkeep.valid,
         "metrics": beginning.metrics_url,
         "interfaces": [_interface(state, counters.get(state.name)) for state in session.interfaces],
         **_packets(counters.values()),

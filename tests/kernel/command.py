@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,11 @@ class Command:
         answer = running.ask_json("/status")
         assert isinstance(answer, dict)
         return answer
+
+    def get(self, path: str) -> str:
+        """Return what it answers on its address."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=PATIENCE_SECONDS) as answer:
+            return str(answer.read().decode())
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of the metric (its name without prefix), the sum of all with these labels."""

@@ -46,6 +46,7 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -83,6 +84,13 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_check)
 
 
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("status", help="show the inspectors which run on this machine; status 3: none does")
+    parser.add_argument("--json", action="store_true", help="everything they say of themselves, as a JSON array")
+    _add_runtime_option(parser, "where to look for them, instead of the usual places")
+    parser.set_defaults(run=_status)
+
+
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
     parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
@@ -97,6 +105,10 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic)"
     )
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
+
+
+def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--runtime-directory", type=Path, metavar="DIR", help=text)
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
@@ -115,10 +127,16 @@ def _load(arguments: argparse.Namespace) -> Config:
     return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
 
 
+def _load_attach(arguments: argparse.Namespace) -> Config:
+    """Return the configuration with what the command line says instead, each time it is read."""
+    said = {"listen": arguments.listen, "runtime_directory": arguments.runtime_directory}
+    return _load(arguments).model_copy(update={key: value for key, value in said.items() if value is not None})
+
+
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
-    config = _load(arguments)
+    config = _load_attach(arguments)
     return attach.run(
         attach.AttachArguments(
             interfaces=arguments.interfaces,
@@ -126,10 +144,19 @@ def _attach(arguments: argparse.Namespace) -> int:
             mode=arguments.mode,
             netns=arguments.netns,
             json=arguments.json,
-            listen=arguments.listen or config.listen,
+            listen=config.listen,
             write=arguments.write,
+            load=lambda: _load_attach(arguments),
+            config_file=arguments.config,
+            runtime_directory=config.runtime_directory,
         )
     )
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from inspector.commands import status
+
+    return status.run(arguments.runtime_directory, json_output=arguments.json)
 
 
 def _read(arguments: argparse.Namespace) -> int:
@@ -169,7 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_attach, _add_read, _add_check, _add_demo):
+    for add in (_add_attach, _add_read, _add_check, _add_status, _add_demo):
         add(commands)
     return parser
 

@@ -37,6 +37,10 @@ class NoSuchInterfaceError(LiveError):
     """There is no network interface of that name."""
 
 
+class NoSuchNamespaceError(LiveError):
+    """There is no network namespace of that name."""
+
+
 class HookTakenError(LiveError):
     """Somebody else's program holds the hook; the text names it."""
 
@@ -46,7 +50,11 @@ class AttachError(LiveError):
 
 
 class ListenError(InspectorError):
-    """The address for the metrics server cannot be had."""
+    """The address for the metrics server, or the local socket, cannot be had."""
+
+
+class RunningError(InspectorError):
+    """A running inspector cannot be found or asked."""
 
 
 class LaboratoryError(InspectorError):
@@ -63,6 +71,15 @@ class DecodeError(Exception):
         super().__init__(f"{anomaly}: {detail}" if detail else str(anomaly))
         self.anomaly = anomaly
         self.detail = detail
+
+
+class AttachmentLoss(enum.StrEnum):
+    """Why an interface has no program any more. A closed set: it labels a metric."""
+
+    DELETED = "interface_deleted"
+    MOVED = "interface_moved"
+    REPLACED = "interface_replaced"
+    DETACHED = "detached"
 
 
 class Anomaly(enum.StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector import codecache
@@ -78,6 +79,22 @@ class Pipeline:
 
             self._columns = Columns(self._conversations, self._finding)
         return self._columns is not None
+
+    def reconfigure(self, policy: Policy, limits: Limits) -> None:
+        """Judge by another policy and wait for other times from now on; limits on memory stay what they were."""
+        self._policy = policy
+        held = self._conversations.limits
+        limits = replace(held, idle_ns=limits.idle_ns, gap_ns=limits.gap_ns, unanswered_ns=limits.unanswered_ns)
+        if limits != held:
+            self._conversations.change_limits(limits)
+            if self._columns is not None:
+                self._columns.change_limits()
+        self.forget_judgements()
+
+    def forget_judgements(self) -> None:
+        """Judge anew what was judged before: policy or names have changed."""
+        if self._columns is not None:
+            self._columns.forget_judgements()
 
     def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
         """Take one record; yield the findings it completes."""

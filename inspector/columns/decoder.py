@@ -72,10 +72,8 @@ class Columns:
         self._registers = self._arrays.registers
         self._registers[layout.LIMIT] = limits.connections
         self._registers[layout.BUFFERED_LIMIT] = limits.buffered_bytes
-        self._registers[layout.IDLE] = limits.idle_ns
         self._registers[layout.FIRST_ASKED] = _NEVER
-        self._registers[layout.PATIENCE] = limits.unanswered_ns
-        self._sweep_every = max(limits.unanswered_ns // _SWEEPS_IN_TIME, 1)
+        self._follow_limits()
         self._credit = _MOST_CREDIT
         self._learned_at = 0
         self._found = np.zeros(slots, np.int64)
@@ -84,6 +82,23 @@ class Columns:
         for flow in conversations.flows():
             self._mark(flow)
         self._came_back()
+
+    def _follow_limits(self) -> None:
+        limits = self._conversations.limits
+        self._registers[layout.IDLE] = limits.idle_ns
+        self._registers[layout.PATIENCE] = limits.unanswered_ns
+        self._sweep_every = max(limits.unanswered_ns // _SWEEPS_IN_TIME, 1)
+
+    def change_limits(self) -> None:
+        """Follow the times of the scalar path's limits, which have changed."""
+        self._follow_limits()
+        # Questions which wait are looked at with the next record.
+        self._registers[layout.SWEEP] = min(self._registers[layout.SWEEP], self._registers[layout.NOW])
+        self._came_back()
+
+    def forget_judgements(self) -> None:
+        """Judge anew what was judged before."""
+        self._knowledge.forget_judgements()
 
     def __len__(self) -> int:
         """How many connections this path holds."""

@@ -129,12 +129,18 @@ class Knowledge:
                 counts.update({anomaly: times * count for anomaly, count in anomalies})
         return counts
 
+    def forget_judgements(self) -> None:
+        """Forget what was said of outcomes, and nothing else. Batches which hold the judgements keep theirs."""
+        self.judgement_keys[...] = 0
+        self.judgements = []
+
     def forget(self, slots: Words) -> None:
         """Forget all but the states which slots are in; anomalies must have been taken."""
-        for table in (self.payload_index, self.transition_keys, self.judgement_keys):
+        for table in (self.payload_index, self.transition_keys):
             table[...] = 0
+        self.forget_judgements()
         self._payloads = self._transitions = 0
-        self.judgements, self._outcomes, self._anomalies = [], [], {}
+        self._outcomes, self._anomalies = [], {}
         used = {0, *np.unique(slots[:, layout.SLOT_STATE]).tolist()}
         self._state_of = {number: state for number, state in self._state_of.items() if number in used}
         self._states = {state: number for number, state in self._state_of.items()}

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from collections import Counter as Totals
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
 from inspector.commands.output import Output, tally_of
+from inspector.commands.routes import Routes
+from inspector.commands.signals import Signals
+from inspector.commands.snapshot import Beginning, take_snapshot
+from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
-from inspector.errors import Anomaly
+from inspector.errors import Anomaly, ListenError
 from inspector.model import Finding, FindingBatch
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
+from inspector.runtime import open_local_socket
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
-from inspector.sinks.metrics import CONTENT_TYPE, Metrics
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.metrics import Metrics
+from inspector.sinks.server import MetricsServer
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -42,7 +45,7 @@ _QUIET_NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class AttachArguments:
-    """What the command line of `attach` says."""
+    """What the command line of `attach` says; `load` reads the configuration again."""
 
     interfaces: Sequence[str]
     config: Config
@@ -51,43 +54,58 @@ class AttachArguments:
     json: bool
     listen: str
     write: Path | None
+    load: Callable[[], Config]
+    config_file: Path | None = None
+    runtime_directory: Path | None = None
 
 
 class Inspection:
     """One running inspection: the main loop, and what the metrics server asks about it."""
 
     def __init__(
-        self, session: Session, config: Config, metrics: Metrics, output: Output, writer: CaptureWriter | None
+        self,
+        session: Session,
+        arguments: AttachArguments,
+        metrics: Metrics,
+        output: Output,
+        writer: CaptureWriter | None,
+        beginning: Beginning,
+        signals: Signals,
     ) -> None:
+        self._beginning = beginning
+        self._signals = signals
         self._session = session
         self._metrics = metrics
         self._output = output
         self._writer = writer
+        config = arguments.config
         self._pipeline = Pipeline(
             config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
         )
         self._counted: Totals[Anomaly] = Totals()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
-        self._stopping = False
+        self._upkeep = Upkeep(session, self._pipeline, metrics, output, config, arguments.config_file, arguments.load)
+        self.snapshot: Mapping[str, Any] = {}
+        self._refresh(force=True)
 
     @property
     def healthy(self) -> bool:
         """Whether the main loop has been round lately."""
         return time.monotonic() - self._alive_at < _STALLED_S
 
-    def stop(self) -> None:
-        """End `run` soon; may be called from a signal handler."""
-        self._stopping = True
-        self._session.wake()
-
     def run(self) -> None:
-        """Inspect until `stop`; then detach, read what is left, and decide what is open."""
-        while not self._stopping:
+        """Inspect until a signal ends it; then detach, read what is left, and decide what is open."""
+        self._session.watch()
+        self._signals.attend(self._session.wake)
+        while not self._signals.ending:
             blocks = self._session.poll(_POLL_S)
             self._take(blocks)
             if not blocks:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
+            if self._signals.take_reload():
+                self._upkeep.reload()
+            self._upkeep.look()
             self._refresh()
         self._session.detach()
         self._take(self._session.drain())
@@ -126,6 +144,7 @@ class Inspection:
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
+        self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
         self._output.status(tally_of(counters.values(), [self._pipeline]))
         if self._writer is not None:
             self._writer.flush()
@@ -140,14 +159,15 @@ def run(arguments: AttachArguments) -> int:
     # bcc and netlink are needed by this command only: reading a capture works without them.
     from inspector.live.session import open_session
 
-    config = arguments.config
+    config, started_ns = arguments.config, time.time_ns()
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
-        state: list[Inspection] = []
-        server = MetricsServer(host, port, _routes(metrics, state))
+        signals = stack.enter_context(Signals())
+        routes = Routes(metrics)
+        server = MetricsServer(host, port, routes.table())
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -162,24 +182,29 @@ def run(arguments: AttachArguments) -> int:
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
         output = stack.enter_context(Output(json=arguments.json))
-        inspection = Inspection(session, config, metrics, output, writer)
-        state.append(inspection)
+        beginning = Beginning(started_ns, server.url + "/metrics")
+        inspection = Inspection(session, arguments, metrics, output, writer, beginning, signals)
+        routes.inspection = inspection
+        _serve_locally(server, arguments.runtime_directory, stack)
         _announce(session, metrics, server)
-        with _signals_to(inspection):
-            inspection.run()
+        inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
         output.summary(inspection.tally())
     return 0
 
 
-def _routes(metrics: Metrics, state: list[Inspection]) -> dict[str, Callable[[], Response]]:
-    def health() -> Response:
-        if state and state[0].healthy:
-            return Response(200, b"attached and reading\n")
-        return Response(503, b"the main loop does not run\n")
-
-    return {"/metrics": lambda: Response(200, metrics.render(), CONTENT_TYPE), "/healthz": health}
+def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> None:
+    """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
+    try:
+        local = open_local_socket(directory)
+    except ListenError as error:
+        if directory is not None:
+            raise
+        print(f"'epm-inspector status' will not find this inspector: {error}", file=sys.stderr)
+        return
+    stack.callback(local.close)
+    server.add(local.socket)
 
 
 def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:
@@ -188,18 +213,3 @@ def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
         print(f"attached {attachment.interface}: {attachment.explanation}", file=sys.stderr)
     print(f"metrics {server.url}/metrics", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _signals_to(inspection: Inspection) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the inspection in good order."""
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        inspection.stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

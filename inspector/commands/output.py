@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter as Totals
 from collections.abc import Iterable, Mapping
@@ -86,6 +87,14 @@ class Output:
     def show_text(self, text: str) -> bool:
         """Show what was made of findings elsewhere, by the same kind of sink; return what `show` does."""
         return self._findings.show_text(text)
+
+    def note(self, text: str) -> None:
+        """Say something about the run, on standard error."""
+        # The line of state is drawn anew below.
+        self.console.close()
+        # Whoever took standard error away does not want to know.
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

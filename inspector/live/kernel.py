@@ -149,6 +149,19 @@ class _ProgramInfo(ctypes.Structure):
     ]
 
 
+class _LinkInfo(ctypes.Structure):
+    """The beginning of struct bpf_link_info, as of links to interfaces."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+    ]
+
+
 class _LinkCreate(ctypes.Structure):
     _fields_ = [
         ("prog_fd", ctypes.c_uint32),
@@ -208,6 +221,15 @@ class ProgramInfo:
     id: int
     name: str
     tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel says of a link to an interface; the index is 0 once it is detached from it."""
+
+    id: int
+    program_id: int
+    interface_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +363,16 @@ def link_create(program_fd: int, interface_index: int, attach_type: AttachType, 
         Command.LINK_CREATE,
         _LinkCreate(prog_fd=program_fd, target_ifindex=interface_index, attach_type=attach_type, flags=flags),
     )
+
+
+def link_info(link_fd: int) -> LinkInfo:
+    """Return what is at the two ends of a link. A link outlives its interface, and being detached by others."""
+    info = _LinkInfo()
+    _call(
+        Command.OBJ_GET_INFO_BY_FD,
+        _ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
+    )
+    return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex))
 
 
 def query_programs(interface_index: int, attach_type: AttachType) -> list[int]:

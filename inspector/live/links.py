@@ -1,11 +1,15 @@
 """What holds a program on a hook: a bpf_link, or a tc filter where the kernel has no link for it.
 
 A link is gone with its last descriptor, so also when the process is killed. A filter is not: its name carries
-process id and start time, and filters of processes that are gone are removed on the next attachment.
+process id, start time and the namespace of the process id, and filters of processes that are gone are removed on the
+next attachment from the same such namespace. Whether one of another namespace runs cannot be known. A number is in it
+too, since a process may have several.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,6 +17,7 @@ from typing import Any, Final, Protocol
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from inspector.errors import LiveError, NoSuchNamespaceError
 from inspector.live import kernel
 from inspector.live.namespaces import inside
 
@@ -20,11 +25,15 @@ _ETH_P_ALL: Final = 0x0003
 _EEXIST: Final = 17
 _CLSACT_PARENT: Final = 0xFFFFFFF1
 _FILTER_NAME: Final = "epm-inspector"
+_numbers: Final = itertools.count()
 CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 
 
 class Holder(Protocol):
     """Something that keeps a program on a hook until it is closed."""
+
+    def alive(self) -> bool:
+        """Return whether the program is still on the hook, wherever the interface may be now."""
 
     def close(self) -> None:
         """Detach; doing it twice is harmless."""
@@ -35,6 +44,7 @@ class Link:
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
+        self._program_id = kernel.link_info(fd).program_id
 
     @classmethod
     def create(
@@ -46,6 +56,13 @@ class Link:
     ) -> Link:
         """Attach; OSError with the kernel's errno where it refuses."""
         return cls(kernel.link_create(program_fd, interface_index, attach_type, flags))
+
+    def alive(self) -> bool:
+        """Return whether the program is still on the hook, wherever the interface may be now."""
+        if self._fd is None:
+            return False
+        info = kernel.link_info(self._fd)
+        return bool(info.interface_index) and info.program_id == self._program_id
 
     def close(self) -> None:
         """Detach; doing it twice is harmless."""
@@ -65,13 +82,17 @@ def _start_time(process_id: int) -> str | None:
 
 def _own_name() -> str:
     process_id = os.getpid()
-    return f"{_FILTER_NAME}:{process_id}:{_start_time(process_id)}"
+    return f"{_FILTER_NAME}:{process_id}:{_start_time(process_id)}:{_pid_namespace()}:{next(_numbers)}"
+
+
+def _pid_namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _is_stale(name: str) -> bool:
     """Say whether a filter's name is of an inspector which does not run any more."""
     parts = name.split(":")
-    if len(parts) != 3 or parts[0] != _FILTER_NAME or not parts[1].isdigit():
+    if len(parts) != 5 or parts[0] != _FILTER_NAME or not parts[1].isdigit() or parts[3] != str(_pid_namespace()):
         return False
     return _start_time(int(parts[1])) != parts[2]
 
@@ -110,21 +131,42 @@ class ClsactFilter:
             return False
         return True
 
+    def alive(self) -> bool:
+        """Return whether the filter is still there, as far as can be known: its namespace may have lost its name.
+
+        It goes when its interface moves to another namespace.
+        """
+        if not self._attached:
+            return False
+        try:
+            with inside(self._netns), IPRoute() as rtnetlink:
+                return any(name == self._name for _, _, name in list_filters(rtnetlink, self._index, self._parent))
+        except NetlinkError:
+            # There is no such interface.
+            return False
+        except LiveError:
+            return True
+
     def close(self) -> None:
         """Remove the filter, and the qdisc if this made it and nobody else has a filter there."""
         if not self._attached:
             return
         self._attached = False
-        with inside(self._netns), IPRoute() as rtnetlink:
+        with contextlib.suppress(NoSuchNamespaceError), inside(self._netns), IPRoute() as rtnetlink:
             try:
                 _remove_filters(rtnetlink, self._index, self._parent, lambda name: name == self._name)
-                if self._made_qdisc and not any(
-                    list_filters(rtnetlink, self._index, parent) for parent in CLSACT_HOOKS.values()
-                ):
+                if self._made_qdisc and _is_unused(rtnetlink, self._index):
                     rtnetlink.tc("del", "clsact", self._index)
             except NetlinkError:
                 if _exists(rtnetlink, self._index):
                     raise
+
+
+def _is_unused(rtnetlink: Any, index: int) -> bool:
+    """Return whether an interface has a clsact qdisc, and nothing on it."""
+    if all(qdisc.get_attr("TCA_KIND") != "clsact" for qdisc in rtnetlink.get_qdiscs(index=index)):
+        return False
+    return not any(list_filters(rtnetlink, index, parent) for parent in CLSACT_HOOKS.values())
 
 
 def _exists(rtnetlink: Any, index: int) -> bool:

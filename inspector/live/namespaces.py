@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from inspector.errors import LiveError, PrivilegeError
+from inspector.errors import LiveError, NoSuchNamespaceError, PrivilegeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,8 @@ def inside(netns: str | None) -> Iterator[None]:
     """Move the calling thread into the network namespace of that name (`ip netns`), and back afterwards.
 
     None stays where it is. Sockets and links made inside belong to the namespace for good.
-    Raises LiveError when there is no such namespace, PrivilegeError when entering is not allowed.
+    Raises NoSuchNamespaceError where there is none, another LiveError where it cannot be entered (PrivilegeError: where
+    that is not allowed).
     """
     if netns is None:
         yield
@@ -40,7 +41,9 @@ def inside(netns: str | None) -> Iterator[None]:
         try:
             there = stack.enter_context((_NAMED / netns).open("rb"))
         except OSError as error:
-            raise LiveError(f"no network namespace is named {netns!r} ('ip netns list' shows them)") from error
+            raise NoSuchNamespaceError(
+                f"no network namespace is named {netns!r} ('ip netns list' shows them)"
+            ) from error
         try:
             _enter(there.fileno())
         except PermissionError as error:

@@ -19,13 +19,17 @@ _FIRST_FACTOR: Final = 0x9E3779B1
 
 
 def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> bytes:
-    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and ports."""
+    """Return `struct epm_options` for these interfaces (the first 16 have counters of their own) and ports.
+
+    An index of 0 is that of an interface which is not there now.
+    """
     options = np.zeros((), OPTIONS_DTYPE)
-    known = list(dict.fromkeys(interface_indexes[:INTERFACES]))
-    factor, places = _places(known)
+    known = interface_indexes[:INTERFACES]
+    present = [number for number, index in enumerate(known) if index]
+    factor, places = _places([known[number] for number in present])
     options["interface_index"][: len(known)] = known
     options["interface_factor"] = factor
-    options["interface_number"][places] = range(len(known))
+    options["interface_number"][places] = present
     for port in ports:
         if not 0 < port < 1 << 16:
             raise LiveError(f"{port} is no port of TCP or UDP")

@@ -11,23 +11,27 @@ from typing import TYPE_CHECKING, Final, Self
 
 from inspector.errors import LiveError
 from inspector.live import kernel, loader
-from inspector.live.attach import MODES, Attached, Attachment, Mode, attach, programs_for
+from inspector.live.attach import MODES, Attachment, Mode, programs_for
+from inspector.live.attachments import Attachments
 from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.devices import Device, find_device
+from inspector.live.devices import find_device
 from inspector.live.lanes import Lanes
 from inspector.live.namespaces import inside
-from inspector.live.options import pack_options
 from inspector.live.percpu import Lane, set_waiting
 from inspector.live.privileges import require_capabilities
 from inspector.live.rings import open_bulk, open_compact
+from inspector.live.watch import Watch
 from inspector.record import INTERFACES, LOSS_REASONS, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from inspector.live.attachments import InterfaceState
+    from inspector.live.devices import Device
     from inspector.live.loader import Program
     from inspector.live.ring import Block
     from inspector.live.rings import Reader
+    from inspector.live.watch import Change
 
 # All lanes of the compact ring together, but for the bounds of one. The upper one is 24 ms of the map responses which
 # 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A larger one does not stay in a
@@ -73,11 +77,11 @@ class Session:
     Made by `open_session`. Not for several threads at once, but for `wake`.
     """
 
-    def __init__(self, program: Program, devices: Sequence[Device]) -> None:
+    def __init__(self, program: Program, devices: Sequence[Device], places: Attachments | None = None) -> None:
         self._program = program
-        self._attached: list[Attached] = []
-        self.attachments: tuple[Attachment, ...] = ()
-        self.interface_names = {device.index: device.name for device in devices}
+        self.places = places or Attachments(program, devices)
+        self.interface_names = self.places.names
+        self._watch = Watch(self.places)
         self.consumed = 0
         self._slots = [OTHER, *(device.name for device in devices[:INTERFACES])]
         self._cpus = possible_cpus()
@@ -110,12 +114,23 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def attach(self, device: Device, mode: Mode, netns: str | None, *, tcx: bool = True) -> Attachment:
-        """Attach to one more interface of the calling thread's namespace, `netns`; errors as of `attach.attach`."""
-        attached = attach(device, self._program, mode, netns, tcx=tcx)
-        self._attached.append(attached)
-        self.attachments += (attached.attachment,)
-        return attached.attachment
+    @property
+    def interfaces(self) -> tuple[InterfaceState, ...]:
+        """How each interface stands, in the order in which they were named; after `detach` how they stood."""
+        return self.places.states
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The programs on the interfaces; after `detach` those which were."""
+        return tuple(state.attachment for state in self.interfaces if state.attachment is not None)
+
+    def watch(self) -> None:
+        """From now on see to it that the program is on every interface, in a thread, until `detach`."""
+        self._watch.start()
+
+    def changes(self) -> list[Change]:
+        """Return what has happened to the interfaces since this was asked the last time."""
+        return self._watch.take()
 
     @property
     def program_fd(self) -> int:
@@ -234,10 +249,8 @@ class Session:
 
     def detach(self) -> None:
         """Detach from all interfaces; rings and counters can still be read."""
-        with contextlib.ExitStack() as stack:
-            for attached in self._attached:
-                stack.callback(attached.close)
-            self._attached = []
+        self._watch.stop()
+        self.places.close()
 
     def close(self) -> None:
         """Detach, and give rings, maps and programs back; doing it twice is harmless."""
@@ -274,13 +287,11 @@ def open_session(
             bulk_ring_bytes=bulk_ring_bytes,
             tunnels=tunnels,
         )
-        options = pack_options([device.index for device in devices], ports)
         with contextlib.ExitStack() as stack:
             stack.callback(program.close)
-            kernel.map_update(program.maps["epm_options"], 0, options)
-            session = Session(program, devices)
+            places = Attachments(program, devices, ports=ports, mode=mode, netns=netns, tcx=tcx)
+            session = Session(program, devices, places)
             stack.callback(session.close)
-            for device in devices:
-                session.attach(device, mode, netns, tcx=tcx)
+            places.attach_all(devices)
             stack.pop_all()
     return session

@@ -42,7 +42,8 @@ class BatchLines:
     def make(self, batch: FindingBatch) -> Iterator[bytes]:
         """Yield the lines of a batch's findings, in order."""
         rows = np.ascontiguousarray(batch.rows)
-        if len(self._judgements) > JUDGEMENTS:
+        # Two texts each; also those of judgements which have been replaced.
+        if len(self._pieces) > 2 * JUDGEMENTS:
             self._forget()
         for number in np.flatnonzero(np.bincount(rows[:, FOUND_JUDGEMENT])).tolist():
             judgement = batch.judgements[number]

@@ -40,14 +40,16 @@ class CaptureWriter:
     """Writes records to a file, or to a binary stream that the caller closes.
 
     `interface_names` maps interface indexes to names; the file's interfaces are in the order
-    of the indexes, and one that is not named gets a description when its first packet comes.
+    of the indexes. The mapping may change meanwhile: an interface that is not there yet, or has
+    another name now, gets a description when its first packet comes.
     Raises CaptureError when the file cannot be written.
     """
 
     def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str]) -> None:
         self.name = str(target) if isinstance(target, Path) else "capture"
         self._own_file = isinstance(target, Path)
-        self._numbers: dict[int, int] = {}
+        self._names = interface_names
+        self._numbers: dict[tuple[int, str], int] = {}
         try:
             self._file: BinaryIO = target.open("wb") if isinstance(target, Path) else target
         except OSError as error:
@@ -66,13 +68,15 @@ class CaptureWriter:
     def write(self, record: bytes | memoryview, comment: str | None = None) -> None:
         """Append one record (`inspector.record`), with a comment on the packet that Wireshark shows."""
         segment = unpack_record(record)
-        if segment.interface_index not in self._numbers:
-            self._add_interface(segment.interface_index, f"interface {segment.interface_index}")
+        index = segment.interface_index
+        interface = index, self._names.get(index, f"interface {index}")
+        if interface not in self._numbers:
+            self._add_interface(*interface)
         frame = build_frame(segment)
         original_length = len(frame) + segment.payload_length - len(segment.payload)
         head = struct.pack(
             "=IIIII",
-            self._numbers[segment.interface_index],
+            self._numbers[interface],
             segment.time_ns >> 32,
             segment.time_ns & 0xFFFFFFFF,
             len(frame),
@@ -95,7 +99,7 @@ class CaptureWriter:
             self._file.close()
 
     def _add_interface(self, index: int, name: str) -> None:
-        self._numbers[index] = len(self._numbers)
+        self._numbers[index, name] = len(self._numbers)
         options = _options((_OPTION_INTERFACE_NAME, _utf8(name)), (_OPTION_TIME_RESOLUTION, bytes([_NANOSECONDS])))
         # Snap length 0: no limit.
         self._put(_block(_INTERFACE_DESCRIPTION, struct.pack("=HxxI", _ETHERNET, 0) + options))

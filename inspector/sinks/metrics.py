@@ -20,6 +20,7 @@ from inspector import __version__
 from inspector.errors import (
     Anomaly,
     AttachError,
+    AttachmentLoss,
     HookTakenError,
     LiveError,
     NoSuchInterfaceError,
@@ -90,11 +91,12 @@ class Metrics:
         self._registry = registry
         self._interfaces: set[str] = set()
         self._vips = {str(ip_address(vip)) for vip in vips}
-        self._vips_left = learned_vips
+        self._learned_vips = self._vips_left = learned_vips
         self._last: dict[tuple[str, Counter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
         self._known: dict[int, _Known] = {}
         self._declare()
+        self._declare_config()
         self._initialise()
 
     def _declare(self) -> None:
@@ -134,6 +136,12 @@ class Metrics:
         self._attach_failures = self._counter(
             "attach_failures", "Attempts to attach the program that failed.", "interface", "reason"
         )
+        self._attachments_lost = self._counter(
+            "attachments_lost", "How often the program went from an interface while it ran.", "interface", "reason"
+        )
+        self._reattachments = self._counter(
+            "reattachments", "How often the program was put on an interface again.", "interface"
+        )
         self._program_attached = self._gauge(
             "program_attached", "1 while the program is attached there in that mode.", "interface", "hook", "mode"
         )
@@ -142,6 +150,16 @@ class Metrics:
         self._last_record = self._gauge("last_record_timestamp_seconds", "When the newest record was made.")
         self._age = self._histogram(
             "record_age_seconds", "Age of the newest record of each batch when it was read.", _AGE_BUCKETS
+        )
+
+    def _declare_config(self) -> None:
+        """Declare what Prometheus' own programs tell of their configuration, under the same names."""
+        self._config_successful = self._gauge(
+            "config_last_reload_successful", "Whether the last attempt to read the configuration succeeded."
+        )
+        self._config_time = self._gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was read successfully the last time.",
         )
 
     def _initialise(self) -> None:
@@ -249,6 +267,30 @@ class Metrics:
         for hook, mode in self._attached.pop(label, ()):
             self._program_attached.labels(label, hook, mode).set(0)
 
+    def attachment_lost(self, interface: str, reason: AttachmentLoss) -> None:
+        """Count that an interface has no program any more, against our will."""
+        self._attachments_lost.labels(self._interface(interface), str(reason)).inc()
+
+    def reattached(self, interface: str) -> None:
+        """Count that an interface has the program again."""
+        self._reattachments.labels(self._interface(interface)).inc()
+
+    def config_reloaded(self, time_ns: int) -> None:
+        """Note that the configuration was read, at this time."""
+        self._config_successful.set(1)
+        self._config_time.set(time_ns / 1e9)
+
+    def config_rejected(self) -> None:
+        """Note that the configuration could not be read again; the old one holds."""
+        self._config_successful.set(0)
+
+    def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
+        """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
+        self._vips |= {str(ip_address(vip)) for vip in vips}
+        self._vips_left += learned_vips - self._learned_vips
+        self._learned_vips = learned_vips
+        self._known.clear()
+
     def attach_failure(self, interface: str, reason: str) -> None:
         """Count a failure to attach; `reason` is what `attach_failure_reason` returns."""
         known = reason if reason in _ATTACH_FAILURES.values() else OTHER
@@ -272,6 +314,9 @@ class Metrics:
             self._responses.labels(name, str(verdict))
         for reason in (*_ATTACH_FAILURES.values(), OTHER):
             self._attach_failures.labels(name, reason)
+        for loss in AttachmentLoss:
+            self._attachments_lost.labels(name, str(loss))
+        self._reattachments.labels(name)
         return name
 
     def _vip(self, address: str, count: int) -> str:

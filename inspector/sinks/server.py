@@ -62,7 +62,7 @@ class ServerLimits:
 
 
 class MetricsServer:
-    """Serves `routes` (path to function) on one address; a port of 0 takes any that is free.
+    """Serves `routes` (path to function) on one address, and on sockets that are added; port 0 takes any that is free.
 
     The socket listens, and `port` is known, once the constructor returns; `start` begins to
     answer. Routes are called in the server's thread and must be quick.
@@ -75,8 +75,8 @@ class MetricsServer:
         self.host = host
         self._routes = {path.encode(): route for path, route in routes.items()}
         self._limits = limits or ServerLimits()
-        self._socket = _listen(host, port)
-        self.port: int = self._socket.getsockname()[1]
+        self._sockets = [_listen(host, port)]
+        self.port: int = self._sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="metrics-server", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -94,25 +94,31 @@ class MetricsServer:
         """The server's address, without a path."""
         return f"http://{_authority(self.host, self.port)}"
 
+    def add(self, listening: socket.socket) -> None:
+        """Serve on one more listening socket, of the UNIX domain say, and close it at the end; before `start`."""
+        self._sockets.append(listening)
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
 
     def close(self) -> None:
-        """Close the socket and all connections; returns when the thread has ended."""
+        """Close the sockets and all connections; returns when the thread has ended."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
         self._loop.close()
-        self._socket.close()
+        for listening in self._sockets:
+            listening.close()
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accept, sock=self._socket, limit=_READ_SIZE)
+        servers = [await asyncio.start_server(self._accept, sock=one, limit=_READ_SIZE) for one in self._sockets]
         await self._stop.wait()
-        server.close()
+        for server in servers:
+            server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

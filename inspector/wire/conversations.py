@@ -78,6 +78,15 @@ class Conversations:
     def __len__(self) -> int:
         return len(self._table) + len(self._datagrams)
 
+    def change_limits(self, limits: Limits) -> None:
+        """Wait for other times from now on, also for what waits already; limits on memory must be the same."""
+        self.limits = limits
+        self._datagrams.limits = limits
+        self._deadlines.clear()
+        for connection in self._table.values():
+            connection.gap_scheduled, connection.question_due_ns = False, None
+            self._schedule(connection)
+
     def recount(self) -> int:
         """Return what `buffered` must be: the sum over all connections."""
         return sum(connection.buffered for connection in self._table.values())

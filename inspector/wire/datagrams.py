@@ -135,7 +135,7 @@ class Datagrams:
     """Calls over UDP: segments in, observations out, bounded by the limits on pending calls and stubs."""
 
     def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._anomalies = anomalies
         self._calls: OrderedDict[_Key, _CallState] = OrderedDict()
         self._answers_visible = False
@@ -165,14 +165,14 @@ class Datagrams:
             yield from handle(key, state, datagram, segment)
 
     def _make_room(self) -> Iterator[Observed]:
-        while len(self._calls) >= self._limits.datagram_calls:
+        while len(self._calls) >= self.limits.datagram_calls:
             key, state = self._calls.popitem(last=False)
             self._anomalies[Anomaly.TOO_MANY_CALLS] += not state.done
             yield from self._give_up(key, state, state.time_ns, _EVICTED)
 
     def _join(self, half: _Half, datagram: Datagram) -> bytes | None:
         stub = half.add(datagram)
-        if half.size > self._limits.request_stub_bytes and stub is None:
+        if half.size > self.limits.request_stub_bytes and stub is None:
             self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
             half.pieces.clear()
             half.size = 0
@@ -224,7 +224,7 @@ class Datagrams:
         """Give up calls which waited too long, forget those which are done."""
         while self._calls:
             key, state = next(iter(self._calls.items()))
-            deadline = state.time_ns + self._limits.unanswered_ns
+            deadline = state.time_ns + self.limits.unanswered_ns
             if deadline > now_ns:
                 break
             del self._calls[key]
@@ -233,7 +233,7 @@ class Datagrams:
     def due_ns(self) -> int | None:
         """Return the earliest time at which `advance` has anything to do, or None."""
         for state in self._calls.values():
-            return state.time_ns + self._limits.unanswered_ns
+            return state.time_ns + self.limits.unanswered_ns
         return None
 
     def _give_up(self, key: _Key, state: _CallState, time_ns: int, detail: str) -> Iterator[Observed]:

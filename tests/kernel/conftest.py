@@ -59,12 +59,13 @@ class Cable:
             with inside(namespace), IPRoute() as rtnetlink:
                 rtnetlink.link("set", index=rtnetlink.link_lookup(ifname=name)[0], mtu=mtu)
 
-    def send_frame(self, frame: bytes, *, outwards: bool = False) -> None:
-        """Put a frame on the cable as it is: from the far end, or `outwards` from the near end."""
+    def send_frame(self, *frames: bytes, outwards: bool = False) -> None:
+        """Put frames on the cable as they are: from the far end, or `outwards` from the near end."""
         namespace, name = (self.here, self.near) if outwards else (self.there, self.far)
         with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind((name, 0))
-            raw.send(frame)
+            for frame in frames:
+                raw.send(frame)
 
     def send_scattered(self, frame: bytes, linear: int, *, outwards: bool = False) -> None:
         """Put a frame of more than a page on the cable of which only `linear` bytes are in the first buffer."""
@@ -116,6 +117,22 @@ def wait_until_up(pair: Cable) -> None:
                 time.sleep(0.01)
 
 
+def lay(pair: Cable, *, index: int | None = None) -> None:
+    """Make the two interfaces (the near one with that index) and wait until they pass packets."""
+    with inside(pair.here), IPRoute() as rtnetlink:
+        peer = {"ifname": pair.far, "net_ns_fd": pair.there}
+        rtnetlink.link("add", ifname=pair.near, kind="veth", peer=peer, **({} if index is None else {"index": index}))
+    for namespace, name, address in (
+        (pair.here, pair.near, pair.near_address),
+        (pair.there, pair.far, pair.far_address),
+    ):
+        with inside(namespace), IPRoute() as rtnetlink:
+            number = rtnetlink.link_lookup(ifname=name)[0]
+            rtnetlink.addr("add", index=number, address=address, prefixlen=24)
+            rtnetlink.link("set", index=number, state="up")
+    wait_until_up(pair)
+
+
 @pytest.fixture
 def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for both before anything is made
     """Make the pair of namespaces, and remove it whatever happens."""
@@ -124,17 +141,7 @@ def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for 
         for name in (pair.here, pair.there):
             netns.create(name)
             stack.callback(netns.remove, name)
-        with inside(pair.here), IPRoute() as rtnetlink:
-            rtnetlink.link("add", ifname=pair.near, kind="veth", peer={"ifname": pair.far, "net_ns_fd": pair.there})
-        for namespace, name, address in (
-            (pair.here, pair.near, pair.near_address),
-            (pair.there, pair.far, pair.far_address),
-        ):
-            with inside(namespace), IPRoute() as rtnetlink:
-                index = rtnetlink.link_lookup(ifname=name)[0]
-                rtnetlink.addr("add", index=index, address=address, prefixlen=24)
-                rtnetlink.link("set", index=index, state="up")
-        wait_until_up(pair)
+        lay(pair)
         yield pair
 
 

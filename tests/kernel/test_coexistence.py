@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +22,7 @@ from inspector.live.session import open_session
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program
 from tests.kernel.live import EVERY_HOOK, LOOPBACK, TC_SHOT, XDP_PASS, attached, collect, filters
+from tests.kernel.objects import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from inspector.live.attach import Mode
 
 pytestmark = [pytest.mark.kernel]
-
-
-def open_descriptors() -> set[str]:
-    """Return what this process has open: number and what it is."""
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        # The listing's own descriptor is gone by now.
-        with contextlib.suppress(FileNotFoundError):
-            found.add(f"{entry.name} {entry.readlink()}")
-    return found
 
 
 @EVERY_HOOK

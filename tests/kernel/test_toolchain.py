@@ -12,8 +12,9 @@ import pytest
 from inspector.errors import LiveError, PrivilegeError, ToolchainError
 from inspector.live import loader, preflight
 from inspector.live.counters import parse_cpu_list
+from inspector.live.options import pack_options
 from inspector.live.privileges import missing_capabilities, require_capabilities
-from inspector.live.session import open_session, pack_options
+from inspector.live.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

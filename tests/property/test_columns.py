@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
 import numpy as np
@@ -58,17 +59,27 @@ def state_of(pipeline: Pipeline) -> dict[str, object]:
 
 
 def compare(
-    segments: list[Segment], random: Random, limits: Limits | None = None, *, losing: Iterable[bool] = (False,)
+    segments: list[Segment],
+    random: Random,
+    limits: Limits | None = None,
+    *,
+    losing: Iterable[bool] = (False,),
+    settings_at: Mapping[int, tuple[Policy, Limits]] | None = None,
 ) -> Pipeline:
     """Feed segments to both paths, compare all they say, and return the one with columns.
 
-    `losing` is what the source says of itself, batch by batch, over and over.
+    `losing` is what the source says of itself, batch by batch, over and over; `settings_at` gives policy and limits
+    from the batch of that number on.
     """
     scalar = Pipeline(Policy(), str, limits, columns=False)
     columns = Pipeline(Policy(), str, limits)
     assert columns.load_columns()
     expected, found = [], []
-    for batch, is_losing in zip(batches_of(segments, random), itertools.cycle(losing), strict=False):
+    batches = zip(batches_of(segments, random), itertools.cycle(losing), strict=False)
+    for number, (batch, is_losing) in enumerate(batches):
+        if settings_at and number in settings_at:
+            scalar.reconfigure(*settings_at[number])
+            columns.reconfigure(*settings_at[number])
         scalar.losing = columns.losing = is_losing
         for record in unroll(batch):
             expected += list(scalar.feed(record))
@@ -121,6 +132,32 @@ def test_both_paths_agree_where_records_are_lost(seed: int, losing: list[bool], 
     """They agree too while the source loses records, so that nobody waits for missing bytes."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     compare(traffic(random, 300, trouble=trouble), random, losing=losing)
+
+
+some_limits = st.builds(
+    Limits,
+    connections=st.sampled_from([1, 262_144]),
+    buffered_bytes=st.sampled_from([150, 64 << 20]),
+    idle_ns=st.sampled_from([10**8, 300 * 10**9]),
+    gap_ns=st.sampled_from([10**6, 2 * 10**9]),
+    unanswered_ns=st.sampled_from([10**6, 10**9, 10 * 10**9]),
+)
+some_policies = st.sampled_from([Policy(), Policy({IPv4Address("10.11.2.2"): (IPv4Network("10.11.2.0/24"),)})])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seeds,
+    some_limits,
+    st.dictionaries(st.integers(1, 60), st.tuples(some_policies, some_limits), min_size=1, max_size=4),
+    st.sampled_from([0.0, 0.05]),
+)
+def test_both_paths_agree_when_they_are_reconfigured(
+    seed: int, limits: Limits, settings_at: dict[int, tuple[Policy, Limits]], trouble: float
+) -> None:
+    """Policy and limits that change on the way hold from the same record on, also for what waits already."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 400, trouble=trouble), random, limits, settings_at=settings_at)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -208,6 +208,23 @@ def test_interfaces_are_in_the_order_of_their_indexes(tmp_path: Path) -> None:
     assert [packet.interface for packet in read_packets(path)] == [2, 1, 0, 2]
 
 
+def test_interfaces_that_come_and_change_their_names(tmp_path: Path) -> None:
+    """Each packet is of the interface which had that index when it was written."""
+    names = {4: "outer", 7: "inner"}
+    with CaptureWriter(tmp_path / "a.pcapng", names) as writer:
+        writer.write(pack_record(segment()))
+        names |= {4: "inner", 9: "outer"}
+        for index in (9, 4, 7, 11):
+            writer.write(pack_record(segment(index=index)))
+    assert [row[0] for row in tshark(tmp_path / "a.pcapng", "frame.interface_name")] == [
+        "outer",
+        "outer",
+        "inner",
+        "inner",
+        "interface 11",
+    ]
+
+
 def test_records_may_be_views_with_padding(tmp_path: Path) -> None:
     """A ring's padding behind the record is not written."""
     path = tmp_path / "a.pcapng"

@@ -13,6 +13,7 @@ from inspector import __version__
 from inspector.errors import (
     Anomaly,
     AttachError,
+    AttachmentLoss,
     HookTakenError,
     LiveError,
     NoSuchInterfaceError,
@@ -97,7 +98,8 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
         ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
-        record_age_seconds packets_matched_total
+        record_age_seconds packets_matched_total attachments_lost_total reattachments_total
+        config_last_reload_successful config_last_reload_success_timestamp_seconds
     """
     assert declared == {PREFIX + name for name in names.split()}
     assert "_created" not in text
@@ -268,6 +270,40 @@ def test_attach_failures(metrics: Metrics, error: LiveError, reason: str) -> Non
     assert Scraped(metrics)("attach_failures_total", interface="eth0", reason=reason) == 0
     metrics.attach_failure("eth0", attach_failure_reason(error))
     assert Scraped(metrics)("attach_failures_total", interface="eth0", reason=reason) == 1
+
+
+def test_lost_and_put_back(metrics: Metrics) -> None:
+    """Each loss by its reason, each return, and both there before the first."""
+    metrics.attached("eth0", "xdp", "native")
+    for loss in AttachmentLoss:
+        assert Scraped(metrics)("attachments_lost_total", interface="eth0", reason=str(loss)) == 0
+    assert Scraped(metrics)("reattachments_total", interface="eth0") == 0
+    metrics.attachment_lost("eth0", AttachmentLoss.DETACHED)
+    metrics.reattached("eth0")
+    assert Scraped(metrics)("attachments_lost_total", interface="eth0", reason="detached") == 1
+    assert Scraped(metrics)("reattachments_total", interface="eth0") == 1
+
+
+def test_how_many_vips_may_be_learned_can_change(metrics: Metrics) -> None:
+    """What was learned keeps its label and its place in the count."""
+    for last, allowed in ((3, 2), (4, 2), (5, 2), (6, 3), (7, 3), (8, 1)):
+        metrics.reconfigure([], allowed)
+        metrics.observe(finding(asked=f"10.11.2.{last}"))
+    metrics.observe(finding(asked="10.11.2.3"))
+    scraped = Scraped(metrics)
+    learned = {
+        f"10.11.2.{last}": scraped("mismatches_total", interface="eth0", vip=f"10.11.2.{last}", service="MAPI")
+        for last in range(3, 9)
+    }
+    assert learned == {
+        "10.11.2.3": 2,
+        "10.11.2.4": 1,
+        "10.11.2.5": None,
+        "10.11.2.6": 1,
+        "10.11.2.7": None,
+        "10.11.2.8": None,
+    }
+    assert scraped("label_overflow_total", label="vip") == 3
 
 
 def test_made_up_reasons_are_other(metrics: Metrics) -> None:

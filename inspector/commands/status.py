@@ -1,0 +1,101 @@
+"""`epm-inspector status`: the inspectors which run on this machine, as they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from inspector.errors import RunningError
+from inspector.runtime import directories, find_running
+from inspector.sinks.text import harmless
+
+NOT_RUNNING: Final = 3
+"""Exit status where no inspector runs, as the Linux Standard Base has it for services."""
+
+_HEADINGS: Final = ("PID", "INTERFACE", "HOOK", "MODE", "PROGRAM ID", "TAG", "SINCE (UTC)", "PACKETS", "LOST")
+_TO_THE_RIGHT: Final = frozenset({"PID", "PROGRAM ID", "PACKETS", "LOST"})
+_UNKNOWN: Final = "-"
+
+
+def run(directory: Path | None, *, json_output: bool) -> int:
+    """Run the command; returns 3 where no inspector runs, 1 where one cannot be asked or may be hidden."""
+    running, hidden = find_running(directory)
+    states: list[dict[str, Any]] = []
+    failures = list(hidden)
+    for one in running:
+        try:
+            states.append(_checked(one.ask_json("/status"), one.pid))
+        except RunningError as error:
+            failures.append(error)
+    if json_output:
+        print(json.dumps(states, indent=2))
+    elif states:
+        _show(states)
+    for failure in failures:
+        print(f"epm-inspector: {failure}", file=sys.stderr)
+    if not running and not hidden:
+        looked = ", ".join(map(str, [directory] if directory is not None else directories()))
+        print(f"no inspector is running (looked in {looked})", file=sys.stderr)
+        return NOT_RUNNING
+    return 1 if failures else 0
+
+
+def _checked(state: Any, pid: int) -> dict[str, Any]:
+    """Return what an inspector said if it has the form of a status, whatever its version."""
+    if isinstance(state, dict) and isinstance(state.get("interfaces"), list):
+        return state
+    raise RunningError(f"the inspector with process id {pid} says nothing that can be understood of its status")
+
+
+def _show(states: Iterable[Mapping[str, Any]]) -> None:
+    """Print a row for each interface, and below the table why an interface has no program."""
+    interfaces = [(state, one) for state in states for one in state["interfaces"] if isinstance(one, dict)]
+    for line in _lay_out([_HEADINGS, *(_row(state, one) for state, one in interfaces)]):
+        print(line)
+    for _, interface in interfaces:
+        if not interface.get("attached"):
+            print(harmless(f"{_name(interface)}: not attached: {interface.get('explanation')}"))
+
+
+def _row(state: Mapping[str, Any], interface: Mapping[str, Any]) -> tuple[str, ...]:
+    since = interface.get("since")
+    cells = (
+        state.get("pid"),
+        _name(interface),
+        interface.get("hook"),
+        interface.get("mode"),
+        interface.get("program_id"),
+        interface.get("program_tag"),
+        since[:19].replace("T", " ") if isinstance(since, str) else None,
+        _sum(interface.get("packets")),
+        _sum(interface.get("lost")),
+    )
+    return tuple(_UNKNOWN if cell is None else harmless(str(cell)) for cell in cells)
+
+
+def _name(interface: Mapping[str, Any]) -> str:
+    """Return an interface's name, with its namespace as in `ip netns` where it is in another."""
+    netns = interface.get("netns")
+    return f"{interface.get('name')}" if netns is None else f"{interface.get('name')}@{netns}"
+
+
+def _sum(counts: Any) -> int | None:
+    if not isinstance(counts, dict):
+        return None
+    return sum(count for count in counts.values() if isinstance(count, int))
+
+
+def _lay_out(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if heading in _TO_THE_RIGHT else cell.ljust(width)
+            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -9,8 +9,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # The BPF Compiler Collection with its headers, the laboratory's server, clients and balancer.
 RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbclient nftables iproute2
+# The servers which alerts and dashboards are made for; promtool comes with the first one.
+STACK_PACKAGES := prometheus prometheus-alertmanager
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, tools that tests use.
-TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga
+TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga $(STACK_PACKAGES)
 
 .DEFAULT_GOAL := help
 
@@ -21,6 +23,10 @@ help:  ## show this
 .PHONY: demo
 demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch happen (DEMO_SECONDS=N ends by itself)
 	$(PYTHON) -m inspector demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+.PHONY: demo-stack
+demo-stack: $(VENV)/stack.stamp  ## the same with Prometheus, Alertmanager, and Grafana where it is: an alert comes and goes
+	$(PYTHON) -m dashboards.stack $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 .PHONY: test
 test: lint  ## lint, types, and all tests; what the machine cannot run is skipped with the reason (CI=true: fails)
@@ -45,6 +51,10 @@ bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes 
 golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; review the difference
 	$(PYTHON) -m tests.golden.rewrite
 
+.PHONY: dashboards
+dashboards: $(VENV)/stack.stamp  ## rewrite dashboards, alerts and provisioning files; review the difference
+	$(PYTHON) -m dashboards.generator
+
 .PHONY: clean
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -53,12 +63,17 @@ clean:  ## remove the virtual environment and everything built
 define install
 	@missing=$$(for package in $(1); do \
 		dpkg-query --show --showformat='$${Status}' "$$package" 2>/dev/null | grep -q 'ok installed' || echo "$$package"; \
-	done); \
+	done | tr '\n' ' '); \
 	if [ -n "$$missing" ]; then \
 		echo "installing Debian packages for $(2):" $$missing; \
 		case " "$$missing" " in *" samba "*) \
 			echo "note: Debian starts the services of samba and smbd when it installs samba; the laboratory does" \
 				"not need them (systemctl disable --now smbd nmbd samba-ad-dc)";; \
+		esac; \
+		case " "$$missing" " in *" prometheus"*) \
+			echo "note: Debian starts prometheus and prometheus-alertmanager when it installs them, on ports 9090 and" \
+				"9093 of all addresses; the tests and the demonstration start their own on loopback" \
+				"(systemctl disable --now prometheus prometheus-alertmanager)";; \
 		esac; \
 		as_root=; [ "$$(id -u)" = 0 ] || as_root=$$(command -v sudo || true); \
 		if [ "$$(id -u)" != 0 ] && [ -z "$$as_root" ]; then \
@@ -79,6 +94,12 @@ $(VENV)/run.stamp: pyproject.toml Makefile
 	@echo "installing the inspector and what it needs into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
 	@$(PYTHON) -m inspector.prepare
+	@touch $@
+
+$(VENV)/stack.stamp: $(VENV)/run.stamp
+	$(call install,$(STACK_PACKAGES),the demonstration of alerts)
+	@echo "installing the generator of dashboards and alerts into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dashboards,lab]'
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp

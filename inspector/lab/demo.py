@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from inspector.config import DEFAULT_LISTEN, split_listen
 from inspector.errors import LaboratoryError
@@ -49,17 +49,17 @@ def run(seconds: float | None = None, listen: str | None = None) -> int:
 
     Returns 0 when the expected verdicts came, else 1. Raises LaboratoryError when it cannot be shown here.
     """
-    address = listen or _free_address(DEFAULT_LISTEN)
-    _say("Building the laboratory: four network namespaces, and a real endpoint mapper behind a virtual address ...")
-    with _termination_as_interrupt(), Laboratory() as laboratory:
-        _say(_WHO_IS_WHO)
-        _say(f"Metrics, while this runs: http://{address}/metrics\n")
-        inspector = _start_inspector(laboratory, address)
+    address = listen or free_address(DEFAULT_LISTEN)
+    say("Building the laboratory: four network namespaces, and a real endpoint mapper behind a virtual address ...")
+    with termination_as_interrupt(), Laboratory() as laboratory:
+        say(_WHO_IS_WHO)
+        say(f"Metrics, while this runs: http://{address}/metrics\n")
+        inspector = start_inspector(laboratory, address)
         try:
             totals = _watch(laboratory, inspector, address, seconds)
         finally:
             status = stop(inspector)
-        _say("\nRemoving the laboratory.")
+        say("\nRemoving the laboratory.")
     return _conclude(totals, status, address)
 
 
@@ -67,10 +67,10 @@ def _watch(
     laboratory: Laboratory, inspector: subprocess.Popen[str], address: str, seconds: float | None
 ) -> Counter[str]:
     """Let the clients ask for that long, or until Ctrl-C; return the scraped number of responses by verdict."""
-    _wait_until_attached(inspector, address)
+    wait_until_attached(inspector, address)
     log = laboratory.folder / "clients.log"
     with log.open("w") as output:
-        clients = _start_clients(laboratory, output.fileno())
+        clients = start_clients(laboratory, output.fileno())
     deadline = None if seconds is None else time.monotonic() + seconds
     with contextlib.suppress(KeyboardInterrupt):
         while deadline is None or time.monotonic() < deadline:
@@ -84,18 +84,24 @@ def _watch(
     return responses_by_verdict(scrape(address))
 
 
-def _start_inspector(laboratory: Laboratory, address: str) -> subprocess.Popen[str]:
-    options = ["--netns", laboratory.names["gateway"], "--listen", address]
-    return laboratory.start(None, [sys.executable, "-m", "inspector", "attach", *options, *_PORTS])
+def start_inspector(laboratory: Laboratory, address: str, *more: str, **settings: Any) -> subprocess.Popen[str]:
+    """Start an inspector of both ports of the gateway with its metrics at `address`.
+
+    `more` are options of `attach`, `settings` those of subprocess.Popen.
+    """
+    options = ["--netns", laboratory.names["gateway"], "--listen", address, *more]
+    return laboratory.start(None, [sys.executable, "-m", "inspector", "attach", *options, *_PORTS], **settings)
 
 
-def _start_clients(laboratory: Laboratory, output: int) -> subprocess.Popen[str]:
+def start_clients(laboratory: Laboratory, output: int) -> subprocess.Popen[str]:
+    """Let the clients ask about once a second, for ever; what they say goes to the descriptor `output`."""
     options = ["--server", topology.VIRTUAL_ADDRESS, "--settings", str(laboratory.client_settings)]
     command = [sys.executable, "-m", "inspector.lab.clients", *options, "--interval", str(_QUESTION_SECONDS)]
     return laboratory.start("client", command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
 
-def _wait_until_attached(inspector: subprocess.Popen[str], address: str) -> None:
+def wait_until_attached(inspector: subprocess.Popen[str], address: str) -> None:
+    """Return once the inspector is attached to both ports; raises LaboratoryError when that does not happen."""
     deadline = time.monotonic() + _ATTACH_SECONDS
     while inspector.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -110,19 +116,19 @@ def _wait_until_attached(inspector: subprocess.Popen[str], address: str) -> None
 def _conclude(totals: Counter[str], status: int, address: str) -> int:
     missing = [f"{verdict} ({meaning})" for verdict, meaning in EXPECTED.items() if not totals[verdict]]
     counts = ", ".join(f"{count} {verdict}" for verdict, count in totals.most_common() if count) or "none"
-    _say(f"Responses by verdict, as scraped from http://{address}/metrics: {counts}.")
+    say(f"Responses by verdict, as scraped from http://{address}/metrics: {counts}.")
     if missing:
-        _say(f"Missing: {'; '.join(missing)}.")
+        say(f"Missing: {'; '.join(missing)}.")
     if status != 0:
-        _say(f"The inspector ended with status {status}.")
+        say(f"The inspector ended with status {status}.")
     if missing or status != 0:
         return 1
-    _say("The expected verdicts came.")
+    say("The expected verdicts came.")
     return 0
 
 
-def _free_address(wanted: str) -> str:
-    """Return the wanted address, or one with another port of the same host where that one is taken."""
+def free_address(wanted: str) -> str:
+    """Return the wanted address (host:port), or one with another port of the same host where that one is taken."""
     host, port = split_listen(wanted)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,13 +137,13 @@ def _free_address(wanted: str) -> str:
         except OSError:
             probe.bind((host, 0))
             free: int = probe.getsockname()[1]
-            _say(f"Port {port} is taken: the metrics are on port {free} this time.")
+            say(f"Port {port} is taken: it is {free} this time.")
             return f"{host}:{free}"
     return wanted
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end the demonstration as Ctrl-C does: everything is removed."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -151,5 +157,6 @@ def _termination_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell whoever watches."""
     print(text, flush=True)

@@ -12,7 +12,7 @@ import platform
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge, Info, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client import Counter as Total
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -30,6 +30,7 @@ from inspector.errors import (
 from inspector.model import Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.histogram import BulkHistogram
+from inspector.sinks.labels import is_mismatch, service_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -95,6 +96,7 @@ class Metrics:
         self._last: dict[tuple[str, Counter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
         self._known: dict[int, _Known] = {}
+        self._prepared: set[tuple[str, str]] = set()
         self._declare()
         self._declare_config()
         self._initialise()
@@ -111,6 +113,20 @@ class Metrics:
             "vip",
             "service",
         )
+        self._vip_responses = self._counter(
+            "vip_responses",
+            "Answers judged, by the address that was asked: a declared VIP, one which a mismatch named, or `other`.",
+            "interface",
+            "vip",
+            "verdict",
+        )
+        self._service_responses = self._counter(
+            "service_responses",
+            "Answers judged, by VIP and service: what the mismatches are a part of.",
+            "interface",
+            "vip",
+            "service",
+        )
         self._anomalies = self._counter("anomalies", "Things that could not be read, or only with doubt.", "reason")
         self._overflow = self._counter(
             "label_overflow", "Events counted under the label value `other`, having none of their own.", "label"
@@ -123,6 +139,8 @@ class Metrics:
         Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
             {"version": __version__, "python_version": platform.python_version()}
         )
+        # CPU, memory, descriptors and the start of this process, under the names which every exporter gives them.
+        ProcessCollector(registry=self._registry)
 
     def _declare_kernel(self) -> None:
         """Declare what comes from the kernel program and its rings."""
@@ -178,39 +196,55 @@ class Metrics:
             self._latency.observe(finding.latency_ns / 1e9)
 
     def _count_finding(self, finding: Finding, count: int) -> None:
-        interface = self._interface(finding.source, count)
-        self._responses.labels(interface, str(finding.verdict)).inc(count)
-        vip = str(finding.asked)
-        if _is_mismatch(finding):
-            self._mismatches.labels(interface, self._vip(vip, count), self._service(finding, count)).inc(count)
-        elif vip in self._vips and (name := _service_name(finding)) is not None:
+        for counter in self._counters(finding):
+            counter.inc(count)
+
+    def _counters(self, finding: Finding) -> list[Total]:
+        """Return the counters of a finding, those included of labels which have no value of their own for it."""
+        mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
+        interface = self._learn_interface(finding.source)
+        vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
+        of_interface = interface or OTHER
+        of_service = (of_interface, vip or OTHER, service or OTHER)
+        self._prepare(of_interface, vip or OTHER)
+        counters = [
+            self._responses.labels(of_interface, str(finding.verdict)),
+            self._vip_responses.labels(of_interface, vip or OTHER, str(finding.verdict)),
+            self._service_responses.labels(*of_service),
+        ]
+        named = {"interface": interface}
+        if mismatch:
+            counters.append(self._mismatches.labels(*of_service))
+            named |= {"vip": vip, "service": service}
+        elif vip is not None and service is not None:
             # While all is well, so that the first mismatch of this service is a step from 0.
-            self._mismatches.labels(interface, vip, name)
+            self._mismatches.labels(*of_service)
+        return counters + [self._overflow.labels(label) for label, value in named.items() if value is None]
+
+    def _prepare(self, interface: str, vip: str) -> None:
+        """Make the series of a VIP on an interface exist on first sight."""
+        if (interface, vip) not in self._prepared:
+            self._prepared.add((interface, vip))
+            for verdict in Verdict:
+                self._vip_responses.labels(interface, vip, str(verdict))
 
     def observe_batch(self, batch: FindingBatch) -> None:
         """Count the findings of a batch, as `observe` would one by one."""
         for judgement, count in batch.counts():
             known = self._known.get(id(judgement))
             if known is None:
-                self._count_finding(judgement, count)
-                self._remember(judgement)
-                continue
+                known = self._remember(judgement)
             for counter in known.counters:
                 counter.inc(count)
         self._latency.observe_many(batch.latencies_ns() / 1e9)
 
-    def _remember(self, judgement: Finding) -> None:
-        """Keep the counters of a judgement, unless some of its labels are `other`: those are counted apart."""
-        interface, vip, service = judgement.source, str(judgement.asked), _service_name(judgement)
-        mismatch = _is_mismatch(judgement)
-        if interface not in self._interfaces or (mismatch and (vip not in self._vips or service is None)):
-            return
-        counters = [self._responses.labels(interface, str(judgement.verdict))]
-        if mismatch:
-            counters.append(self._mismatches.labels(interface, vip, service))
+    def _remember(self, judgement: Finding) -> _Known:
+        """Return the counters of a judgement, and keep them."""
+        known = _Known(judgement, self._counters(judgement))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[id(judgement)] = _Known(judgement, counters)
+        self._known[id(judgement)] = known
+        return known
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
@@ -300,13 +334,20 @@ class Metrics:
         """Return all metrics as text of the type `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
-    def _interface(self, name: str, count: int = 1) -> str:
-        """Return the label of an interface; on first sight its series are made."""
+    def _interface(self, name: str) -> str:
+        """Return the label of an interface that something other than a finding is about."""
+        label = self._learn_interface(name)
+        if label is None:
+            self._overflow.labels("interface").inc()
+            return OTHER
+        return label
+
+    def _learn_interface(self, name: str) -> str | None:
+        """Return the label of an interface, None when none is left; on first sight its series are made."""
         if name in self._interfaces:
             return name
         if len(self._interfaces) >= LEARNED_INTERFACES:
-            self._overflow.labels("interface").inc(count)
-            return OTHER
+            return None
         self._interfaces.add(name)
         for direction in Direction:
             self._packets.labels(name, str(direction))
@@ -319,24 +360,17 @@ class Metrics:
         self._reattachments.labels(name)
         return name
 
-    def _vip(self, address: str, count: int) -> str:
-        """Return the label of a virtual address that a mismatch names."""
+    def _learn_vip(self, address: str) -> str | None:
+        """Return the label of a virtual address that a mismatch names, None when none is left."""
         if address in self._vips:
             return address
         if self._vips_left <= 0:
-            self._overflow.labels("vip").inc(count)
-            return OTHER
+            return None
         self._vips_left -= 1
         self._vips.add(address)
+        # What was asked of this address so far was counted under `other`.
+        self._known.clear()
         return address
-
-    def _service(self, finding: Finding, count: int) -> str:
-        """Return the label of the service that a mismatch concerns."""
-        name = _service_name(finding)
-        if name is None:
-            self._overflow.labels("service").inc(count)
-            return OTHER
-        return name
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Total:
         return Total(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
@@ -349,22 +383,7 @@ class Metrics:
 
 
 class _Known(NamedTuple):
-    """A judgement, held so that its identity stays its own, and the counters which its findings go to."""
+    """A judgement, held so that its identity stays its own, and the counters which each of its findings goes to."""
 
     judgement: Finding
     counters: list[Total]
-
-
-def _is_mismatch(finding: Finding) -> bool:
-    return finding.verdict is Verdict.MISMATCH or any(
-        mapping.verdict is Verdict.MISMATCH for mapping in finding.mappings
-    )
-
-
-def _service_name(finding: Finding) -> str | None:
-    """Return the well-known name of what a finding is about: of the first mismatching mapping, or of the request."""
-    mismatching = [mapping.interface for mapping in finding.mappings if mapping.verdict is Verdict.MISMATCH]
-    for interface in (*mismatching, finding.requested, *(mapping.interface for mapping in finding.mappings)):
-        if interface is not None and interface.name is not None:
-            return interface.name
-    return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address, ip_address
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +26,11 @@ from inspector.errors import (
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.record import Counter
 from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics, attach_failure_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 UNNAMED = Interface(UUID(int=7), 1)
@@ -95,13 +103,17 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
     text = metrics.render().decode()
     declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     names = """
+        vip_responses_total service_responses_total
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
         ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
         record_age_seconds packets_matched_total attachments_lost_total reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
     """
-    assert declared == {PREFIX + name for name in names.split()}
+    of_the_process = "cpu_seconds_total resident_memory_bytes virtual_memory_bytes start_time_seconds open_fds max_fds"
+    assert declared == {PREFIX + name for name in names.split()} | {
+        f"process_{name}" for name in of_the_process.split()
+    }
     assert "_created" not in text
     assert CONTENT_TYPE.startswith("text/plain")
 
@@ -144,6 +156,56 @@ def test_a_match_prepares_the_series_of_its_service(metrics: Metrics) -> None:
     assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 0
     assert scraped.series("mismatches_total") == 1
     assert scraped("response_latency_seconds_count") == 0
+
+
+def test_answers_are_counted_by_what_was_asked(metrics: Metrics) -> None:
+    """A declared VIP has its verdicts and services apart, each verdict from 0 on; the rest is together."""
+    metrics.observe(finding(Verdict.MATCH))
+    metrics.observe(finding(Verdict.NOT_REGISTERED, mappings=(), requested=UNNAMED))
+    metrics.observe(finding(Verdict.UNANSWERED, asked="10.9.9.9", mappings=()))
+    scraped = Scraped(metrics)
+    vip, other = {"interface": "eth0", "vip": "10.11.2.2"}, {"interface": "eth0", "vip": "other"}
+    for verdict in Verdict:
+        expected = int(verdict in (Verdict.MATCH, Verdict.NOT_REGISTERED))
+        assert scraped("vip_responses_total", **vip, verdict=str(verdict)) == expected
+        expected = int(verdict is Verdict.UNANSWERED)
+        assert scraped("vip_responses_total", **other, verdict=str(verdict)) == expected
+    assert scraped("service_responses_total", **vip, service="MAPI") == 1
+    assert scraped("service_responses_total", **vip, service="other") == 1
+    assert scraped("service_responses_total", **other, service="MAPI") == 1
+    assert scraped("label_overflow_total", label="vip") == scraped("label_overflow_total", label="service") == 0
+
+
+class Batch:
+    """Many findings at once: each judgement, and how often."""
+
+    def __init__(self, *counts: tuple[Finding, int]) -> None:
+        self._counts = counts
+
+    def __len__(self) -> int:
+        return sum(count for _, count in self._counts)
+
+    def counts(self) -> Iterator[tuple[Finding, int]]:
+        """Yield each judgement with its count."""
+        yield from self._counts
+
+    def latencies_ns(self) -> npt.NDArray[np.int64]:
+        """Return no latencies."""
+        return np.zeros(0, np.int64)
+
+
+def test_a_learned_vip_is_counted_apart_from_then_on(metrics: Metrics) -> None:
+    """What was asked of it before is under `other`, also where the judgement is the one of before."""
+    match, mismatch = finding(Verdict.MATCH, asked="10.9.9.9"), finding(asked="10.9.9.9")
+    for _ in range(2):
+        metrics.observe_batch(Batch((match, 3)))  # type: ignore[arg-type]  # as much of a batch as is used
+    metrics.observe_batch(Batch((mismatch, 1), (match, 5)))  # type: ignore[arg-type]  # the same
+    scraped = Scraped(metrics)
+    assert scraped("vip_responses_total", interface="eth0", vip="other", verdict="match") == 6
+    assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="match") == 5
+    assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="mismatch") == 1
+    assert scraped("service_responses_total", interface="eth0", vip="10.9.9.9", service="MAPI") == 6
+    assert scraped("mismatches_total", interface="eth0", vip="10.9.9.9", service="MAPI") == 1
 
 
 def test_vips_are_learned_up_to_a_number(metrics: Metrics) -> None:
@@ -191,10 +253,13 @@ def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
     assert scraped.series("responses_total") <= (LEARNED_INTERFACES + 1) * len(Verdict)
     assert scraped.series("mismatches_total") <= (LEARNED_INTERFACES + 1) * 4
     assert scraped("label_overflow_total", label="interface") == 500 - LEARNED_INTERFACES
+    assert scraped.series("vip_responses_total") <= (LEARNED_INTERFACES + 1) * 4 * len(Verdict)
+    assert scraped.series("service_responses_total") <= (LEARNED_INTERFACES + 1) * 4
     before = len(scraped.samples)
     for number in range(1000, 1500):
         metrics.observe(finding(asked=str(IPv4Address(number)), source=f"source {number}"))
-    assert len(Scraped(metrics).samples) <= before + 1
+    # Of the one service that is named now: its mismatches, and its answers.
+    assert len(Scraped(metrics).samples) <= before + 2
 
 
 def test_kernel_counters_are_taken_over_by_difference(metrics: Metrics) -> None:
@@ -316,6 +381,16 @@ def test_build_info(metrics: Metrics) -> None:
     """Which version is running."""
     assert 'epm_inspector_build_info{python_version="3' in metrics.render().decode()
     assert f'version="{__version__}"' in metrics.render().decode()
+
+
+def test_the_process(metrics: Metrics) -> None:
+    """CPU, memory and start of the process which is running, for the dashboard of the inspector's own health."""
+    scraped = Scraped(metrics)
+    start = scraped("process_start_time_seconds")
+    assert start is not None
+    assert 0 <= time.time() - start < time.monotonic() + 60
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
+        assert (scraped(name) or 0) > 0, name
 
 
 def test_two_inspectors_in_one_process() -> None:

@@ -1,0 +1,1 @@
+"""What Prometheus, Alertmanager and Grafana need to watch inspectors; no part of the installed package."""

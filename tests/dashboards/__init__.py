@@ -1,0 +1,1 @@
+"""Tests of dashboards, alerts and the demonstration that shows them."""

@@ -25,11 +25,11 @@ def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> by
     """
     options = np.zeros((), OPTIONS_DTYPE)
     known = interface_indexes[:INTERFACES]
-    present = [number for number, index in enumerate(known) if index]
-    factor, places = _places([known[number] for number in present])
+    number_of = {index: number for number, index in reversed(list(enumerate(known))) if index}
+    factor, places = _places(list(number_of))
     options["interface_index"][: len(known)] = known
     options["interface_factor"] = factor
-    options["interface_number"][places] = present
+    options["interface_number"][places] = list(number_of.values())
     for port in ports:
         if not 0 < port < 1 << 16:
             raise LiveError(f"{port} is no port of TCP or UDP")
@@ -39,7 +39,7 @@ def pack_options(interface_indexes: Sequence[int], ports: Collection[int]) -> by
 
 
 def _places(indexes: Sequence[int]) -> tuple[int, list[int]]:
-    """Return a factor with which no two of these indexes come to the same place, and the places."""
+    """Return a factor with which no two of these indexes, all different, come to the same place, and the places."""
     for factor in count(_FIRST_FACTOR, 2):
         places = [(index * factor & 0xFFFFFFFF) >> (32 - INTERFACE_BITS) for index in indexes]
         if len(set(places)) == len(places):

@@ -46,6 +46,9 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
+    parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
+    _add_evidence_option(parser)
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -70,6 +73,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
     )
+    _add_evidence_option(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_read)
@@ -103,6 +107,12 @@ def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tunnels", action="store_true", help="look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
 
 
+def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+    )
+
+
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
@@ -115,10 +125,23 @@ def _load(arguments: argparse.Namespace) -> Config:
     return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
 
 
+def _load_live(arguments: argparse.Namespace) -> Config:
+    """Return the configuration of `attach`, the command line's word before the file's."""
+    config = _load(arguments)
+    update: dict[str, object] = {}
+    if arguments.output is not None:
+        update["findings_file"] = arguments.output
+    if arguments.journal:
+        update["findings_journal"] = True
+    if arguments.evidence is not None:
+        update["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
+    return config.model_copy(update=update)
+
+
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
-    config = _load(arguments)
+    config = _load_live(arguments)
     return attach.run(
         attach.AttachArguments(
             interfaces=arguments.interfaces,
@@ -143,6 +166,7 @@ def _read(arguments: argparse.Namespace) -> int:
             fail_on=arguments.fail_on,
             summary=arguments.summary,
             jobs=arguments.jobs,
+            evidence=arguments.evidence,
         )
     )
 

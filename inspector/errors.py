@@ -49,6 +49,10 @@ class ListenError(InspectorError):
     """The address for the metrics server cannot be had."""
 
 
+class OutputError(InspectorError):
+    """Findings or evidence cannot be written where they should go."""
+
+
 class LaboratoryError(InspectorError):
     """The demonstration gateway cannot be built here."""
 

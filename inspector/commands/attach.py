@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.output import Output, tally_of
+from inspector.commands.delivery import Delivery
+from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.output import tally_of, warn
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch
@@ -57,12 +59,19 @@ class Inspection:
     """One running inspection: the main loop, and what the metrics server asks about it."""
 
     def __init__(
-        self, session: Session, config: Config, metrics: Metrics, output: Output, writer: CaptureWriter | None
+        self,
+        session: Session,
+        config: Config,
+        metrics: Metrics,
+        output: Delivery,
+        writer: CaptureWriter | None,
+        evidence: Evidence | None,
     ) -> None:
         self._session = session
         self._metrics = metrics
         self._output = output
         self._writer = writer
+        self._evidence = evidence
         self._pipeline = Pipeline(
             config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
         )
@@ -92,6 +101,8 @@ class Inspection:
         self._session.detach()
         self._take(self._session.drain())
         self._report(self._pipeline.flush())
+        if self._evidence is not None:
+            self._evidence.close()
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
@@ -100,12 +111,14 @@ class Inspection:
             if self._writer is not None:
                 for row in block:
                     self._writer.write(record_of(row))
+            if self._evidence is not None:
+                self._evidence.keep(block)
             self._report(self._pipeline.feed_batch(block))
             newest_ns = record_time(record_of(block[-1]))
             self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
-        for found in findings:
+        for found in findings if self._evidence is None else self._evidence.name(findings):
             if isinstance(found, Finding):
                 self._metrics.observe(found)
                 self._output.show(found)
@@ -126,6 +139,9 @@ class Inspection:
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
+        self._metrics.update_losses(self._output.losses())
+        if self._evidence is not None:
+            self._metrics.update_evidence(*self._evidence.counts())
         self._output.status(tally_of(counters.values(), [self._pipeline]))
         if self._writer is not None:
             self._writer.flush()
@@ -161,8 +177,11 @@ def run(arguments: AttachArguments) -> int:
         writer = None
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
-        output = stack.enter_context(Output(json=arguments.json))
-        inspection = Inspection(session, config, metrics, output, writer)
+        output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
+        evidence = open_evidence(config.evidence.directory, config, session.interface_names)
+        if evidence is not None:
+            stack.callback(evidence.close)
+        inspection = Inspection(session, config, metrics, output, writer, evidence)
         state.append(inspection)
         _announce(session, metrics, server)
         with _signals_to(inspection):
@@ -170,6 +189,8 @@ def run(arguments: AttachArguments) -> int:
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
         output.summary(inspection.tally())
+        if evidence is not None:
+            print(evidence.summary(), file=sys.stderr)
     return 0
 
 

@@ -28,10 +28,12 @@ from inspector.errors import (
 )
 from inspector.model import Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
+from inspector.sinks.allowance import LeftOut
 from inspector.sinks.histogram import BulkHistogram
+from inspector.sinks.trouble import Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
@@ -94,6 +96,7 @@ class Metrics:
         self._last: dict[tuple[str, Counter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
         self._known: dict[int, _Known] = {}
+        self._told: dict[Hashable, int] = {}
         self._declare()
         self._initialise()
 
@@ -118,6 +121,7 @@ class Metrics:
         )
         self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
         self._declare_kernel()
+        self._declare_sinks()
         Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
             {"version": __version__, "python_version": platform.python_version()}
         )
@@ -144,6 +148,19 @@ class Metrics:
             "record_age_seconds", "Age of the newest record of each batch when it was read.", _AGE_BUCKETS
         )
 
+    def _declare_sinks(self) -> None:
+        """Declare what comes from the places where findings and evidence go."""
+        self._findings_lost = self._counter(
+            "findings_lost", "Findings that could not be taken to a place where they should go.", "sink", "reason"
+        )
+        self._evidence_files = self._counter("evidence_files", "Conversations written to files of their own.")
+        self._evidence_left_out = self._counter(
+            "evidence_left_out", "Mismatches whose conversation was not written.", "reason"
+        )
+        self._evidence_one_of = self._gauge(
+            "evidence_sampling", "Of so many connections the packets of one are held for evidence; 0: of none."
+        )
+
     def _initialise(self) -> None:
         """Make the series exist which are known in advance."""
         for anomaly in Anomaly:
@@ -152,6 +169,10 @@ class Metrics:
             self._lost.labels(reason)
         for label in ("interface", "vip", "service"):
             self._overflow.labels(label)
+        for loss in Loss:
+            self._findings_lost.labels(*loss.value)
+        for left_out in LeftOut:
+            self._evidence_left_out.labels(str(left_out))
 
     def observe(self, finding: Finding) -> None:
         """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
@@ -232,6 +253,24 @@ class Metrics:
         self._consumed.inc(count)
         self._last_record.set(newest_time_ns / 1e9)
         self._age.observe(age_s)
+
+    def update_losses(self, losses: Iterable[tuple[Loss, int]]) -> None:
+        """Take over how many findings could not be taken to their places so far."""
+        for loss, count in losses:
+            self._findings_lost.labels(*loss.value).inc(self._rise(loss, count))
+
+    def update_evidence(self, written: int, left_out: Mapping[LeftOut, int], one_of: int) -> None:
+        """Take over what became of mismatches so far, and of how many connections one is held."""
+        self._evidence_files.inc(self._rise("evidence", written))
+        for reason, count in left_out.items():
+            self._evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
+        self._evidence_one_of.set(one_of)
+
+    def _rise(self, name: Hashable, count: int) -> int:
+        """Return by how much a count has grown since it was told last."""
+        last = self._told.get(name, 0)
+        self._told[name] = count
+        return count - last
 
     def tracked_connections(self, count: int) -> None:
         """Take over how many connections have state."""

@@ -98,7 +98,10 @@ def _comment(finding: Finding, segments: Sequence[Segment], one_of: int, *, same
         lines.append("The connection's start is not here: it was not seen, or is older than the packets that are held.")
     options = " --tunnels" if any(one.tunnel is not None for one in segments) else ""
     if same:
-        lines.append(f"`epm-inspector read{options}`, with the same configuration, gives the same finding as the last.")
+        lines.append(
+            f"`epm-inspector read{options}`, with the same configuration, gives this finding, after earlier ones of "
+            "the same connection."
+        )
     else:
         lines.append("Reading this file gives another finding: not all packets which led to this one are here.")
     if one_of > 1:

@@ -7,6 +7,7 @@ own does the rest, since bringing a file to the disk may take long.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -38,7 +39,8 @@ WINDOW_NS: Final = 2_000_000_000
 """How long records should stay: where they come too fast for that, the share of connections is made smaller."""
 
 MOST_RECORDS: Final = 1000
-"""Records of one file; of a longer conversation the last are kept."""
+MOST_BYTES: Final = 1 << 20
+"""Bounds of one file; of a longer conversation the last records are kept."""
 
 _QUEUED: Final = 64
 # After a file could not be written, none is promised for so long.
@@ -128,14 +130,15 @@ class Evidence:
 
     def close(self) -> None:
         """Write what is still to be written, if that does not take too long."""
-        if self._cases is not None:
-            try:
-                self._cases.put(None, timeout=_END_S)
-            except queue.Full:
-                return
-            self._thread.join(_END_S)
+        cases, self._cases = self._cases, None
+        if cases is not None:
+            deadline = time.monotonic() + _END_S
+            with contextlib.suppress(queue.Full):
+                cases.put(None, timeout=_END_S)
+                self._thread.join(deadline - time.monotonic())
             if self._thread.is_alive():
-                self._left_out[LeftOut.WRITER_BEHIND] += self._cases.qsize()
+                # Its disk may never come back.
+                self._left_out[LeftOut.WRITER_BEHIND] += sum(case is not None for case in list(cases.queue))
                 return
         self._folder.close()
 
@@ -196,7 +199,7 @@ class Evidence:
         """Return a finding with the name of its file, if it has one."""
         client = _packed(finding.client), finding.client_port
         server = _packed(finding.asked_raw), finding.server_port
-        records = self._recent.of(client, server, MOST_RECORDS)
+        records = self._recent.of(client, server, MOST_RECORDS, MOST_BYTES)
         if all(record_time(record) != finding.time_ns for record in records):
             self._left_out[LeftOut.OVERWRITTEN] += 1
             return finding

@@ -64,6 +64,7 @@ class EvidenceFolder:
         self._most_files = most_files
         self._most_bytes = most_bytes
         self._folder: int | None = None
+        self._is_stale = False
         self._files: deque[_File] = deque()
         self._bytes = 0
         try:
@@ -79,7 +80,7 @@ class EvidenceFolder:
 
         Raises OSError; then nothing is left of it.
         """
-        if self._folder is None or not self._is_there():
+        if self._folder is None or self._is_stale or not self._is_there():
             self._open()
         unfinished = f".{name}.part"
         try:
@@ -95,8 +96,8 @@ class EvidenceFolder:
         self._prune()
 
     def reopen(self) -> None:
-        """Look anew, before the next file, at what is there."""
-        self.close()
+        """Look anew, before the next file, at what is there; may be called while another thread writes."""
+        self._is_stale = True
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -119,6 +120,7 @@ class EvidenceFolder:
     def _open(self) -> None:
         """Make and open the folder, for this process alone; prove that it can be written, and see what is there."""
         self.close()
+        self._is_stale = False
         self.path.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
         self._folder = os.open(self.path, _READ_ONLY)
         try:

@@ -121,8 +121,8 @@ class RecentRecords:
             self._count += count
             rows, keys = rows[count:], keys[count:]
 
-    def of(self, client: End, server: End, limit: int) -> list[bytes]:
-        """Return the newest records of a connection, at most `limit`, in the order in which they were kept.
+    def of(self, client: End, server: End, most_records: int, most_bytes: int) -> list[bytes]:
+        """Return the newest records of a connection, up to these limits, in the order in which they were kept.
 
         Its ends are address (16 bytes, IPv4 as ::ffff:a.b.c.d) and port.
         """
@@ -133,10 +133,12 @@ class RecentRecords:
         found: list[bytes] = []
         for start in reversed(starts.tolist()):
             record = self._record(start % self._size, {client, server})
-            if record is not None:
-                found.append(record)
-                if len(found) == limit:
-                    break
+            if record is None:
+                continue
+            most_bytes -= len(record)
+            if most_bytes < 0 or len(found) == most_records:
+                break
+            found.append(record)
         return found[::-1]
 
     def _record(self, at: int, ends: set[End]) -> bytes | None:

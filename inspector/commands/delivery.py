@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from inspector.errors import OutputError
 from inspector.sinks.console import Console
-from inspector.sinks.journal import Journal
+from inspector.sinks.journal import SOCKET, Journal
 from inspector.sinks.jsonl import JsonLines, StreamLines, is_like_ascii
 from inspector.sinks.lineoutput import LineFile, LineOutput
 from inspector.sinks.trouble import Loss, reason_of
@@ -49,7 +49,7 @@ class Delivery:
         if config.findings_file is not None:
             self._add_lines(Loss.FILE_FAILED, LineFile(config.findings_file, warn))
         if config.findings_journal:
-            self._journal = Journal(warn, verdicts=config.journal_verdicts)
+            self._journal = Journal(warn, verdicts=config.journal_verdicts, path=SOCKET)
             self._sinks.append(self._journal)
         if json:
             self._add_standard_output()

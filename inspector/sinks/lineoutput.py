@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MODE: Final = 0o640
+_FOLDER_MODE: Final = 0o750
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
@@ -84,7 +85,7 @@ class LineOutput:
 
 
 class LineFile(LineOutput):
-    """Appends lines to the file of a name, which is made where there is none.
+    """Appends lines to the file of a name, which is made where there is none, and so is its folder.
 
     Raises OutputError where it cannot be opened, unless the disk is to blame: then it is tried again with each write.
     """
@@ -94,6 +95,7 @@ class LineFile(LineOutput):
         self._path = path
         self._identity = (0, 0)
         try:
+            path.parent.mkdir(_FOLDER_MODE, exist_ok=True)
             self._open()
         except OSError as error:
             if not is_of_the_disk(error):

@@ -188,9 +188,9 @@ def run(arguments: AttachArguments) -> int:
             inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
-        output.summary(inspection.tally())
         if evidence is not None:
             print(evidence.summary(), file=sys.stderr)
+        output.summary(inspection.tally())
     return 0
 
 

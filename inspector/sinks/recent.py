@@ -51,7 +51,8 @@ class RecentRecords:
     def __init__(self, size: int, window_ns: int | None = None) -> None:
         self._size = size - size % _WORD
         self._window_ns = window_ns
-        self._words = np.zeros(self._size // _WORD, np.uint64)
+        # All of it is taken now: bringing in a page costs more than what is copied to it.
+        self._words = np.full(self._size // _WORD, 0, np.uint64)
         # Of each record: the number of its connection, and where it is, counted since the beginning.
         self._keys = np.zeros(max(self._size // ENTRY, 1), np.uint64)
         self._starts = np.zeros(len(self._keys), np.int64)

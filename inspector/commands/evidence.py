@@ -223,20 +223,27 @@ class Evidence:
 
     def _write_all(self, cases: queue.Queue[_Case | None]) -> None:
         while (case := cases.get()) is not None:
-            self._write(case)
+            try:
+                self._write(case)
+            except Exception as error:  # noqa: BLE001  # a defect costs this file, and not all that follow
+                self._fail(f"internal error: {type(error).__name__}: {error}")
 
     def _write(self, case: _Case) -> bool:
         """Write a case's file; return whether it is there."""
+        content = capture_of(case.finding, case.records, case.one_of, self.config, self._names)
         try:
-            self._folder.write(case.name, capture_of(case.finding, case.records, case.one_of, self.config, self._names))
+            self._folder.write(case.name, content)
         except OSError as error:
-            self._failed += 1
-            self._paused_until = time.monotonic() + _PAUSE_S
-            self._trouble.failed(reason_of(error))
+            self._fail(reason_of(error))
             return False
         self._written += 1
         self._trouble.succeeded()
         return True
+
+    def _fail(self, reason: str) -> None:
+        self._failed += 1
+        self._paused_until = time.monotonic() + _PAUSE_S
+        self._trouble.failed(reason)
 
 
 def _packed(address: IPAddress) -> bytes:

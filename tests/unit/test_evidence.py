@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -336,6 +337,23 @@ def test_a_disk_that_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.
     assert sum(finding.evidence is not None for finding in findings) in (64, 65)
     assert evidence.counts().left_out[LeftOut.WRITER_BEHIND] >= 199
     hangs.set()
+
+
+def test_a_defect_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong with one conversation, it is said and counted, and the next has its file."""
+    said: list[str] = []
+    evidence = Evidence(tmp_path, config(**MANY), {}, warn=said.append)
+    monkeypatch.setattr(module, "_PAUSE_S", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "capture_of", lambda *_: 1 // 0)
+        findings = inspect(evidence, [call(client_port=1000).segments])
+        while evidence.counts().left_out == {}:
+            time.sleep(0.01)
+    findings += inspect(evidence, [call(client_port=1001).segments])
+    evidence.close()
+    assert accounted(evidence, findings) == {LeftOut.WRITE_FAILED: 1}
+    assert [path.name for path in tmp_path.iterdir()] == [findings[1].evidence]
+    assert "internal error: ZeroDivisionError" in said[0]
 
 
 def test_no_folder_no_evidence() -> None:

@@ -21,7 +21,9 @@ from inspector.errors import (
 )
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.record import Counter
+from inspector.sinks.allowance import LeftOut
 from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics, attach_failure_reason
+from inspector.sinks.trouble import Loss
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 UNNAMED = Interface(UUID(int=7), 1)
@@ -288,3 +290,20 @@ def test_two_inspectors_in_one_process() -> None:
     one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     one.observe_anomaly(Anomaly.STREAM_GAP)
     assert Scraped(two)("anomalies_total", reason="stream_gap") == 0
+
+
+def test_losses_and_evidence_are_counted_on(metrics: Metrics) -> None:
+    """Counts so far become counters that rise by the difference; every reason is there from the start."""
+    scraped = Scraped(metrics)
+    assert all(scraped("evidence_left_out_total", reason=str(reason)) == 0 for reason in LeftOut)
+    assert all(scraped("findings_lost_total", sink=loss.value[0], reason=loss.value[1]) == 0 for loss in Loss)
+    assert scraped("evidence_sampling") == 0
+    for count in (3, 3, 5):
+        metrics.update_losses([(Loss.FILE_FAILED, count), (Loss.JOURNAL_RATE, 2 * count)])
+        metrics.update_evidence(count, {LeftOut.SAMPLED: 10 * count}, 4)
+    scraped = Scraped(metrics)
+    assert scraped("findings_lost_total", sink="file", reason="failed") == 5
+    assert scraped("findings_lost_total", sink="journal", reason="rate") == 10
+    assert scraped("evidence_files_total") == 5
+    assert scraped("evidence_left_out_total", reason="sampled") == 50
+    assert scraped("evidence_sampling") == 4

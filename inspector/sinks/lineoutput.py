@@ -77,6 +77,11 @@ class LineOutput:
         self.lost += lines.count(b"\n")
         self._trouble.failed(reason_of(error))
 
+    def _give_up_rest(self) -> None:
+        """Let a line go that was begun in another file, or in one that was emptied."""
+        self.lost += bool(self._rest)
+        self._rest = b""
+
     def reopen(self) -> None:
         """Open anew what has a name."""
 
@@ -112,8 +117,7 @@ class LineFile(LineOutput):
                 if (found.st_dev, found.st_ino) != self._identity:
                     self.close()
                 elif not found.st_size:
-                    # It was emptied: nothing is begun there.
-                    self._rest = b""
+                    self._give_up_rest()
         if self._descriptor is None:
             self._open()
 
@@ -123,7 +127,8 @@ class LineFile(LineOutput):
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISCHR(found.st_mode)):
             os.close(descriptor)
             raise OSError(errno.EINVAL, "it is not a file")
-        self._descriptor, self._identity, self._rest = descriptor, (found.st_dev, found.st_ino), b""
+        self._descriptor, self._identity = descriptor, (found.st_dev, found.st_ino)
+        self._give_up_rest()
 
     def reopen(self) -> None:
         """Open the file of that name anew with the next write."""

@@ -133,11 +133,13 @@ def test_a_line_that_was_begun_is_finished_where_it_was_begun(tmp_path: Path) ->
         os.truncate(path, 0)
         lines.write(b"1\n")
         assert path.read_bytes() == b"1\n"
+        assert lines.lost == 1
         lines.write(b"y" * 100_000 + b"\n")
         path.rename(disk.path / "rotated")
         (disk.path / "rotated").unlink()
         lines.write(b"2\n")
         assert path.read_bytes() == b"2\n"
+        assert lines.lost == 2
 
 
 @pytest.mark.usefixtures("root")

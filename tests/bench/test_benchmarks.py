@@ -126,6 +126,7 @@ def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are written, and every mismatch is accounted for: `measure` itself raises otherwise."""
     monkeypatch.setattr(evidence, "RATES", {"10k": 10_000})
+    monkeypatch.setattr(evidence, "calls", lambda: calls(32))
     figures = evidence.measure(0.5)
     assert figures["evidence_files_10k"]
     assert figures["evidence_one_of_10k"] == 1

@@ -47,6 +47,9 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
+    parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
+    _add_evidence_option(parser)
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -71,6 +74,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
     )
+    _add_evidence_option(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_read)
@@ -115,6 +119,12 @@ def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tunnels", action="store_true", help="look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
 
 
+def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+    )
+
+
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
@@ -129,8 +139,16 @@ def _load(arguments: argparse.Namespace) -> Config:
 
 def _load_attach(arguments: argparse.Namespace) -> Config:
     """Return the configuration with what the command line says instead, each time it is read."""
-    said = {"listen": arguments.listen, "runtime_directory": arguments.runtime_directory}
-    return _load(arguments).model_copy(update={key: value for key, value in said.items() if value is not None})
+    config = _load(arguments)
+    said = {
+        "listen": arguments.listen,
+        "runtime_directory": arguments.runtime_directory,
+        "findings_file": arguments.output,
+        "findings_journal": arguments.journal or None,
+    }
+    if arguments.evidence is not None:
+        said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
+    return config.model_copy(update={key: value for key, value in said.items() if value is not None})
 
 
 def _attach(arguments: argparse.Namespace) -> int:
@@ -170,6 +188,7 @@ def _read(arguments: argparse.Namespace) -> int:
             fail_on=arguments.fail_on,
             summary=arguments.summary,
             jobs=arguments.jobs,
+            evidence=arguments.evidence,
         )
     )
 

@@ -22,6 +22,7 @@ from pydantic import (
 from inspector.errors import ConfigError
 from inspector.judge.addresses import NAT64_PREFIX_LENGTHS, unmap
 from inspector.judge.policy import Policy
+from inspector.model import NOTEWORTHY, Verdict
 from inspector.wire.limits import Limits
 
 DEFAULT_LISTEN = "127.0.0.1:10135"
@@ -80,6 +81,18 @@ class LimitSettings(_Table):
     unanswered_seconds: PositiveFloat = Limits().unanswered_ns / 1e9
 
 
+class EvidenceSettings(_Table):
+    """`[evidence]`: where the packets of mismatching conversations are kept, and how much of them."""
+
+    directory: Path | None = None
+    most_files: PositiveInt = 1000
+    most_bytes: PositiveInt = 256 << 20
+    memory_bytes: Annotated[int, Field(ge=1 << 20)] = 64 << 20
+    per_minute: PositiveInt = 60
+    per_vip_minute: PositiveInt = 10
+    per_client_minute: PositiveInt = 2
+
+
 class Config(_Table):
     """The whole file."""
 
@@ -87,10 +100,14 @@ class Config(_Table):
     tunnels: bool = False
     listen: Listen = DEFAULT_LISTEN
     runtime_directory: Path | None = None
+    findings_file: Path | None = None
+    findings_journal: bool = False
+    journal_verdicts: list[Verdict] = sorted(NOTEWORTHY)
     nat64_prefixes: list[Nat64Prefix] = []
     learned_vips: Annotated[int, Field(ge=0, le=1024)] = 64
     vip: list[VirtualAddress] = []
     limits: LimitSettings = LimitSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
 
     def policy(self) -> Policy:
         """Return what the verdicts need: pools by unmapped VIP, and NAT64 prefixes."""

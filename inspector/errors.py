@@ -57,6 +57,10 @@ class RunningError(InspectorError):
     """A running inspector cannot be found or asked."""
 
 
+class OutputError(InspectorError):
+    """Findings or evidence cannot be written where they should go."""
+
+
 class LaboratoryError(InspectorError):
     """The demonstration gateway cannot be built here."""
 

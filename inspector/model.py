@@ -45,6 +45,10 @@ class Verdict(enum.StrEnum):
     MALFORMED = "malformed"
 
 
+NOTEWORTHY = frozenset(Verdict) - {Verdict.MATCH, Verdict.UNSPECIFIED, Verdict.NO_ADDRESS, Verdict.POOLED}
+"""Verdicts which should not come where all is well."""
+
+
 class TunnelKind(enum.IntEnum):
     """How a packet was carried within another: enum epm_tunnel_kind. `label` is the usual name of it."""
 
@@ -175,7 +179,8 @@ class Finding:
     `asked_raw` is the address before unmapping. `latency_ns` is None unless both
     request and response were seen; `status` is None where the answer carries none;
     `requested_address` is the target which the client wrote into its own request;
-    `tunnel` is that of the packet which carried the answer (of the first packet, if there was no answer).
+    `tunnel` is that of the packet which carried the answer (of the first packet, if there was no answer);
+    `evidence` is the name of the file which has the conversation's packets, where there is one.
     """
 
     time_ns: int
@@ -198,6 +203,7 @@ class Finding:
     latency_ns: int | None = None
     mappings: tuple[Mapping, ...] = ()
     anomalies: tuple[str, ...] = field(default=())
+    evidence: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form: the keys and their order are an interface which people build on."""
@@ -230,6 +236,8 @@ class Finding:
             result["latency_ms"] = round(self.latency_ns / 1e6, 6)
         result["mappings"] = [mapping.as_dict() for mapping in self.mappings]
         result["anomalies"] = list(self.anomalies)
+        if self.evidence is not None:
+            result["evidence"] = self.evidence
         return result
 
 

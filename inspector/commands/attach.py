@@ -9,12 +9,14 @@ from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.output import Output, tally_of
+from inspector.commands.delivery import Delivery
+from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.output import tally_of, warn
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
@@ -59,6 +61,15 @@ class AttachArguments:
     runtime_directory: Path | None = None
 
 
+class Sinks(NamedTuple):
+    """Where what is found goes."""
+
+    metrics: Metrics
+    output: Delivery
+    writer: CaptureWriter | None
+    evidence: Evidence | None
+
+
 class Inspection:
     """One running inspection: the main loop, and what the metrics server asks about it."""
 
@@ -66,18 +77,14 @@ class Inspection:
         self,
         session: Session,
         arguments: AttachArguments,
-        metrics: Metrics,
-        output: Output,
-        writer: CaptureWriter | None,
+        sinks: Sinks,
         beginning: Beginning,
         signals: Signals,
     ) -> None:
         self._beginning = beginning
         self._signals = signals
         self._session = session
-        self._metrics = metrics
-        self._output = output
-        self._writer = writer
+        self._metrics, self._output, self._writer, self._evidence = sinks
         config = arguments.config
         self._pipeline = Pipeline(
             config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
@@ -85,7 +92,7 @@ class Inspection:
         self._counted: Totals[Anomaly] = Totals()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
-        self._upkeep = Upkeep(session, self._pipeline, metrics, output, config, arguments.config_file, arguments.load)
+        self._upkeep = Upkeep(session, self._pipeline, sinks, config, arguments.config_file, arguments.load)
         self.snapshot: Mapping[str, Any] = {}
         self._refresh(force=True)
 
@@ -110,6 +117,8 @@ class Inspection:
         self._session.detach()
         self._take(self._session.drain())
         self._report(self._pipeline.flush())
+        if self._evidence is not None:
+            self._evidence.close()
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
@@ -118,12 +127,14 @@ class Inspection:
             if self._writer is not None:
                 for row in block:
                     self._writer.write(record_of(row))
+            if self._evidence is not None:
+                self._evidence.keep(block)
             self._report(self._pipeline.feed_batch(block))
             newest_ns = record_time(record_of(block[-1]))
             self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
-        for found in findings:
+        for found in findings if self._evidence is None else self._evidence.name(findings):
             if isinstance(found, Finding):
                 self._metrics.observe(found)
                 self._output.show(found)
@@ -144,6 +155,9 @@ class Inspection:
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
+        self._metrics.update_losses(self._output.losses())
+        if self._evidence is not None:
+            self._metrics.update_evidence(*self._evidence.counts())
         self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
         self._output.status(tally_of(counters.values(), [self._pipeline]))
         if self._writer is not None:
@@ -181,15 +195,21 @@ def run(arguments: AttachArguments) -> int:
         writer = None
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
-        output = stack.enter_context(Output(json=arguments.json))
+        output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
+        evidence = open_evidence(config.evidence.directory, config, session.interface_names)
+        if evidence is not None:
+            stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
-        inspection = Inspection(session, arguments, metrics, output, writer, beginning, signals)
+        sinks = Sinks(metrics, output, writer, evidence)
+        inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
         _serve_locally(server, arguments.runtime_directory, stack)
         _announce(session, metrics, server)
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
+        if evidence is not None:
+            print(evidence.summary(), file=sys.stderr)
         output.summary(inspection.tally())
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter as Totals
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.console import Console, Tally
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 
 _LOST = {
     Counter.LOST_COMPACT_FULL: "compact ring full",
@@ -68,7 +67,7 @@ class Output:
     def __init__(self, *, json: bool) -> None:
         # Faster than this nobody reads, and a slow terminal would hold up the inspection.
         self.console = Console(sys.stderr if json else sys.stdout, rows_per_second=200)
-        self._findings = JsonLines(sys.stdout) if json else self.console
+        self._findings = JsonLines(StreamLines(sys.stdout)) if json else self.console
 
     def __enter__(self) -> Self:
         return self
@@ -88,14 +87,6 @@ class Output:
         """Show what was made of findings elsewhere, by the same kind of sink; return what `show` does."""
         return self._findings.show_text(text)
 
-    def note(self, text: str) -> None:
-        """Say something about the run, on standard error."""
-        # The line of state is drawn anew below.
-        self.console.close()
-        # Whoever took standard error away does not want to know.
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
-
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""
         self.console.status(tally)
@@ -103,3 +94,8 @@ class Output:
     def summary(self, tally: Tally) -> None:
         """Show the closing table."""
         self.console.summary(tally)
+
+
+def warn(message: str) -> None:
+    """Show a warning on standard error."""
+    print(f"epm-inspector: warning: {message}", file=sys.stderr)

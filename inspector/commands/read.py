@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from inspector.commands.output import Output, tally_of
+from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.output import Output, tally_of, warn
 from inspector.config import Config
 from inspector.errors import Anomaly, CaptureTruncatedError
 from inspector.model import Finding, FindingBatch, Verdict
@@ -42,6 +43,7 @@ class ReadArguments:
     fail_on: frozenset[Verdict]
     summary: bool = False
     jobs: int | None = None
+    evidence: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class FileReader:
 
     path: Path
     config: Config
+    evidence: Evidence | None = None
     counters: Totals[Counter] = field(default_factory=Totals)
     pipeline: Pipeline = field(init=False)
 
@@ -70,6 +73,13 @@ class FileReader:
         self, warn: Callable[[str], None], progress: Progress | None = None
     ) -> Iterator[Finding | FindingBatch]:
         """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
+        found = self._findings(warn, progress)
+        if self.evidence is None:
+            return found
+        self.evidence.forget()
+        return self.evidence.name(found)
+
+    def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[Finding | FindingBatch]:
         try:
             for batch in read_batches(
                 self.path,
@@ -78,6 +88,8 @@ class FileReader:
                 progress=progress,
                 tunnels=self.config.tunnels,
             ):
+                if self.evidence is not None:
+                    self.evidence.keep(batch)
                 yield from self.pipeline.feed_batch(batch)
         except CaptureTruncatedError as error:
             warn(str(error))
@@ -86,11 +98,6 @@ class FileReader:
     def counts(self) -> FileCounts:
         """Return what was counted."""
         return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
-
-
-def warn(message: str) -> None:
-    """Show a warning on standard error."""
-    print(f"epm-inspector: warning: {message}", file=sys.stderr)
 
 
 def run(arguments: ReadArguments) -> int:
@@ -120,14 +127,18 @@ def run(arguments: ReadArguments) -> int:
 def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
     counts = []
+    evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
     for number, path in enumerate(arguments.files):
-        reader = FileReader(path, arguments.config)
+        reader = FileReader(path, arguments.config, evidence)
         for found in reader.findings(warn, shares.of(number)):
             if arguments.summary:
                 continue
             if not (output.show(found) if isinstance(found, Finding) else output.show_batch(found)):
                 return None
         counts.append(reader.counts())
+    if evidence is not None:
+        evidence.close()
+        print(evidence.summary(), file=sys.stderr)
     return counts
 
 
@@ -140,8 +151,8 @@ def _size(path: Path) -> int | None:
 
 
 def _jobs(arguments: ReadArguments, sizes: Sequence[int | None]) -> int:
-    """Return how many processes are to read: 1 is this one; standard input is this one's alone."""
-    if STANDARD_INPUT in arguments.files:
+    """Return how many processes are to read: 1 is this one; standard input and evidence are this one's alone."""
+    if STANDARD_INPUT in arguments.files or arguments.evidence is not None:
         return 1
     wanted = arguments.jobs
     if wanted is None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from inspector.errors import ConfigError
-from inspector.sinks.metrics import attach_failure_reason
+from inspector.sinks.labels import attach_failure_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from inspector.commands.output import Output
+    from inspector.commands.attach import Sinks
     from inspector.config import Config
     from inspector.live.session import Session
     from inspector.live.watch import Change
     from inspector.pipeline import Pipeline
-    from inspector.sinks.metrics import Metrics
 
 # Everything else is part of the compiled program, of tables that were made, or of sockets that listen.
 _CHANGEABLE: Final = ("ports", "nat64_prefixes", "learned_vips", "vip", "limits")
@@ -36,22 +35,20 @@ class Upkeep:
         self,
         session: Session,
         pipeline: Pipeline,
-        metrics: Metrics,
-        output: Output,
+        sinks: Sinks,
         config: Config,
         file: Path | None,
         load: Callable[[], Config],
     ) -> None:
         self._session = session
         self._pipeline = pipeline
-        self._metrics = metrics
-        self._output = output
+        self._metrics, self._output, self._evidence = sinks.metrics, sinks.output, sinks.evidence
         self._load = load
         self.config = config
         self.file = file
         self.read_ns = time.time_ns()
         self.valid = True
-        metrics.config_reloaded(self.read_ns)
+        self._metrics.config_reloaded(self.read_ns)
 
     def look(self) -> None:
         """Report what has happened to the interfaces since the last time."""
@@ -75,7 +72,13 @@ class Upkeep:
             self._output.note(change.text)
 
     def reload(self) -> None:
-        """Read the configuration file again and take over what can be; a bad file changes nothing, and is told."""
+        """Open files that are written anew; read the configuration again and take over what can be.
+
+        A bad file changes nothing, and is told.
+        """
+        self._output.reopen()
+        if self._evidence is not None:
+            self._evidence.reopen()
         if self.file is None:
             self._output.note("no configuration file was named (--config): there is nothing to read again")
             return
@@ -103,6 +106,8 @@ class Upkeep:
         self._pipeline.reconfigure(config.policy(), config.decoder_limits())
         self._metrics.reconfigure(config.vip_labels(), config.learned_vips)
         self._session.places.set_ports(config.ports)
+        if self._evidence is not None:
+            self._evidence.config = config
 
 
 def changes(old: Config, new: Config) -> tuple[list[str], list[str]]:

@@ -14,7 +14,7 @@ from inspector.commands.read import FileCounts, FileReader
 from inspector.errors import CaptureError
 from inspector.model import Finding, FindingBatch
 from inspector.sinks.console import Console
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 
 if TYPE_CHECKING:
     from inspector.config import Config
@@ -184,7 +184,8 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:
-        sink = JsonLines(text)  # type: ignore[arg-type]  # all that it uses of a stream is there
+        # All that it uses of a stream is there.
+        sink = JsonLines(StreamLines(text))  # type: ignore[arg-type]
     elif wanted.terminal:
         sink = rows
     else:

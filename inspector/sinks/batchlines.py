@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from inspector.sinks.jsonl import json_of
 from inspector.sinks.lines import FOUND_JUDGEMENT, LONGEST, PIECES, write_lines
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class BatchLines:
             if length:
                 yield self._output[:length].tobytes()
             elif at < len(rows):
-                yield from (_line(finding) for finding in batch[at : at + 1].findings())
+                yield from (f"{json_of(finding)}\n".encode() for finding in batch[at : at + 1].findings())
                 at += 1
 
     def _add(self, number: int, judgement: Finding) -> None:
@@ -74,10 +75,6 @@ class BatchLines:
             longest = int(ends[-1] - ends[0]) + LONGEST
             if longest > len(self._output):
                 self._output = np.zeros(longest, np.uint8)
-
-
-def _line(finding: Finding) -> bytes:
-    return (json.dumps(finding.as_dict(), separators=(",", ":")) + "\n").encode()
 
 
 def _pieces(finding: Finding) -> list[bytes]:

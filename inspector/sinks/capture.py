@@ -45,7 +45,7 @@ class CaptureWriter:
     Raises CaptureError when the file cannot be written.
     """
 
-    def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str]) -> None:
+    def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str], comment: str | None = None) -> None:
         self.name = str(target) if isinstance(target, Path) else "capture"
         self._own_file = isinstance(target, Path)
         self._names = interface_names
@@ -54,7 +54,7 @@ class CaptureWriter:
             self._file: BinaryIO = target.open("wb") if isinstance(target, Path) else target
         except OSError as error:
             raise CaptureError(f"{self.name}: cannot be written: {error.strerror or error}") from None
-        self._put(_section_header())
+        self._put(_section_header(comment))
         for index, name in sorted(interface_names.items()):
             self._add_interface(index, name)
         self.flush()
@@ -114,9 +114,10 @@ class CaptureWriter:
         return CaptureError(f"{self.name}: cannot be written: {error.strerror or error}")
 
 
-def _section_header() -> bytes:
+def _section_header(comment: str | None) -> bytes:
     body = struct.pack("=IHHQ", _BYTE_ORDER_MAGIC, 1, 0, _LENGTH_NOT_KNOWN)
-    return _block(_SECTION_HEADER, body + _options((_OPTION_APPLICATION, b"epm-inspector")))
+    comments = [(_OPTION_COMMENT, _utf8(comment))] if comment else []
+    return _block(_SECTION_HEADER, body + _options(*comments, (_OPTION_APPLICATION, b"epm-inspector")))
 
 
 def _block(kind: int, body: bytes) -> bytes:

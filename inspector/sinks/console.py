@@ -242,7 +242,8 @@ def _rows(finding: Finding) -> Iterator[_Row]:
         yield _Row((*head, "-", _service(finding.requested)), finding.verdict, finding.why)
     for mapping in finding.mappings:
         cells = (*head, _offered(mapping), _service(mapping.interface or finding.requested))
-        yield _Row(cells, mapping.verdict, mapping.why)
+        proved = finding.evidence is not None and mapping.verdict is finding.verdict
+        yield _Row(cells, mapping.verdict, f"{mapping.why} [{finding.evidence}]" if proved else mapping.why)
 
 
 def _offered(mapping: Mapping) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, Final, TextIO
+from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, Final, Protocol, TextIO
+
+from inspector.errors import OutputError
+from inspector.sinks.trouble import reason_of
 
 if TYPE_CHECKING:
     from inspector.model import Finding, FindingBatch
@@ -14,27 +17,43 @@ if TYPE_CHECKING:
 _LIKE_ASCII: Final = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso8859-1", "iso-8859-1", "latin-1"})
 
 
-class JsonLines:
-    """Writes findings to a text stream, each line flushed as soon as it is complete.
+class Lines(Protocol):
+    """Where lines of ASCII go."""
 
-    Everything outside ASCII is escaped, so no line depends on the stream's encoding and none
-    holds a control character.
-    """
+    def write(self, lines: bytes, /) -> bool:
+        """Write whole lines; return False when nobody can read them any more."""
+
+
+class StreamLines:
+    """A text stream, flushed with each write. Raises OutputError where it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._batch_lines: BatchLines | None = None
         # What is all ASCII needs no encoder where that would change nothing.
-        encoding = (getattr(stream, "encoding", None) or "").lower()
-        self._binary: BinaryIO | None = getattr(stream, "buffer", None) if encoding in _LIKE_ASCII else None
+        self._binary: BinaryIO | None = getattr(stream, "buffer", None) if is_like_ascii(stream) else None
+
+    def write(self, lines: bytes) -> bool:
+        """Write whole lines; return False when nobody reads them any more."""
+        if self._binary is None:
+            return write_or_close(self._stream, str(lines, "ascii"))
+        return write_or_close(self._stream, "") and write_or_close(self._binary, lines)
+
+
+class JsonLines:
+    """Writes findings as lines, each as soon as it is complete.
+
+    Everything outside ASCII is escaped, so no line depends on a stream's encoding and none
+    holds a control character.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._batch_lines: BatchLines | None = None
         self.open = True
 
     def show(self, finding: Finding) -> bool:
         """Write one finding; return False, then and ever after, once nobody reads any more."""
-        if self.open:
-            line = json.dumps(finding.as_dict(), separators=(",", ":"))
-            self.open = write_or_close(self._stream, line + "\n")
-        return self.open
+        return self.show_text(json_of(finding) + "\n")
 
     def show_batch(self, batch: FindingBatch) -> bool:
         """Write many findings at once; return what `show` does."""
@@ -43,29 +62,45 @@ class JsonLines:
 
             self._batch_lines = BatchLines()
         for lines in self._batch_lines.make(batch):
-            if self._binary is None:
-                self.show_text(str(lines, "ascii"))
-            elif self.open:
-                self.open = write_or_close(self._stream, "") and write_or_close(self._binary, lines)
+            self.open = self.open and self._lines.write(lines)
         return self.open
 
     def show_text(self, text: str) -> bool:
         """Write lines that another of these has made; return what `show` does."""
-        if self.open:
-            self.open = write_or_close(self._stream, text)
+        self.open = self.open and self._lines.write(text.encode("ascii"))
         return self.open
 
 
+def json_of(finding: Finding) -> str:
+    """Return a finding as JSON, without white space."""
+    return json.dumps(finding.as_dict(), separators=(",", ":"))
+
+
+def is_like_ascii(stream: TextIO) -> bool:
+    """Return whether a stream's encoding leaves ASCII as it is."""
+    return (getattr(stream, "encoding", None) or "").lower() in _LIKE_ASCII
+
+
 def write_or_close(stream: IO[AnyStr], text: AnyStr) -> bool:
-    """Write and flush; return False when the reader has gone, and make sure that nothing complains later."""
+    """Write and flush; return False when the reader has gone, and make sure that nothing complains later.
+
+    Raises OutputError where it cannot be written for another reason: then nothing complains later either.
+    """
     try:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:
-        # What is left in the buffer would fail again when the interpreter flushes it at its end.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        _close(stream)
         return False
+    except OSError as error:
+        _close(stream)
+        raise OutputError(f"standard output cannot be written: {reason_of(error)}") from None
     return True
+
+
+def _close(stream: IO[AnyStr]) -> None:
+    """Let what is left in a stream's buffer go nowhere: it would fail again when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,13 +1,53 @@
-"""What of a finding becomes a label of a metric."""
+"""What of a finding, of an error or of the kernel program's counters becomes a label of a metric."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from inspector.model import Verdict
+from inspector.errors import (
+    Anomaly,
+    AttachError,
+    HookTakenError,
+    LiveError,
+    NoSuchInterfaceError,
+    PrivilegeError,
+    ToolchainError,
+)
+from inspector.model import Direction, Verdict
+from inspector.record import Counter
 
 if TYPE_CHECKING:
     from inspector.model import Finding
+
+OTHER: Final = "other"
+LOST: Final = {
+    Counter.LOST_COMPACT_FULL: "compact_full",
+    Counter.LOST_BULK_FULL: "bulk_full",
+    Counter.LOST_COPY: "copy",
+}
+DIRECTIONS: Final = {
+    Counter.PACKETS_TO_SERVER: Direction.TO_SERVER,
+    Counter.PACKETS_FROM_SERVER: Direction.FROM_SERVER,
+}
+ANOMALIES: Final = {
+    Counter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
+    Counter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
+}
+ATTACH_FAILURES: Final[dict[type[LiveError], str]] = {
+    NoSuchInterfaceError: "no_such_interface",
+    HookTakenError: "hook_taken",
+    PrivilegeError: "privilege",
+    ToolchainError: "toolchain",
+    AttachError: "refused",
+}
+
+
+def attach_failure_reason(error: LiveError) -> str:
+    """Return the value of the label `reason` for an error that kept the program off an interface."""
+    for kind, reason in ATTACH_FAILURES.items():
+        if isinstance(error, kind):
+            return reason
+    return OTHER
 
 
 def is_mismatch(finding: Finding) -> bool:

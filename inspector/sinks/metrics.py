@@ -17,28 +17,20 @@ from prometheus_client import Counter as Total
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from inspector import __version__
-from inspector.errors import (
-    Anomaly,
-    AttachError,
-    AttachmentLoss,
-    HookTakenError,
-    LiveError,
-    NoSuchInterfaceError,
-    PrivilegeError,
-    ToolchainError,
-)
+from inspector.errors import Anomaly, AttachmentLoss
 from inspector.model import Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
+from inspector.sinks.allowance import LeftOut
 from inspector.sinks.histogram import BulkHistogram
-from inspector.sinks.labels import is_mismatch, service_name
+from inspector.sinks.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
+from inspector.sinks.trouble import Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
 
-OTHER: Final = "other"
 LEARNED_VIPS: Final = 64
 LEARNED_INTERFACES: Final = 64
 _REMEMBERED: Final = 65536
@@ -46,35 +38,6 @@ _REMEMBERED: Final = 65536
 # Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
 _LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-_LOST: Final = {
-    Counter.LOST_COMPACT_FULL: "compact_full",
-    Counter.LOST_BULK_FULL: "bulk_full",
-    Counter.LOST_COPY: "copy",
-}
-_DIRECTIONS: Final = {
-    Counter.PACKETS_TO_SERVER: Direction.TO_SERVER,
-    Counter.PACKETS_FROM_SERVER: Direction.FROM_SERVER,
-}
-_ANOMALIES: Final = {
-    Counter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
-    Counter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
-}
-_ATTACH_FAILURES: Final[dict[type[LiveError], str]] = {
-    NoSuchInterfaceError: "no_such_interface",
-    HookTakenError: "hook_taken",
-    PrivilegeError: "privilege",
-    ToolchainError: "toolchain",
-    AttachError: "refused",
-}
-
-
-def attach_failure_reason(error: LiveError) -> str:
-    """Return the value of the label `reason` for an error that kept the program off an interface."""
-    for kind, reason in _ATTACH_FAILURES.items():
-        if isinstance(error, kind):
-            return reason
-    return OTHER
 
 
 class Metrics:
@@ -97,6 +60,7 @@ class Metrics:
         self._attached: dict[str, set[tuple[str, str]]] = {}
         self._known: dict[int, _Known] = {}
         self._prepared: set[tuple[str, str]] = set()
+        self._told: dict[Hashable, int] = {}
         self._declare()
         self._declare_config()
         self._initialise()
@@ -136,6 +100,7 @@ class Metrics:
         )
         self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
         self._declare_kernel()
+        self._declare_sinks()
         Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
             {"version": __version__, "python_version": platform.python_version()}
         )
@@ -170,6 +135,19 @@ class Metrics:
             "record_age_seconds", "Age of the newest record of each batch when it was read.", _AGE_BUCKETS
         )
 
+    def _declare_sinks(self) -> None:
+        """Declare what comes from the places where findings and evidence go."""
+        self._findings_lost = self._counter(
+            "findings_lost", "Findings that could not be taken to a place where they should go.", "sink", "reason"
+        )
+        self._evidence_files = self._counter("evidence_files", "Conversations written to files of their own.")
+        self._evidence_left_out = self._counter(
+            "evidence_left_out", "Mismatches whose conversation was not written.", "reason"
+        )
+        self._evidence_one_of = self._gauge(
+            "evidence_sampling", "Of so many connections the packets of one are held for evidence; 0: of none."
+        )
+
     def _declare_config(self) -> None:
         """Declare what Prometheus' own programs tell of their configuration, under the same names."""
         self._config_successful = self._gauge(
@@ -184,10 +162,14 @@ class Metrics:
         """Make the series exist which are known in advance."""
         for anomaly in Anomaly:
             self._anomalies.labels(str(anomaly))
-        for reason in _LOST.values():
+        for reason in LOST.values():
             self._lost.labels(reason)
         for label in ("interface", "vip", "service"):
             self._overflow.labels(label)
+        for loss in Loss:
+            self._findings_lost.labels(*loss.value)
+        for left_out in LeftOut:
+            self._evidence_left_out.labels(str(left_out))
 
     def observe(self, finding: Finding) -> None:
         """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
@@ -263,12 +245,12 @@ class Metrics:
                 self._add_kernel(interface, counter, value - last if value >= last else value)
 
     def _add_kernel(self, interface: str, counter: Counter, count: int) -> None:
-        if counter in _DIRECTIONS:
-            self._packets.labels(interface, str(_DIRECTIONS[counter])).inc(count)
-        elif counter in _LOST:
-            self._lost.labels(_LOST[counter]).inc(count)
-        elif counter in _ANOMALIES:
-            self._anomalies.labels(str(_ANOMALIES[counter])).inc(count)
+        if counter in DIRECTIONS:
+            self._packets.labels(interface, str(DIRECTIONS[counter])).inc(count)
+        elif counter in LOST:
+            self._lost.labels(LOST[counter]).inc(count)
+        elif counter in ANOMALIES:
+            self._anomalies.labels(str(ANOMALIES[counter])).inc(count)
         elif counter is Counter.MATCHED:
             self._matched.inc(count)
         else:
@@ -284,6 +266,24 @@ class Metrics:
         self._consumed.inc(count)
         self._last_record.set(newest_time_ns / 1e9)
         self._age.observe(age_s)
+
+    def update_losses(self, losses: Iterable[tuple[Loss, int]]) -> None:
+        """Take over how many findings could not be taken to their places so far."""
+        for loss, count in losses:
+            self._findings_lost.labels(*loss.value).inc(self._rise(loss, count))
+
+    def update_evidence(self, written: int, left_out: Mapping[LeftOut, int], one_of: int) -> None:
+        """Take over what became of mismatches so far, and of how many connections one is held."""
+        self._evidence_files.inc(self._rise("evidence", written))
+        for reason, count in left_out.items():
+            self._evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
+        self._evidence_one_of.set(one_of)
+
+    def _rise(self, name: Hashable, count: int) -> int:
+        """Return by how much a count has grown since it was told last."""
+        last = self._told.get(name, 0)
+        self._told[name] = count
+        return count - last
 
     def tracked_connections(self, count: int) -> None:
         """Take over how many connections have state."""
@@ -327,7 +327,7 @@ class Metrics:
 
     def attach_failure(self, interface: str, reason: str) -> None:
         """Count a failure to attach; `reason` is what `attach_failure_reason` returns."""
-        known = reason if reason in _ATTACH_FAILURES.values() else OTHER
+        known = reason if reason in ATTACH_FAILURES.values() else OTHER
         self._attach_failures.labels(self._interface(interface), known).inc()
 
     def render(self) -> bytes:
@@ -353,7 +353,7 @@ class Metrics:
             self._packets.labels(name, str(direction))
         for verdict in Verdict:
             self._responses.labels(name, str(verdict))
-        for reason in (*_ATTACH_FAILURES.values(), OTHER):
+        for reason in (*ATTACH_FAILURES.values(), OTHER):
             self._attach_failures.labels(name, reason)
         for loss in AttachmentLoss:
             self._attachments_lost.labels(name, str(loss))

@@ -37,6 +37,7 @@ BENCHMARKS: Final = {
     "producer": Benchmark("making a packet, for those below", "a tail call into an empty XDP program: all it does"),
     "pipeline_rate": Benchmark("ring to finding and metrics", "submitted records, all of which must arrive"),
     "sustained": Benchmark("line rate, one core against one", "5.4 M/s: 10 Gbit/s of map responses; no loss"),
+    "evidence": Benchmark("evidence of mismatches, one core", "the same conversations without evidence"),
     "vips": Benchmark("a response, by number of VIPs", "one VIP"),
     "memory": Benchmark("memory, by open connections", "no connection: the loaded program"),
     "start": Benchmark("start of attach", "Python's own start"),

@@ -15,6 +15,8 @@ from inspector.sinks.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from inspector.commands.evidence import Evidence
+    from inspector.live.ring import Block
     from inspector.live.session import Session
 
 INTERFACE: Final = "bench0"
@@ -44,10 +46,11 @@ def judged(registry: CollectorRegistry) -> int:
 
 
 class Consumer:
-    """A new pipeline with new metrics behind a session; compiled code is loaded before anything comes."""
+    """A new pipeline with new metrics behind a session, and evidence if asked; compiled code is loaded before."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, evidence: Evidence | None = None) -> None:
         self._session = session
+        self._evidence = evidence
         self._pipeline = Pipeline(Policy(), lambda _: INTERFACE)
         self._pipeline.load_columns()
         self._registry = CollectorRegistry()
@@ -73,8 +76,7 @@ class Consumer:
         """Wait for records and take them; return whether there were any."""
         batches = self._session.poll(timeout_s)
         self._pipeline.losing = self._session.losing
-        for batch in batches:
-            observe(self._metrics, self._pipeline.feed_batch(batch))
+        self._feed(batches)
         self._refresh()
         return bool(batches)
 
@@ -82,8 +84,15 @@ class Consumer:
         """Take what is left, when nothing is sent any more."""
         while self.take(0):
             pass
-        for batch in self._session.drain():
-            observe(self._metrics, self._pipeline.feed_batch(batch))
+        self._feed(self._session.drain())
+
+    def _feed(self, batches: list[Block]) -> None:
+        for batch in batches:
+            found = self._pipeline.feed_batch(batch)
+            if self._evidence is not None:
+                self._evidence.keep(batch)
+                found = self._evidence.name(found)
+            observe(self._metrics, found)
 
     def _refresh(self) -> None:
         """Take the kernel's counters over, once a second."""

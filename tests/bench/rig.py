@@ -16,6 +16,7 @@ from tests.bench.process import busy_seconds
 from tests.bench.producer import Producer, Production, cpus, own_cpu
 
 if TYPE_CHECKING:
+    from inspector.commands.evidence import Evidence
     from tests.bench.workloads import Workload
 
 _WAIT_S: Final = 0.05
@@ -109,12 +110,12 @@ class Rig:
         slots = self._session.counters().values()
         return {counter: sum(slot[counter] for slot in slots) for counter in Counter}
 
-    def run(self, rate: float | None, seconds: float) -> Run:
-        """Send so many packets a second, `None` for as many as can be, and consume them meanwhile.
+    def run(self, rate: float | None, seconds: float, evidence: Evidence | None = None) -> Run:
+        """Send so many packets a second, `None` for as many as can be, and consume them meanwhile, keeping evidence.
 
         Raises RuntimeError when a packet is not accounted for.
         """
-        consumer = Consumer(self._session)
+        consumer = Consumer(self._session, evidence)
         before = self._counters()
         self._producer.start(rate, seconds)
         with Stopwatch() as spent:

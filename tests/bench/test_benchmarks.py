@@ -14,7 +14,7 @@ from inspector.live.options import pack_options
 from inspector.live.rings import open_compact, take
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
-from tests.bench import memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost
+from tests.bench import evidence, memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost
 from tests.bench.producer import Producer
 from tests.bench.rig import Rig
 from tests.bench.workloads import calls, responses
@@ -121,6 +121,16 @@ def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["overflow_conserved"] == 1.0
     assert figures["overflow_lost"]
     assert {"highest_lossless_per_s", "loss_begins_per_s", "cpu_share_1k", "calls_rate_per_s"} <= set(figures)
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written, and every mismatch is accounted for: `measure` itself raises otherwise."""
+    monkeypatch.setattr(evidence, "RATES", {"10k": 10_000})
+    monkeypatch.setattr(evidence, "calls", lambda: calls(32))
+    figures = evidence.measure(0.5)
+    assert figures["evidence_files_10k"]
+    assert figures["evidence_one_of_10k"] == 1
 
 
 def test_vips() -> None:

@@ -42,6 +42,8 @@ class Scenario:
     metrics: dict[str, Metric]
     answers: list[dict[str, Any]]
     written: Path
+    appended: Path
+    evidence: Path
     wires: dict[str, Path]
 
     @property
@@ -70,11 +72,13 @@ def play(
     """
     address = free_address()
     output, log, written = (folder / name for name in ("out.jsonl", "err.txt", "written.pcapng"))
+    appended, evidence = folder / "appended.jsonl", folder / "evidence"
     wires = {port: folder / f"{port}.pcap" for port in PORTS}
     with contextlib.ExitStack() as stack:
         for port, wire in wires.items():
             stack.enter_context(recorded(laboratory, port, wire))
         options = ["--json", "--listen", address, "--write", str(written), *options]
+        options += ["--output", str(appended), "--evidence", str(evidence)]
         inspector = attach(laboratory, folder, *options, ports=ports)
         stack.callback(stop, inspector)
         wait_for(lambda: "metrics http" in log.read_text() or inspector.poll() is not None)
@@ -83,7 +87,7 @@ def play(
         metrics = scrape(address)
         inspector.terminate()
         status = inspector.wait(PATIENCE_SECONDS)
-    return Scenario(output.read_text(), log.read_text(), status, metrics, answers, written, wires)
+    return Scenario(output.read_text(), log.read_text(), status, metrics, answers, written, appended, evidence, wires)
 
 
 def attach(laboratory: Laboratory, folder: Path, *options: str, ports: Sequence[str] = PORTS) -> subprocess.Popen[str]:

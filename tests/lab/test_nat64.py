@@ -33,7 +33,8 @@ FLOW = ("client", "asked", "asked_raw", "server_port")
 OUTER_FLOW = (nat64.CLIENT_ADDRESS, "10.11.2.2", "2002:a01:86e8:8001::a0b:202", 135)
 INNER_FLOW = (nat64.TRANSLATED_CLIENT_ADDRESS, "10.11.2.2", None, 135)
 # What the two sides of the translator cannot have in common.
-OF_THE_SIDE = {"time", "source", "client", "asked_raw", "latency_ms"}
+OF_THE_SIDE = {"time", "source", "client", "asked_raw", "latency_ms", "evidence"}
+OF_THE_PLACE = {"source", "evidence"}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,19 @@ def test_captures_of_both_sides_say_the_same(outer: Scenario) -> None:
 def test_reading_what_was_written_gives_the_same_findings(arriving: Scenario, outer: Scenario) -> None:
     """Live and offline are one path for IPv6, too, and for questions whose answers were not seen."""
     for scenario in (arriving, outer):
-        assert without({"source"}, findings_of(scenario.written)) == without({"source"}, scenario.findings)
+        assert without(OF_THE_PLACE, findings_of(scenario.written)) == without(OF_THE_PLACE, scenario.findings)
+
+
+def test_evidence_of_the_outer_side(outer: Scenario) -> None:
+    """A file over IPv6 has dashes for colons, and read with the prefix declared it gives its finding."""
+    named = [finding for finding in outer.findings if "evidence" in finding]
+    assert len(named) == 2
+    for finding in named:
+        client = finding["client"].replace(":", "-")
+        assert finding["evidence"].endswith(f"Z_{client}_{finding['asked']}.pcapng")
+        capture = outer.evidence / finding["evidence"]
+        (capture.parent / "config.toml").write_text(CONFIG)
+        assert without(OF_THE_PLACE, [finding]) == without(OF_THE_PLACE, findings_of(capture)[-1:])
 
 
 def test_an_undeclared_prefix_is_taken_for_6to4(outer: Scenario) -> None:

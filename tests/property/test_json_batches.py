@@ -17,7 +17,7 @@ from inspector.judge.addresses import address_of
 from inspector.model import Direction, Finding, FindingTunnel, Interface, Mapping, Verdict, format_time
 from inspector.sinks import batchlines, lines
 from inspector.sinks.batchlines import BatchLines
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR
 
@@ -72,7 +72,7 @@ def batches(draw: st.DrawFn) -> FindingRows:
 def test_lines_of_a_batch(found: list[FindingRows]) -> None:
     """Byte for byte what `json.dumps` makes of each finding, whatever there is to escape."""
     stream = io.StringIO()
-    sink = JsonLines(stream)
+    sink = JsonLines(StreamLines(stream))
     for batch in found:
         assert sink.show_batch(batch)
     expected = [

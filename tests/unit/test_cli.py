@@ -188,3 +188,16 @@ def test_check() -> None:
     for name in ("capabilities", "kernel", "toolchain", "interface", "hook", "attach", "program", "detach"):
         assert name in done.stdout
     assert run("check", "nothere0").returncode == 1
+
+
+def test_read_keeps_evidence(tmp_path: Path) -> None:
+    """Each mismatch names its file; a folder that another process has is an error in one line."""
+    path, folder = write_capture(tmp_path / "a.pcapng", ["10.11.2.7", "10.11.2.2", "10.11.2.9"]), tmp_path / "e"
+    done = run("read", "--json", "--evidence", folder, "--jobs", "2", path, path)
+    named = [json.loads(line).get("evidence") for line in done.stdout.splitlines()]
+    assert [name is not None for name in named] == [True, False, True, False, False, False]
+    assert sorted(one.name for one in folder.iterdir()) == sorted(name for name in named if name)
+    assert f"evidence: 2 files written to {folder}; mismatches without a file: 2 client_limit" in done.stderr
+    again = run("read", "--json", folder / str(named[0]))
+    assert json.loads(again.stdout)["why"] == json.loads(done.stdout.splitlines()[0])["why"]
+    assert "cannot be kept there" in error_of(run("read", "--evidence", path, path))

@@ -17,7 +17,7 @@ from rich.cells import cell_len
 
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.sinks.console import REDRAWS_PER_SECOND, Console, Tally
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 from inspector.sinks.progress import DELAY_SECONDS, show_progress
 from inspector.sinks.text import columns, fold, harmless
 
@@ -307,7 +307,7 @@ def test_json_lines() -> None:
             self.flushed = self.getvalue()
 
     stream = Stream()
-    lines = JsonLines(stream)
+    lines = JsonLines(StreamLines(stream))
     bad = replace(FINDING, why="\x1b[2J\u2028\udc80 ü\n")
     assert lines.show(bad)
     assert stream.flushed == stream.getvalue()
@@ -323,8 +323,8 @@ READER_GOES = """
 import sys
 from tests.unit.test_console import FINDING
 from inspector.sinks.console import Console
-from inspector.sinks.jsonl import JsonLines
-sink = {sink}(sys.stdout)
+from inspector.sinks.jsonl import JsonLines, StreamLines
+sink = {sink}
 shown = 0
 while sink.show(FINDING):
     shown += 1
@@ -334,7 +334,7 @@ print("clean", file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("sink", ["JsonLines", "Console"])
+@pytest.mark.parametrize("sink", ["JsonLines(StreamLines(sys.stdout))", "Console(sys.stdout)"])
 def test_a_reader_that_goes_ends_it_cleanly(sink: str) -> None:
     """As with `| head -1`: no traceback, no complaint at exit."""
     root = Path(__file__).parents[2]

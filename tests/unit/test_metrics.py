@@ -25,7 +25,10 @@ from inspector.errors import (
 )
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.record import Counter
-from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics, attach_failure_reason
+from inspector.sinks.allowance import LeftOut
+from inspector.sinks.labels import attach_failure_reason
+from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics
+from inspector.sinks.trouble import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +112,8 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
         record_age_seconds packets_matched_total attachments_lost_total reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
+        record_age_seconds packets_matched_total findings_lost_total evidence_files_total evidence_left_out_total
+        evidence_sampling
     """
     of_the_process = "cpu_seconds_total resident_memory_bytes virtual_memory_bytes start_time_seconds open_fds max_fds"
     assert declared == {PREFIX + name for name in names.split()} | {
@@ -398,3 +403,20 @@ def test_two_inspectors_in_one_process() -> None:
     one, two = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
     one.observe_anomaly(Anomaly.STREAM_GAP)
     assert Scraped(two)("anomalies_total", reason="stream_gap") == 0
+
+
+def test_losses_and_evidence_are_counted_on(metrics: Metrics) -> None:
+    """Counts so far become counters that rise by the difference; every reason is there from the start."""
+    scraped = Scraped(metrics)
+    assert all(scraped("evidence_left_out_total", reason=str(reason)) == 0 for reason in LeftOut)
+    assert all(scraped("findings_lost_total", sink=loss.value[0], reason=loss.value[1]) == 0 for loss in Loss)
+    assert scraped("evidence_sampling") == 0
+    for count in (3, 3, 5):
+        metrics.update_losses([(Loss.FILE_FAILED, count), (Loss.JOURNAL_RATE, 2 * count)])
+        metrics.update_evidence(count, {LeftOut.SAMPLED: 10 * count}, 4)
+    scraped = Scraped(metrics)
+    assert scraped("findings_lost_total", sink="file", reason="failed") == 5
+    assert scraped("findings_lost_total", sink="journal", reason="rate") == 10
+    assert scraped("evidence_files_total") == 5
+    assert scraped("evidence_left_out_total", reason="sampled") == 50
+    assert scraped("evidence_sampling") == 4

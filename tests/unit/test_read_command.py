@@ -18,7 +18,7 @@ import pytest
 from inspector.judge.policy import Policy
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 from inspector.sinks.progress import Shares
 from inspector.sources.pcap import read_records
 from tests.bench.conversations import write_big_capture, write_capture
@@ -62,7 +62,7 @@ def test_large_files_give_what_is_read_record_by_record(tmp_path: Path) -> None:
     path = tmp_path / "large.pcap"
     write_big_capture(path, 6000)
     pipeline, lines = Pipeline(Policy(), lambda _: str(path), columns=False), io.StringIO()
-    sink = JsonLines(lines)
+    sink = JsonLines(StreamLines(lines))
     for record in read_records(path, ports={135}, counters=[0] * len(Counter)):
         for finding in pipeline.feed(record):
             sink.show(finding)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.commands import attach
 from inspector.commands.upkeep import Upkeep, changes
 from inspector.config import Config, load_config
 from inspector.judge.policy import Policy
@@ -207,9 +208,14 @@ class Running:
         self.ports: list[int] = []
         self.metrics = Metrics(CollectorRegistry())
         session: Any = SimpleNamespace(places=SimpleNamespace(set_ports=self.ports.extend), changes=list)
-        output: Any = SimpleNamespace(note=self.notes.append)
+        self.reopened = 0
+        output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
         self.pipeline = pipeline_of(columns=False)
-        self.upkeep = Upkeep(session, self.pipeline, self.metrics, output, Config(), path, lambda: load_config(path))
+        sinks = attach.Sinks(self.metrics, output, None, None)
+        self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
+
+    def _reopen(self) -> None:
+        self.reopened += 1
 
     def successful(self) -> float | None:
         """Return whether the last attempt succeeded, as a scraper sees it."""
@@ -242,6 +248,8 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     path.write_text("ports = [135, 1135]\ntunnels = true\n")
     running.upkeep.reload()
     assert running.notes[-1] == f"{path} was read again; changed: ports; needs a restart: tunnels"
+    # Files that are written are opened anew all the same: a rotation has nothing to do with mistakes.
+    assert running.reopened == 5
     assert (running.successful(), running.upkeep.valid, running.ports) == (1, True, [135, 1135])
     assert began is not None
     assert (running.read_at() or 0) > began

@@ -22,7 +22,7 @@ from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.sinks import batchlines
-from inspector.sinks.jsonl import JsonLines
+from inspector.sinks.jsonl import JsonLines, StreamLines
 from inspector.sinks.metrics import Metrics
 from inspector.wire.limits import Limits
 from tests.build import pdu
@@ -57,7 +57,7 @@ class Sinks:
     def __init__(self) -> None:
         self.metrics = Metrics(CollectorRegistry(), learned_vips=0)
         self._text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-        self._lines = JsonLines(self._text)
+        self._lines = JsonLines(StreamLines(self._text))
 
     def take(self, pipeline: Pipeline, records: Sequence[bytes]) -> None:
         """Put records through as one block."""

@@ -1,0 +1,151 @@
+"""What a machine's run was worth: its tests, its kernel's messages, and whether it ran to the end at all."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Written among the kernel's messages by tests.vm.plugin: what follows belongs to this test.
+MARK: Final = "epm-inspector test: "
+BEGIN: Final = "epm-inspector tests begin"
+END: Final = "epm-inspector tests end, tainted "
+
+# What kernels say where something is wrong with them (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
+# kernel/rcu/tree_stall.h, kernel/watchdog.c, kernel/hung_task.c, mm, net/core/dev.c).
+_TROUBLE: Final = re.compile(
+    r"\bWARNING: |\bBUG: |\bkernel BUG at|\bOops\b|\bcut here \]|\bgeneral protection fault|\bKernel panic"
+    r"|\bINFO: (?:possible|suspicious|task|lockdep)|\bINFO: trying to register non-static key|\bpossible recursive locking"
+    r"|\brefcount_t: |\bUBSAN: |\bKASAN: |\bunregister_netdevice: waiting|\bpage allocation failure|\bOut of memory"
+    r"|\bbpf_jit: |\bdead loop on|\bfailed to allocate"
+)
+# A processor that was away: in an emulated machine it may be the one below, which had something else to do.
+_STALL: Final = re.compile(r"\bdetected stalls?\b|\bself-detected stall\b|\bsoft lockup\b|\bhard LOCKUP\b|\brcu_.*kthread starved")
+_OURS: Final = re.compile(r"bpf|xdp|tcf_|cls_|sch_handle|ringbuf")
+_CONTEXT_LINES: Final = 40
+_STAMP: Final = re.compile(r"^\[\s*\d+\.\d+\]\s*(?:\[[^]]*\]\s*)?")
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Something the kernel complained of: during which test, its first line, and the lines after it."""
+
+    test: str
+    line: str
+    context: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A machine's run: tests passed; what failed, by name of the test or of what was looked at, with the reason."""
+
+    passed: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def messages(console: str) -> list[str]:
+    """Return the kernel's messages since the tests began, each without its time."""
+    lines = [_STAMP.sub("", line.rstrip("\r")) for line in console.split("\n")]
+    return lines[lines.index(BEGIN) + 1 :] if BEGIN in lines else []
+
+
+def find_trouble(lines: list[str]) -> list[Trouble]:
+    """Return what the kernel complained of. One complaint's further lines are no further complaints."""
+    found: list[Trouble] = []
+    test, quiet_until = "", 0
+    for number, line in enumerate(lines):
+        if line.startswith(MARK):
+            test, quiet_until = line.removeprefix(MARK), 0
+        elif number >= quiet_until and (_TROUBLE.search(line) or _STALL.search(line)):
+            context = lines[number + 1 : number + _CONTEXT_LINES]
+            quiet_until = number + _CONTEXT_LINES
+            if _TROUBLE.search(line) or any(_OURS.search(one) for one in context):
+                found.append(Trouble(test, line, context))
+    return found
+
+
+def judge_console(console: str) -> dict[str, str]:
+    """Return what is wrong by the console, by what was looked at: an end in good order, clean messages, no taint."""
+    lines = messages(console)
+    wrong = {}
+    ends = [line.removeprefix(END) for line in lines if line.startswith(END)]
+    if not ends:
+        wrong["the machine"] = "it did not run to the end; its last words:\n" + "\n".join(console.splitlines()[-30:])
+    elif ends[-1] != "0":
+        wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {ends[-1]}, so something was wrong that was not said"
+    trouble = find_trouble(lines)
+    if trouble:
+        wrong["the kernel's messages"] = "\n\n".join(
+            f"during {one.test or 'no test'}: {one.line}\n" + "\n".join(f"    {line}" for line in one.context)
+            for one in trouble
+        )
+    return wrong
+
+
+def conclude(series: str, release: str, console: str, report: Path, *, in_time: bool) -> Outcome:
+    """Complete the report (JUnit) which the tests left, or write one where they left none; return the outcome.
+
+    A test that was skipped failed: on a kernel of the list everything has to be there.
+    """
+    outcome = Outcome()
+    suite = _suite_of(report, outcome)
+    suite.set("name", f"Linux {series} ({release})")
+    for case in suite.iter("testcase"):
+        _judge_case(case, outcome)
+    wrong = judge_console(console)
+    if not in_time:
+        wrong["the machine"] = "it took longer than it may, and was stopped"
+    if not outcome.passed and "the machine" not in wrong:
+        wrong["the tests"] = "none passed"
+    for name in ("the machine", "the tests", "the kernel's messages", "the kernel's taint"):
+        case = ET.SubElement(suite, "testcase", classname="tests.vm", name=name)
+        if name in wrong:
+            outcome.failures[name] = wrong[name]
+            ET.SubElement(case, "failure", message=wrong[name].split("\n", 1)[0]).text = _printable(wrong[name])
+    cases = list(suite.iter("testcase"))
+    suite.attrib.update(tests=str(len(cases)), failures=str(len(outcome.failures)), errors="0", skipped="0")
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.ElementTree(root).write(report, encoding="utf-8", xml_declaration=True)
+    return outcome
+
+
+def write_missing(series: str, why: str, report: Path) -> None:
+    """Write the report (JUnit) of a kernel that could not be had."""
+    root = ET.Element("testsuites")
+    suite = ET.SubElement(root, "testsuite", name=f"Linux {series}", tests="1", failures="1", errors="0", skipped="0")
+    case = ET.SubElement(suite, "testcase", classname="tests.vm", name="the kernel")
+    ET.SubElement(case, "failure", message=why)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    ET.ElementTree(root).write(report, encoding="utf-8", xml_declaration=True)
+
+
+def _suite_of(report: Path, outcome: Outcome) -> ET.Element:
+    try:
+        suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - our own tests wrote it
+    except (OSError, ET.ParseError) as error:
+        outcome.failures["the report"] = f"the tests left none that can be read: {error}"
+        suite = None
+    return ET.Element("testsuite") if suite is None else suite
+
+
+def _judge_case(case: ET.Element, outcome: Outcome) -> None:
+    """Count one test; what was skipped becomes a failure."""
+    name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+    for skipped in case.findall("skipped"):
+        skipped.tag = "failure"
+        skipped.set("message", f"skipped on a kernel of the list: {skipped.get('message', '')}")
+    wrong = [*case.findall("failure"), *case.findall("error")]
+    if wrong:
+        outcome.failures[name] = (wrong[0].get("message") or "").split("\n", 1)[0]
+    else:
+        outcome.passed += 1
+
+
+def _printable(text: str) -> str:
+    """Return a text with what XML cannot hold replaced."""
+    return re.sub(r"[^\t\n\x20-\uD7FF\uE000-\uFFFD]", "?", text)

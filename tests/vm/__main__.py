@@ -20,7 +20,11 @@ from tests.vm.machine import BUILD, ROOT, Machine
 
 LIST: Final = Path(__file__).with_name("kernels.toml")
 # Compiled code is for a processor; an emulated one is another. This is what both are.
-_COMPILED_FOR: Final = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "CACHE_DIRECTORY": str(BUILD / "vm-cache")}
+_COMPILED_FOR: Final = {
+    "NUMBA_CPU_NAME": "generic",
+    "NUMBA_CPU_FEATURES": "",
+    "CACHE_DIRECTORY": str(BUILD / "vm-cache"),
+}
 
 
 def note(series: str, text: str) -> None:
@@ -57,7 +61,7 @@ async def test(kernel: packages.Kernel, made: Machine, listed: dict[str, Any], t
     command = [sys.executable, "-m", "tests.vm.guest", kernel.release, str(report)]
     command += [*tests, f"--timeout={seconds['test_seconds']}", "--durations=40", "-v"]
     environment = {
-        "PATH": os.environ["PATH"],
+        "PATH": machine.PATH,
         # Nothing may be skipped for want of something.
         "CI": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -65,13 +69,14 @@ async def test(kernel: packages.Kernel, made: Machine, listed: dict[str, Any], t
     }
     begun = time.monotonic()
     note(kernel.series, f"{kernel.package} boots {'with KVM' if made.kvm else 'emulated'}; {folder.relative_to(ROOT)}")
-    in_time = await machine.run(kernel, made, machine.write_script(folder, command, environment), seconds["run_seconds"])
+    script = machine.write_script(folder, command, environment)
+    in_time = await machine.run(kernel, made, script, seconds["run_seconds"])
     console = (folder / machine.CONSOLE).read_text(encoding="utf-8", errors="replace")
     outcome = results.conclude(kernel.series, kernel.release, console, report, in_time=in_time)
     for name, why in outcome.failures.items():
         note(kernel.series, f"FAILED {name}: {why}")
-    took = time.monotonic() - begun
-    note(kernel.series, f"{outcome.passed} passed, {len(outcome.failures)} failed in {took:.0f} s; {report.relative_to(ROOT)}")
+    counted = f"{outcome.passed} passed, {len(outcome.failures)} failed in {time.monotonic() - begun:.0f} s"
+    note(kernel.series, f"{counted}; {report.relative_to(ROOT)}")
     return outcome
 
 
@@ -104,7 +109,9 @@ def main(arguments: list[str] | None = None) -> int:
     known = {entry["series"]: entry for entry in listed["kernels"]}
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"of these: {', '.join(known)}; default: all")
-    parser.add_argument("--tests", nargs="+", default=listed["tests"]["run"], help="files or tests; default: the list's")
+    parser.add_argument(
+        "--tests", nargs="+", default=listed["tests"]["run"], help="files or tests; default: the list's"
+    )
     chosen = parser.parse_args(arguments)
     unknown = [series for series in chosen.kernels if series not in known]
     if unknown:
@@ -117,4 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("interrupted")

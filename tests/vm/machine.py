@@ -23,6 +23,8 @@ CONSOLE: Final = "console.log"
 OUTPUT: Final = "output.txt"
 # What timeout(1) returns then.
 _TIMED_OUT: Final = 124
+# The programs of this environment are found outside and inside.
+PATH: Final = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Machine:
 def command_line(kernel: Kernel, machine: Machine, script: Path) -> list[str]:
     """Return the command that boots a kernel, runs a shell script inside as root, and ends."""
     return [
-        str(Path(sys.executable).with_name("vng")),
+        "vng",
         "--run",
         str(kernel.image),
         "--name",
@@ -66,7 +68,11 @@ def command_line(kernel: Kernel, machine: Machine, script: Path) -> list[str]:
 def write_script(folder: Path, command: Sequence[str], environment: dict[str, str]) -> Path:
     """Write what the machine runs: it inherits no environment, and its arguments have room for little."""
     settings = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
-    lines = [f"cd {shlex.quote(str(ROOT))}", *settings, f"exec {shlex.join(command)} >{shlex.quote(str(folder / OUTPUT))} 2>&1"]
+    lines = [
+        f"cd {shlex.quote(str(ROOT))}",
+        *settings,
+        f"exec {shlex.join(command)} >{shlex.quote(str(folder / OUTPUT))} 2>&1",
+    ]
     script = folder / SCRIPT
     script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return script
@@ -78,7 +84,12 @@ async def run(kernel: Kernel, machine: Machine, script: Path, seconds: int) -> b
     limited = ["timeout", "--kill-after=5", str(seconds), *command_line(kernel, machine, script)]
     with (script.parent / CONSOLE).open("wb") as console:
         process = await asyncio.create_subprocess_exec(
-            *limited, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+            *limited,
+            cwd=ROOT,
+            env=os.environ | {"PATH": PATH},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
         )
         try:
             return await process.wait() != _TIMED_OUT

@@ -8,11 +8,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 class UnavailableError(Exception):
@@ -30,7 +30,7 @@ class Kernel:
 
 
 def is_stock(name: str, series: str, architecture: str) -> bool:
-    """Say whether a package is a stock kernel of a series: signed, of no flavour, neither its symbols nor a name for it.
+    """Say whether a package is a stock kernel of a series: of no flavour, and not its symbols nor unsigned.
 
     `linux-image-6.1.0-56-amd64` and `linux-image-6.12.117+deb12-amd64` are of the series 6.1 and 6.12.
     """
@@ -72,14 +72,18 @@ def fetch(series: str, found_in: str, folder: Path) -> Kernel:
     architecture = apt_pkg.config.find("APT::Architecture")
     chosen = newest(((p.name, p.candidate.version) for p in cache if p.candidate), series, architecture)
     if chosen is None:
-        raise UnavailableError(f"apt's sources offer no kernel {series} of Debian's ({architecture}): {found_in} has it")
+        raise UnavailableError(f"apt's sources offer no kernel {series} ({architecture}) of Debian's: see {found_in}")
     name, version = chosen
     release = name.removeprefix("linux-image-")
     unpacked = folder / f"{name}_{version}"
     if not unpacked.exists():
         apt_pkg.config.set("APT::Sandbox::User", "root")
         folder.mkdir(parents=True, exist_ok=True)
-        _unpack(cache[name].candidate.fetch_binary(str(folder)), release, unpacked)
+        try:
+            archive = cache[name].candidate.fetch_binary(str(folder))
+        except apt.package.FetchError as error:
+            raise UnavailableError(f"{name} cannot be fetched: {error}") from error
+        _unpack(archive, release, unpacked)
     return Kernel(series, release, f"{name} {version}", unpacked / "boot" / f"vmlinuz-{release}")
 
 
@@ -90,4 +94,4 @@ def _unpack(archive: str, release: str, unpacked: Path) -> None:
     subprocess.run(["dpkg-deb", "--extract", archive, partial], check=True)
     subprocess.run(["depmod", "--basedir", partial, release], check=True)
     partial.rename(unpacked)
-    os.unlink(archive)
+    Path(archive).unlink()

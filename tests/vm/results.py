@@ -19,12 +19,13 @@ END: Final = "epm-inspector tests end, tainted "
 # kernel/rcu/tree_stall.h, kernel/watchdog.c, kernel/hung_task.c, mm, net/core/dev.c).
 _TROUBLE: Final = re.compile(
     r"\bWARNING: |\bBUG: |\bkernel BUG at|\bOops\b|\bcut here \]|\bgeneral protection fault|\bKernel panic"
-    r"|\bINFO: (?:possible|suspicious|task|lockdep)|\bINFO: trying to register non-static key|\bpossible recursive locking"
+    r"|\bINFO: (?:possible|suspicious|task|lockdep)|\bINFO: trying to register non-static key"
     r"|\brefcount_t: |\bUBSAN: |\bKASAN: |\bunregister_netdevice: waiting|\bpage allocation failure|\bOut of memory"
-    r"|\bbpf_jit: |\bdead loop on|\bfailed to allocate"
 )
 # A processor that was away: in an emulated machine it may be the one below, which had something else to do.
-_STALL: Final = re.compile(r"\bdetected stalls?\b|\bself-detected stall\b|\bsoft lockup\b|\bhard LOCKUP\b|\brcu_.*kthread starved")
+_STALL: Final = re.compile(
+    r"\bdetected stalls?\b|\bself-detected stall\b|\bsoft lockup\b|\bhard LOCKUP\b|\brcu_.*kthread starved"
+)
 _OURS: Final = re.compile(r"bpf|xdp|tcf_|cls_|sch_handle|ringbuf")
 _CONTEXT_LINES: Final = 40
 _STAMP: Final = re.compile(r"^\[\s*\d+\.\d+\]\s*(?:\[[^]]*\]\s*)?")
@@ -76,7 +77,7 @@ def judge_console(console: str) -> dict[str, str]:
     if not ends:
         wrong["the machine"] = "it did not run to the end; its last words:\n" + "\n".join(console.splitlines()[-30:])
     elif ends[-1] != "0":
-        wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {ends[-1]}, so something was wrong that was not said"
+        wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {ends[-1]}: something was wrong"
     trouble = find_trouble(lines)
     if trouble:
         wrong["the kernel's messages"] = "\n\n".join(

@@ -11,6 +11,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbclient nftables iproute2
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, tools that tests use.
 TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga
+# A machine to emulate, modules to load, apt to name Debian's kernels.
+VM_PACKAGES := qemu-system-x86 kmod python3-apt
 
 .DEFAULT_GOAL := help
 
@@ -25,6 +27,11 @@ demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch 
 .PHONY: test
 test: lint  ## lint, types, and all tests; what the machine cannot run is skipped with the reason (CI=true: fails)
 	$(PYTHON) -m pytest
+
+.PHONY: vm-test
+vm-test: $(VENV)/test.stamp  ## kernel and laboratory tests on other kernels, in virtual machines (KERNELS=6.1, TESTS=...)
+	$(call install,$(VM_PACKAGES),virtual machines)
+	$(PYTHON) -m tests.vm $(KERNELS) $(if $(TESTS),--tests $(TESTS))
 
 .PHONY: lint
 lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)

@@ -1,11 +1,13 @@
 """What holds a program on a hook: a bpf_link, or a tc filter where the kernel has no link for it.
 
 A link is gone with its last descriptor, so also when the process is killed. A filter is not: its name carries
-process id and start time, and filters of processes that are gone are removed on the next attachment.
+process id and start time, and filters of processes that are gone are removed on the next attachment; and a number,
+since a process may have several.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,6 +23,7 @@ _EEXIST: Final = 17
 _CLSACT_PARENT: Final = 0xFFFFFFF1
 _FILTER_NAME: Final = "epm-inspector"
 CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+_numbers: Final = itertools.count()
 
 
 class Holder(Protocol):
@@ -65,13 +68,14 @@ def _start_time(process_id: int) -> str | None:
 
 def _own_name() -> str:
     process_id = os.getpid()
-    return f"{_FILTER_NAME}:{process_id}:{_start_time(process_id)}"
+    # One of two sessions of a process must not take the other's filter away.
+    return f"{_FILTER_NAME}:{process_id}:{_start_time(process_id)}:{next(_numbers)}"
 
 
 def _is_stale(name: str) -> bool:
     """Say whether a filter's name is of an inspector which does not run any more."""
     parts = name.split(":")
-    if len(parts) != 3 or parts[0] != _FILTER_NAME or not parts[1].isdigit():
+    if len(parts) != 4 or parts[0] != _FILTER_NAME or not parts[1].isdigit():
         return False
     return _start_time(int(parts[1])) != parts[2]
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -76,6 +77,14 @@ def write_script(folder: Path, command: Sequence[str], environment: dict[str, st
     script = folder / SCRIPT
     script.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return script
+
+
+async def watch(longest: list[float]) -> None:
+    """Keep in `longest` how long this machine itself stood still at a time, at most, in seconds; without end."""
+    while True:
+        begun = time.monotonic()
+        await asyncio.sleep(1)
+        longest[0] = max(longest[0], time.monotonic() - begun - 1)
 
 
 async def run(kernel: Kernel, machine: Machine, script: Path, seconds: int) -> bool:

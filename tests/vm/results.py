@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
@@ -22,11 +23,15 @@ _TROUBLE: Final = re.compile(
     r"|\bINFO: (?:possible|suspicious|task|lockdep)|\bINFO: trying to register non-static key"
     r"|\brefcount_t: |\bUBSAN: |\bKASAN: |\bunregister_netdevice: waiting|\bpage allocation failure|\bOut of memory"
 )
-# A processor that was away: in an emulated machine it may be the one below, which had something else to do.
+# What they say where a processor did nothing for long. An emulated machine cannot know that all below it stood still.
 _STALL: Final = re.compile(
-    r"\bdetected stalls?\b|\bself-detected stall\b|\bsoft lockup\b|\bhard LOCKUP\b|\brcu_.*kthread starved"
+    r"\bdetected stalls?\b|\bself-detected stall\b|\bsoft lockup\b|\bhard LOCKUP\b|\bworkqueue lockup\b"
+    r"|\bkthread starved\b"
 )
-_OURS: Final = re.compile(r"bpf|xdp|tcf_|cls_|sch_handle|ringbuf")
+# include/linux/panic.h: what a kernel notes of itself after a soft lockup.
+_TAINT_SOFT_LOCKUP: Final = 1 << 14
+# The kernel speaks of a soft lockup after 20 s, of a stall after 21 s (Debian's configuration).
+_STILL_SECONDS: Final = 15.0
 _CONTEXT_LINES: Final = 40
 _STAMP: Final = re.compile(r"^\[\s*\d+\.\d+\]\s*(?:\[[^]]*\]\s*)?")
 
@@ -54,40 +59,49 @@ def messages(console: str) -> list[str]:
     return lines[lines.index(BEGIN) + 1 :] if BEGIN in lines else []
 
 
-def find_trouble(lines: list[str]) -> list[Trouble]:
-    """Return what the kernel complained of. One complaint's further lines are no further complaints."""
+def find_trouble(lines: list[str], *, stood_still: bool = False) -> list[Trouble]:
+    """Return what the kernel complained of, and each complaint once; no stalls where the machine below stood still."""
     found: list[Trouble] = []
     test, quiet_until = "", 0
     for number, line in enumerate(lines):
         if line.startswith(MARK):
             test, quiet_until = line.removeprefix(MARK), 0
-        elif number >= quiet_until and (_TROUBLE.search(line) or _STALL.search(line)):
-            context = lines[number + 1 : number + _CONTEXT_LINES]
-            quiet_until = number + _CONTEXT_LINES
-            if _TROUBLE.search(line) or any(_OURS.search(one) for one in context):
-                found.append(Trouble(test, line, context))
+        stall = _STALL.search(line) is not None
+        if number < quiet_until or (stall and stood_still) or not (stall or _TROUBLE.search(line)):
+            continue
+        quiet_until = number + _CONTEXT_LINES
+        found.append(Trouble(test, line, list(itertools.takewhile(_is_message, lines[number + 1 : quiet_until]))))
     return found
 
 
-def judge_console(console: str) -> dict[str, str]:
-    """Return what is wrong by the console, by what was looked at: an end in good order, clean messages, no taint."""
+def _is_message(line: str) -> bool:
+    return not line.startswith((MARK, END))
+
+
+def judge_console(console: str, still_seconds: float) -> dict[str, str]:
+    """Return what is wrong by the console, by what was looked at: an end in good order, clean messages, no taint.
+
+    `still_seconds` is how long the machine below stood still at a time, at most.
+    """
     lines = messages(console)
+    stood_still = still_seconds >= _STILL_SECONDS
     wrong = {}
     ends = [line.removeprefix(END) for line in lines if line.startswith(END)]
     if not ends:
         wrong["the machine"] = "it did not run to the end; its last words:\n" + "\n".join(console.splitlines()[-30:])
-    elif ends[-1] != "0":
-        wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {ends[-1]}: something was wrong"
-    trouble = find_trouble(lines)
+    elif taint := int(ends[-1]) & ~(_TAINT_SOFT_LOCKUP if stood_still else 0):
+        wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {taint}: something was wrong"
+    trouble = find_trouble(lines, stood_still=stood_still)
     if trouble:
         wrong["the kernel's messages"] = "\n\n".join(
-            f"during {one.test or 'no test'}: {one.line}\n" + "\n".join(f"    {line}" for line in one.context)
-            for one in trouble
+            "\n    ".join([f"during {one.test or 'no test'}: {one.line}", *one.context]) for one in trouble
         )
     return wrong
 
 
-def conclude(series: str, release: str, console: str, report: Path, *, in_time: bool) -> Outcome:
+def conclude(
+    series: str, release: str, console: str, report: Path, *, in_time: bool, still_seconds: float = 0
+) -> Outcome:
     """Complete the report (JUnit) which the tests left, or write one where they left none; return the outcome.
 
     A test that was skipped failed: on a kernel of the list everything has to be there.
@@ -97,7 +111,7 @@ def conclude(series: str, release: str, console: str, report: Path, *, in_time: 
     suite.set("name", f"Linux {series} ({release})")
     for case in suite.iter("testcase"):
         _judge_case(case, outcome)
-    wrong = judge_console(console)
+    wrong = judge_console(console, still_seconds)
     if not in_time:
         wrong["the machine"] = "it took longer than it may, and was stopped"
     if not outcome.passed and "the machine" not in wrong:

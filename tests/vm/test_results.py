@@ -107,10 +107,16 @@ def test_one_complaint_is_told_once() -> None:
     assert WARNING[3] in found[0].context
 
 
-@pytest.mark.parametrize(("trace", "count"), [(" __bpf_prog_run_xdp+0x1/0x2", 1), (" virtio_9p_request+0x1/0x2", 0)])
-def test_stall_that_is_ours(trace: str, count: int) -> None:
-    """An emulated processor may have waited for the one below: a stall counts where the program is in its trace."""
-    assert len(find_trouble([STALL, trace])) == count
+@pytest.mark.parametrize("stall", [STALL, "watchdog: BUG: soft lockup - CPU#0 stuck for 33s! [python:341]"])
+@pytest.mark.parametrize(("seconds", "excused"), [(33.0, True), (2.0, False)])
+def test_stalls(report: Path, stall: str, seconds: float, excused: bool) -> None:
+    """A processor that did nothing is no complaint where the whole machine stood still; a warning beside it is one."""
+    for lines, expected in (([stall], not excused), ([stall, *WARNING], True)):
+        report.write_text(REPORT, encoding="utf-8")
+        said = console(*lines, taint=str(1 << 14))
+        outcome = conclude("6.1", "", said, report, in_time=True, still_seconds=seconds)
+        assert ("the kernel's messages" in outcome.failures) == expected
+        assert ("the kernel's taint" in outcome.failures) == (not excused)
 
 
 @pytest.mark.parametrize("said", [BOOT, BOOT + f"[  5.0] {BEGIN}\r\n[  6.0] {MARK}test_one\r\n", ""])

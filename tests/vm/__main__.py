@@ -104,6 +104,8 @@ class Run:
         console = (folder / machine.CONSOLE).read_text(encoding="utf-8", errors="replace")
         [still] = self._still_seconds
         outcome = results.conclude(kernel.series, kernel.release, console, report, in_time=in_time, still_seconds=still)
+        if still >= results.STILL_SECONDS:
+            note(kernel.series, f"this machine stood still for {still:.0f} s: stalls inside are not counted")
         for name, why in outcome.failures.items():
             note(kernel.series, f"FAILED {name}: {why}")
         counted = f"{outcome.passed} passed, {len(outcome.failures)} failed in {time.monotonic() - begun:.0f} s"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm import plugin
-from tests.vm.results import BEGIN, END
+from tests.vm.results import BEGIN, end
 
 
 def main(release: str, report: str, *arguments: str) -> int:
@@ -23,7 +23,7 @@ def main(release: str, report: str, *arguments: str) -> int:
     subprocess.run(["modprobe", "tun"], check=True)
     plugin.say(BEGIN)
     status = pytest.main([*arguments, "-p", "no:cacheprovider", f"--junitxml={report}"], plugins=[plugin.Guest()])
-    plugin.say(END + Path("/proc/sys/kernel/tainted").read_text(encoding="ascii").strip())
+    plugin.say(end(status, Path("/proc/sys/kernel/tainted").read_text(encoding="ascii").strip()))
     return int(status)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Written among the kernel's messages by tests.vm.plugin: what follows belongs to this test.
 MARK: Final = "epm-inspector test: "
 BEGIN: Final = "epm-inspector tests begin"
-END: Final = "epm-inspector tests end, tainted "
+_END: Final = re.compile(r"epm-inspector tests end, status (\d+), tainted (\d+)")
 
 # What kernels say where something is wrong with them (lib/bug.c, kernel/panic.c, kernel/locking/lockdep.c,
 # kernel/rcu/tree_stall.h, kernel/watchdog.c, kernel/hung_task.c, mm, net/core/dev.c).
@@ -31,9 +31,14 @@ _STALL: Final = re.compile(
 # include/linux/panic.h: what a kernel notes of itself after a soft lockup.
 _TAINT_SOFT_LOCKUP: Final = 1 << 14
 # The kernel speaks of a soft lockup after 20 s, of a stall after 21 s (Debian's configuration).
-_STILL_SECONDS: Final = 15.0
+STILL_SECONDS: Final = 15.0
 _CONTEXT_LINES: Final = 40
 _STAMP: Final = re.compile(r"^\[\s*\d+\.\d+\]\s*(?:\[[^]]*\]\s*)?")
+
+
+def end(status: int, taint: str) -> str:
+    """Return the line among the kernel's messages that follows the tests: pytest's exit status, the kernel's taint."""
+    return f"epm-inspector tests end, status {status}, tainted {taint}"
 
 
 @dataclass(slots=True)
@@ -75,21 +80,25 @@ def find_trouble(lines: list[str], *, stood_still: bool = False) -> list[Trouble
 
 
 def _is_message(line: str) -> bool:
-    return not line.startswith((MARK, END))
+    return not line.startswith(MARK) and not _END.fullmatch(line)
 
 
-def judge_console(console: str, still_seconds: float) -> dict[str, str]:
-    """Return what is wrong by the console, by what was looked at: an end in good order, clean messages, no taint.
+def judge_console(console: str, still_seconds: float, *, some_failed: bool) -> dict[str, str]:
+    """Return what is wrong by the console, by what was looked at: an end in good order, messages, taint.
 
-    `still_seconds` is how long the machine below stood still at a time, at most.
+    `still_seconds` is how long the machine below stood still at a time, at most; `some_failed` what the report says.
     """
     lines = messages(console)
-    stood_still = still_seconds >= _STILL_SECONDS
+    stood_still = still_seconds >= STILL_SECONDS
     wrong = {}
-    ends = [line.removeprefix(END) for line in lines if line.startswith(END)]
+    ends = [found for line in lines if (found := _END.fullmatch(line))]
+    status, taint = map(int, ends[-1].groups()) if ends else (0, 0)
     if not ends:
         wrong["the machine"] = "it did not run to the end; its last words:\n" + "\n".join(console.splitlines()[-30:])
-    elif taint := int(ends[-1]) & ~(_TAINT_SOFT_LOCKUP if stood_still else 0):
+    # 1 is that tests failed.
+    if status > int(some_failed):
+        wrong["the tests"] = f"pytest ended with status {status}"
+    if taint & ~(_TAINT_SOFT_LOCKUP if stood_still else 0):
         wrong["the kernel's taint"] = f"/proc/sys/kernel/tainted is {taint}: something was wrong"
     trouble = find_trouble(lines, stood_still=stood_still)
     if trouble:
@@ -111,11 +120,11 @@ def conclude(
     suite.set("name", f"Linux {series} ({release})")
     for case in suite.iter("testcase"):
         _judge_case(case, outcome)
-    wrong = judge_console(console, still_seconds)
+    wrong = judge_console(console, still_seconds, some_failed=bool(outcome.failures))
     if not in_time:
         wrong["the machine"] = "it took longer than it may, and was stopped"
     if not outcome.passed and "the machine" not in wrong:
-        wrong["the tests"] = "none passed"
+        wrong.setdefault("the tests", "none passed")
     for name in ("the machine", "the tests", "the kernel's messages", "the kernel's taint"):
         case = ET.SubElement(suite, "testcase", classname="tests.vm", name=name)
         if name in wrong:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.vm.results import BEGIN, END, MARK, conclude, find_trouble, write_missing
+from tests.vm.results import BEGIN, MARK, conclude, end, find_trouble, write_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ WARNING = [
 STALL = "rcu: INFO: rcu_preempt self-detected stall on CPU"
 
 
-def console(*lines: str, taint: str = "0") -> str:
+def console(*lines: str, status: int = 0, taint: int = 0) -> str:
     """Return what the serial console shows of a run with these messages among the tests'."""
-    said = [BEGIN, f"{MARK}test_one", *lines, f"{MARK}test_two", END + taint, "reboot: Power down"]
+    said = [BEGIN, f"{MARK}test_one", *lines, f"{MARK}test_two", end(status, str(taint)), "reboot: Power down"]
     return BOOT + "".join(f"[  {number + 5}.000001] {line}\r\n" for number, line in enumerate(said))
 
 
@@ -113,7 +113,7 @@ def test_stalls(report: Path, stall: str, seconds: float, excused: bool) -> None
     """A processor that did nothing is no complaint where the whole machine stood still; a warning beside it is one."""
     for lines, expected in (([stall], not excused), ([stall, *WARNING], True)):
         report.write_text(REPORT, encoding="utf-8")
-        said = console(*lines, taint=str(1 << 14))
+        said = console(*lines, taint=1 << 14)
         outcome = conclude("6.1", "", said, report, in_time=True, still_seconds=seconds)
         assert ("the kernel's messages" in outcome.failures) == expected
         assert ("the kernel's taint" in outcome.failures) == (not excused)
@@ -137,8 +137,21 @@ def test_machine_that_does_not_come_in_time(tmp_path: Path) -> None:
 
 def test_taint(report: Path) -> None:
     """A kernel that has noted a warning for itself is not clean, whatever it said."""
-    outcome = conclude("6.1", "", console(taint="512"), report, in_time=True)
+    outcome = conclude("6.1", "", console(taint=512), report, in_time=True)
     assert list(outcome.failures) == ["the kernel's taint"]
+
+
+def test_pytest_itself_fails(report: Path) -> None:
+    """A failure of pytest's which is no test's fails the run; one that the report tells is not told again."""
+    failed = REPORT.replace('name="test_one"/>', 'name="test_one"><failure message="no"/></testcase>')
+    for text, status, names in (
+        (REPORT, 1, ["the tests"]),
+        (REPORT, 3, ["the tests"]),
+        (failed, 1, ["tests/kernel/test_a.py::test_one"]),
+        (failed, 3, ["tests/kernel/test_a.py::test_one", "the tests"]),
+    ):
+        report.write_text(text, encoding="utf-8")
+        assert list(conclude("6.1", "", console(status=status), report, in_time=True).failures) == names
 
 
 def test_nothing_ran(report: Path) -> None:

@@ -13,7 +13,6 @@ import ctypes
 import hashlib
 import json
 import struct
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from inspector.live import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 # linux/bpf.h: a double-width load, and what says that it loads a map by its descriptor.
 _INSTRUCTION: Final = struct.Struct("=BBhi")
@@ -103,12 +103,12 @@ class Compiler:
         library = SimpleNamespace(bpf_table_fd=lambda program, name: program.descriptors[name])
         return SimpleNamespace(BPF=self._compile, libbcc=SimpleNamespace(lib=library), __version__="kept")
 
-    def _compile(self, *, src_file: bytes, cflags: Sequence[str]) -> _Program:
-        sources = sorted(path for path in Path(src_file.decode()).parent.rglob("*") if path.is_file())
-        made_of = [*cflags, *(path.read_text(encoding="utf-8") for path in sources)]
+    def _compile(self, *, text: bytes, cflags: Sequence[str]) -> _Program:
+        # All sources but the C library's headers.
+        made_of = [*cflags, text.decode()]
         kept = self._folder / f"{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()}.json"
         if not kept.exists():
             bcc = self._import_bcc()
-            compiled = bcc.BPF(src_file=src_file, cflags=cflags)
+            compiled = bcc.BPF(text=text, cflags=cflags)
             kept.write_text(json.dumps(describe(bcc.libbcc.lib, compiled)), encoding="ascii")
         return _Program(json.loads(kept.read_text(encoding="ascii")))

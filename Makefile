@@ -14,6 +14,8 @@ STACK_PACKAGES := prometheus prometheus-alertmanager
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, tools that tests use (of
 # systemd its journal).
 TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga logrotate systemd $(STACK_PACKAGES)
+# A machine to emulate, modules to load, apt to name Debian's kernels.
+VM_PACKAGES := qemu-system-x86 kmod python3-apt
 
 .DEFAULT_GOAL := help
 
@@ -32,6 +34,11 @@ demo-stack: $(VENV)/stack.stamp  ## the same with Prometheus, Alertmanager, and 
 .PHONY: test
 test: lint  ## lint, types, and all tests; what the machine cannot run is skipped with the reason (CI=true: fails)
 	$(PYTHON) -m pytest
+
+.PHONY: vm-test
+vm-test: $(VENV)/test.stamp  ## kernel and laboratory tests on other kernels, in virtual machines (KERNELS=6.1, TESTS=...)
+	$(call install,$(VM_PACKAGES),virtual machines)
+	$(PYTHON) -m tests.vm $(KERNELS) $(if $(TESTS),--tests $(TESTS))
 
 .PHONY: lint
 lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)

@@ -109,6 +109,9 @@ static __always_inline const void *epm_skip(struct epm_cursor *cursor, __u64 len
  * Put the cursor where it is already, as a distance from the frame's start. That makes all the ways which
  * lead there one for the verifier, which would follow what comes behind once for each of them. Return 0 at
  * more than EPM_FARTHEST, which EPM_TUNNEL_REACH and what one packet's headers can take never add up to.
+ *
+ * The compiler may keep the distance on the stack and read it back after the comparison: the verifier of Linux 6.1
+ * then knows nothing of it any more. So it is masked where it is used, and asm hides that this changes nothing.
  */
 #define EPM_FARTHEST 0x7fff
 static __always_inline int epm_settle(struct epm_cursor *cursor)
@@ -118,7 +121,8 @@ static __always_inline int epm_settle(struct epm_cursor *cursor)
 	asm volatile("" : "+r"(distance));
 	if (distance > EPM_FARTHEST)
 		return 0;
-	cursor->at = cursor->start + distance;
+	asm volatile("" : "+r"(distance));
+	cursor->at = cursor->start + (distance & EPM_FARTHEST);
 	return 1;
 }
 

@@ -25,8 +25,8 @@ _ETH_P_ALL: Final = 0x0003
 _EEXIST: Final = 17
 _CLSACT_PARENT: Final = 0xFFFFFFF1
 _FILTER_NAME: Final = "epm-inspector"
-_numbers: Final = itertools.count()
 CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+_numbers: Final = itertools.count()
 
 
 class Holder(Protocol):

@@ -22,11 +22,14 @@ from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 from tests.kernel.live import (
     EVERY_HOOK,
+    EVERY_TC_WAY,
+    HAS_TCX,
     LOOPBACK,
     attached,
     collect,
     conserved,
     each_gives_its_record,
+    filters,
     records_of,
     stream,
 )
@@ -71,7 +74,7 @@ def test_frames_from_the_wire(cable: Cable, mode: Mode, tcx: bool) -> None:
     each_gives_its_record(cable, mode, frames.FRAMES, tcx=tcx)
 
 
-@pytest.mark.parametrize("tcx", [True, False], ids=["tcx", "clsact"])
+@EVERY_TC_WAY
 def test_tc_sees_what_leaves(cable: Cable, tcx: bool) -> None:
     """On tc a frame that leaves is recorded like one that arrives."""
     frame = frames.FRAMES["service vlan"]
@@ -131,6 +134,16 @@ def test_auto_prefers_native_and_says_so(cable: Cable) -> None:
         [attachment] = session.attachments
         assert attachment.mode == "generic"
         assert "no native XDP" in attachment.explanation
+
+
+def test_tc_takes_the_links_where_there_are_any(cable: Cable) -> None:
+    """Mode tc is by links from Linux 6.6 on, by filters before it, says which, and is on both directions."""
+    with attached(cable, "tc") as session:
+        [attachment] = session.attachments
+        assert (attachment.hook, attachment.mode) == ("tc", "tcx" if HAS_TCX else "clsact")
+        assert ("by links" if HAS_TCX else "since the kernel has no tcx") in attachment.explanation
+        assert len(cable.programs() if HAS_TCX else filters(cable)) == 2
+    assert cable.programs() == filters(cable) == []
 
 
 def test_no_such_interface(cable: Cable) -> None:

@@ -18,6 +18,7 @@ ALLOWED = {
     "record": {"model"},
     "codecache": set(),
     "compiled": {"codecache"},
+    "notify": set(),
     "wire": FOUNDATION | {"wire"},
     "judge": FOUNDATION | {"judge", "wire"},
     "columns": FOUNDATION | {"columns", "compiled", "judge", "wire"},
@@ -28,8 +29,8 @@ ALLOWED = {
     "prepare": FOUNDATION | {"codecache", "columns", "judge", "live", "sources", "wire"},
     "config": FOUNDATION | {"wire", "judge"},
     "lab": {"errors", "model", "config", "lab", "live"},
-    "commands": FOUNDATION | {"codecache", "commands", "config", "pipeline", "sources", "live", "sinks"},
-    "cli": {"errors", "model", "config", "commands", "lab"},
+    "commands": FOUNDATION | {"codecache", "commands", "config", "notify", "pipeline", "sources", "live", "sinks"},
+    "cli": {"errors", "model", "config", "commands", "lab", "notify"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -180,9 +180,10 @@ def _named(counts: Sequence[int]) -> dict[str, int]:
 
 
 class Fuzzer:
-    """All four programs: XDP and tc, with and without tunnels. Stays on one processor while it is open."""
+    """Both programs, made with and without tunnels. Stays on one processor while it is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tunnels: Sequence[bool] = (False, True)) -> None:
+        self._tunnels = tunnels
         self._stack = contextlib.ExitStack()
         self._affinity = os.sched_getaffinity(0)
         self._twins: list[Twins] = []
@@ -191,7 +192,7 @@ class Fuzzer:
         cpu = sorted(self._affinity)[os.getpid() % len(self._affinity)]
         os.sched_setaffinity(0, {cpu})
         self._stack.callback(os.sched_setaffinity, 0, self._affinity)
-        for tunnels in (False, True):
+        for tunnels in self._tunnels:
             harness = self._stack.enter_context(Harness(tunnels=tunnels))
             self._twins.append(Twins(harness, cpu))
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from inspector import __version__
 from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
 from inspector.errors import InspectorError
 from inspector.model import Verdict
+from inspector.notify import Priority, say
 
 _MODES: Final = ("auto", "native", "generic", "tc")
 
@@ -46,6 +46,9 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    parser.add_argument(
+        "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
+    )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -128,6 +131,7 @@ def _attach(arguments: argparse.Namespace) -> int:
             json=arguments.json,
             listen=arguments.listen or config.listen,
             write=arguments.write,
+            drop_all=arguments.drop_all,
         )
     )
 
@@ -181,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except InspectorError as error:
-        print(f"epm-inspector: {error}", file=sys.stderr)
+        say(f"epm-inspector: {error}", Priority.ERROR)
         return 1
     except KeyboardInterrupt:
         return 130

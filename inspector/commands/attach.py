@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
 from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,15 +16,18 @@ from prometheus_client import CollectorRegistry
 
 from inspector import codecache
 from inspector.commands.output import Output, tally_of
+from inspector.commands.privileges import give_up_privileges
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly
-from inspector.model import Finding, FindingBatch
+from inspector.model import Finding, FindingBatch, Verdict
+from inspector.notify import Notifier, Priority, say
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import CONTENT_TYPE, Metrics
 from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.tls import Certificates, TlsFiles
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -51,6 +53,7 @@ class AttachArguments:
     json: bool
     listen: str
     write: Path | None
+    drop_all: bool = False
 
 
 class Inspection:
@@ -70,6 +73,8 @@ class Inspection:
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
         self._stopping = False
+        self._lost = 0
+        self._notifier = Notifier()
 
     @property
     def healthy(self) -> bool:
@@ -83,12 +88,14 @@ class Inspection:
 
     def run(self) -> None:
         """Inspect until `stop`; then detach, read what is left, and decide what is open."""
+        self._notifier.ready(self._state())
         while not self._stopping:
             blocks = self._session.poll(_POLL_S)
             self._take(blocks)
             if not blocks:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             self._refresh()
+        self._notifier.stopping()
         self._session.detach()
         self._take(self._session.drain())
         self._report(self._pipeline.flush())
@@ -116,6 +123,7 @@ class Inspection:
     def _refresh(self, *, force: bool = False) -> None:
         """Bring the metrics up to date with the kernel's counters and the decoder's, about once a second."""
         now = self._alive_at = time.monotonic()
+        self._notifier.alive(self._state())
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
@@ -126,9 +134,17 @@ class Inspection:
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
-        self._output.status(tally_of(counters.values(), [self._pipeline]))
+        tally = tally_of(counters.values(), [self._pipeline])
+        self._lost = sum(tally.lost.values())
+        self._output.status(tally)
         if self._writer is not None:
             self._writer.flush()
+
+    def _state(self) -> str:
+        """Return how it stands, for the service manager."""
+        interfaces = ", ".join(attachment.interface for attachment in self._session.attachments)
+        mismatches = self._pipeline.verdicts[Verdict.MISMATCH]
+        return f"inspecting {interfaces}: {self._pipeline.records} records, {mismatches} mismatches, {self._lost} lost"
 
     def tally(self) -> Tally:
         """Return the counts so far."""
@@ -147,7 +163,7 @@ def run(arguments: AttachArguments) -> int:
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
         state: list[Inspection] = []
-        server = MetricsServer(host, port, _routes(metrics, state))
+        server = MetricsServer(host, port, _routes(metrics, state), certificates=_certificates(config))
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -164,6 +180,7 @@ def run(arguments: AttachArguments) -> int:
         output = stack.enter_context(Output(json=arguments.json))
         inspection = Inspection(session, config, metrics, output, writer)
         state.append(inspection)
+        give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
         _announce(session, metrics, server)
         with _signals_to(inspection):
             inspection.run()
@@ -182,12 +199,25 @@ def _routes(metrics: Metrics, state: list[Inspection]) -> dict[str, Callable[[],
     return {"/metrics": lambda: Response(200, metrics.render(), CONTENT_TYPE), "/healthz": health}
 
 
+def _certificates(config: Config) -> Certificates | None:
+    """Return what TLS needs, if the configuration asks for it. Raises ListenError."""
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
+    return Certificates(files, lambda text: say(text, Priority.WARNING))
+
+
 def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:
     server.start()
     for attachment in session.attachments:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
-        print(f"attached {attachment.interface}: {attachment.explanation}", file=sys.stderr)
-    print(f"metrics {server.url}/metrics", file=sys.stderr, flush=True)
+        say(f"attached {attachment.interface}: {attachment.explanation}")
+    say(f"metrics {server.url}/metrics")
+    if server.is_exposed:
+        text = (
+            "other machines can read the metrics, and whoever is on the way: there is no TLS (tls_certificate, tls_key)"
+        )
+        say(text, Priority.WARNING)
 
 
 @contextlib.contextmanager

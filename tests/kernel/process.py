@@ -71,6 +71,11 @@ class Inspector:
         """The findings it printed so far."""
         return [json.loads(line) for line in (self.folder / "findings").read_text().splitlines()]
 
+    def findings_of(self, asked: str) -> list[dict[str, Any]]:
+        """Return those of one asked address, without reading what the others say."""
+        mark = f'"asked":"{asked}"'
+        return [json.loads(line) for line in (self.folder / "findings").open() if mark in line and line.endswith("\n")]
+
     @property
     def address(self) -> str:
         """Where it says that its metrics are."""

@@ -1,8 +1,8 @@
-"""`python -m tests.lab.storm NAMESPACE INTERFACE --seconds N [--rate FRAMES_PER_SECOND] [--seed N]`: forged traffic.
+"""`python -m tests.lab.storm NAMESPACE INTERFACE --seconds N [--rate FRAMES_PER_SECOND] [--floods]`: forged traffic.
 
-Floods of SYN, FIN and RST on port 135, conversations of which only a part comes, whole ones, and noise: addresses,
-ports, UUIDs, call ids all at random, over both versions of IP, TCP and UDP. Every frame is one that the kernel program
-counts. Prints a JSON object: frames sent, by kind, and seconds.
+Floods of SYN, FIN and RST on port 135; unless only they are asked for (--floods), conversations of which a part comes,
+whole ones, and noise: addresses, ports, UUIDs, call ids all at random, over both versions of IP, TCP and UDP. Every
+frame is one that the kernel program counts. Prints a JSON object: frames sent, by kind, and seconds.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ class Kind:
     name: str
     share: float
     frames: Sequence[bytes]
+
+    @property
+    def is_flood(self) -> bool:
+        """Whether its frames carry nothing."""
+        return self.name.startswith(("SYN", "FIN", "RST"))
 
 
 def _frames(segments: Sequence[Segment]) -> list[bytes]:
@@ -149,9 +154,9 @@ class _Rows:
 class Storm:
     """Rounds of forged frames, each with other values."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, floods: bool = False) -> None:
         self._generator = np.random.default_rng(seed)
-        self.kinds = _kinds()
+        self.kinds = [kind for kind in _kinds() if kind.is_flood or not floods]
         self._groups = [round(kind.share * _GROUPS) for kind in self.kinds]
         self._rows = [
             [_Rows(frame, count) for frame in kind.frames] for kind, count in zip(self.kinds, self._groups, strict=True)
@@ -199,9 +204,11 @@ class Storm:
             done += sent
 
 
-def rage(namespace: str, interface: str, seconds: float, rate: float | None, seed: int) -> dict[str, object]:
+def rage(
+    namespace: str, interface: str, seconds: float, rate: float | None, seed: int, *, floods: bool
+) -> dict[str, object]:
     """Send for so many seconds; return what was sent."""
-    storm = Storm(seed)
+    storm = Storm(seed, floods=floods)
     with inside(namespace):
         channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with channel:
@@ -226,6 +233,7 @@ def main() -> None:
     parser.add_argument("interface")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float, help="frames a second (default: as many as it can)")
+    parser.add_argument("--floods", action="store_true", help="only packets that carry nothing")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     json.dump(rage(**vars(arguments)), sys.stdout)

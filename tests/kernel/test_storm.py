@@ -193,7 +193,9 @@ def test_a_storm_beyond_measure(cable: Cable, tmp_path: Path, capsys: pytest.Cap
         # The compiled path is loaded, the table full, all labels learned that ever will be.
         with storm(cable, 2):
             time.sleep(2)
+        wait_until_read(inspector)
         ask_and_answer(cable, OFFERED)
+        inspector.wait_for(lambda: bool(inspector.findings_of(cable.far_address)))
         middle, at_middle = wait_until_read(inspector), Usage.of(inspector.process.pid)
         began = time.monotonic()
         with storm(cable, 4) as sent, honest.talking(cable, 0.02):

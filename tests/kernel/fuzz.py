@@ -182,8 +182,8 @@ def _named(counts: Sequence[int]) -> dict[str, int]:
 class Fuzzer:
     """Both programs, made with and without tunnels. Stays on one processor while it is open."""
 
-    def __init__(self, *, tunnels: Sequence[bool] = (False, True)) -> None:
-        self._tunnels = tunnels
+    def __init__(self, *, tunnels: Sequence[bool] = (False, True), lanes: bool | None = None) -> None:
+        self._tunnels, self._lanes = tunnels, lanes
         self._stack = contextlib.ExitStack()
         self._affinity = os.sched_getaffinity(0)
         self._twins: list[Twins] = []
@@ -193,7 +193,7 @@ class Fuzzer:
         os.sched_setaffinity(0, {cpu})
         self._stack.callback(os.sched_setaffinity, 0, self._affinity)
         for tunnels in self._tunnels:
-            harness = self._stack.enter_context(Harness(tunnels=tunnels))
+            harness = self._stack.enter_context(Harness(tunnels=tunnels, lanes=self._lanes))
             self._twins.append(Twins(harness, cpu))
         return self
 

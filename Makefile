@@ -21,7 +21,7 @@ VM_PACKAGES := qemu-system-x86 kmod python3-apt
 
 .PHONY: help
 help:  ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch happen (DEMO_SECONDS=N ends by itself)
@@ -54,6 +54,10 @@ format: $(VENV)/test.stamp  ## put every file into the project's format
 .PHONY: bench
 bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes build/bench.json
 	$(PYTHON) -m tests.bench
+
+.PHONY: fuzz-kernel
+fuzz-kernel: $(VENV)/test.stamp  ## a million hostile frames through the kernel program (FRAMES=N, SEED=N)
+	$(PYTHON) -m tests.kernel.fuzz $(if $(FRAMES),--frames $(FRAMES)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: golden
 golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; review the difference

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from inspector import __version__
 from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
 from inspector.errors import InspectorError
 from inspector.model import Verdict
+from inspector.notify import Priority, say
 
 _MODES: Final = ("auto", "native", "generic", "tc")
 
@@ -50,6 +50,9 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
     parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
     _add_evidence_option(parser)
+    parser.add_argument(
+        "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
+    )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -167,6 +170,7 @@ def _attach(arguments: argparse.Namespace) -> int:
             load=lambda: _load_attach(arguments),
             config_file=arguments.config,
             runtime_directory=config.runtime_directory,
+            drop_all=arguments.drop_all,
         )
     )
 
@@ -227,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except InspectorError as error:
-        print(f"epm-inspector: {error}", file=sys.stderr)
+        say(f"epm-inspector: {error}", Priority.ERROR)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import mmap
 import os
 import shutil
 import subprocess
@@ -29,7 +30,16 @@ _MAKER: Final = "inspector.prepare"
 @functools.cache
 def has_compiler() -> bool:
     """Return whether there can be compiled code: its integers are little-endian, like the rings of most machines."""
-    return sys.byteorder == "little" and importlib.util.find_spec("numba") is not None
+    return sys.byteorder == "little" and importlib.util.find_spec("numba") is not None and _may_make_code()
+
+
+def _may_make_code() -> bool:
+    """Return whether this process may execute what it wrote: SELinux and systemd's MemoryDenyWriteExecute forbid it."""
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+    except PermissionError:
+        return False
+    return True
 
 
 def _folders() -> Iterator[Path]:

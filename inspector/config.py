@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from inspector.errors import ConfigError
@@ -53,8 +54,13 @@ def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _path_or_none(value: object) -> object:
+    return None if value == "" else value
+
+
 Listen = Annotated[str, AfterValidator(_check_listen)]
 Nat64Prefix = Annotated[IPv6Network, AfterValidator(_check_prefix_length)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Addresses = Annotated[list[IPvAnyAddress], BeforeValidator(_one_or_many), Field(min_length=1)]
 
@@ -103,11 +109,22 @@ class Config(_Table):
     findings_file: Path | None = None
     findings_journal: bool = False
     journal_verdicts: list[Verdict] = sorted(NOTEWORTHY)
+    tls_certificate: OptionalPath = None
+    tls_key: OptionalPath = None
+    tls_client_ca: OptionalPath = None
     nat64_prefixes: list[Nat64Prefix] = []
     learned_vips: Annotated[int, Field(ge=0, le=1024)] = 64
     vip: list[VirtualAddress] = []
     limits: LimitSettings = LimitSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key come together")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
 
     def policy(self) -> Policy:
         """Return what the verdicts need: pools by unmapped VIP, and NAT64 prefixes."""
@@ -151,4 +168,6 @@ def load_config(path: Path) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(f"{path}: {_key_of(first['loc'])}: {first['msg']}{more}") from error
+        # What several keys say together is at no key.
+        key = f"{_key_of(first['loc'])}: " if first["loc"] else ""
+        raise ConfigError(f"{path}: {key}{first['msg']}{more}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -52,6 +53,7 @@ class Columns:
         limits = conversations.limits
         slots = limits.connections + 2
         words = np.zeros((slots, layout.SLOT_WORDS), np.int64)
+        words[0, layout.SECRET] = np.frombuffer(os.urandom(8), np.int64)[0]
         knows = self._knowledge
         self._arrays = Arrays(
             words,
@@ -162,7 +164,9 @@ class Columns:
 
     def _count(self) -> None:
         anomalies = self._conversations.anomalies
-        anomalies.update(self._knowledge.take_anomalies())
+        if self._registers[layout.ANOMALIES]:
+            self._registers[layout.ANOMALIES] = 0
+            anomalies.update(self._knowledge.take_anomalies())
         if self._registers[layout.GAPS]:
             anomalies[Anomaly.STREAM_GAP] += int(self._registers[layout.GAPS])
             self._registers[layout.GAPS] = 0
@@ -245,7 +249,7 @@ class Columns:
             state = int(self._arrays.slots[slot, layout.SLOT_STATE])
             self._registers[layout.BUFFERED] -= self._knowledge.state(state).buffered
             leave(self._arrays.slots, self._arrays.halves, self._registers, slot)
-        self._conversations.adopt(connections)
+        self._conversations.adopt(connections, read_now=segment is not None)
         self._came_back()
 
     def _connection_of(self, slot: int, segment: Segment | None) -> Connection:

@@ -176,6 +176,7 @@ def follow(
     if place >= 0:
         if transition & layout.COUNTED:
             counted[place] += 1
+            registers[layout.ANOMALIES] = 1
         if judgement >= 0:
             note_finding(
                 rows, number, slot, judgement, asked if transition & layout.ANSWERS else -1, slots, registers, findings

@@ -18,8 +18,10 @@ ROW_LENGTHS: Final = 8  # captured length, TCP flags, attributes, interface inde
 ROW_PAYLOAD: Final = 9
 COMPACT_WORDS: Final = 32
 
-# Words of a connection's slot: 128 bytes, two cache lines. Slot 0 is nobody's.
+# Words of a connection's slot: 128 bytes, two cache lines. Slot 0 is nobody's; its first word is the secret of the
+# hash, without which one could choose connections that all go into one bucket.
 SLOT_WORDS: Final = 16
+SECRET: Final = 0
 SLOT_CLIENT: Final = 0  # address, two words
 SLOT_SERVER: Final = 2
 SLOT_PORTS: Final = 4  # client's, server's << 16
@@ -75,7 +77,8 @@ PATIENCE: Final = 23
 LOSING: Final = 24  # nobody waits for missing bytes
 GAPS: Final = 25  # which were given up
 FIRST_ASKED: Final = 26  # no question that waits was asked before
-REGISTERS: Final = 27
+ANOMALIES: Final = 27  # 1 if transitions were taken that count any
+REGISTERS: Final = 28
 
 # Why the loop stopped.
 DONE: Final = 0

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     Words = npt.NDArray[np.int64]
     Halves = npt.NDArray[np.int32]
 
-# Odd numbers with bits all over (golden ratio and square root of three): multiplication mixes upwards.
+# An odd number with bits all over (of the golden ratio): multiplication mixes upwards.
 _MIX = -7046029254386353131
-_MIX_MORE = 7858218823476873027
 
 
 @compiled
@@ -27,9 +26,12 @@ def mix(value: int, word: int) -> int:
 
 
 @compiled
-def bucket_of(high: int, low: int, server_high: int, server_low: int, ports: int, buckets: Halves) -> int:
+def bucket_of(secret: int, high: int, low: int, server_high: int, server_low: int, ports: int, buckets: Halves) -> int:
     """Return the bucket of a connection: `buckets` is a power of two of slot numbers."""
-    value = mix(mix(low, server_low), ports) + (high ^ server_high) * _MIX_MORE
+    value = mix(mix(mix(secret, low), server_low), ports)
+    # Both are 0 in IPv4.
+    if high | server_high:
+        value = mix(mix(value, high), server_high)
     return ((value * _MIX) >> 34) & (buckets.shape[0] - 1)
 
 
@@ -38,7 +40,8 @@ def find(
     slots: Words, halves: Halves, buckets: Halves, high: int, low: int, server_high: int, server_low: int, ports: int
 ) -> int:
     """Return the slot of a connection, or 0."""
-    slot = buckets[bucket_of(high, low, server_high, server_low, ports, buckets)]
+    secret = slots[0, layout.SECRET]
+    slot = buckets[bucket_of(secret, high, low, server_high, server_low, ports, buckets)]
     while slot:
         if (
             slots[slot, layout.SLOT_PORTS] == ports
@@ -108,7 +111,7 @@ def take(
     slots[slot, layout.SLOT_PORTS] = ports
     slots[slot, layout.SLOT_LAST] = registers[layout.NOW]
     halves[slot, layout.HALF_INTERFACE] = interface
-    bucket = bucket_of(high, low, server_high, server_low, ports, buckets)
+    bucket = bucket_of(slots[0, layout.SECRET], high, low, server_high, server_low, ports, buckets)
     halves[slot, layout.HALF_CHAIN] = buckets[bucket]
     buckets[bucket] = slot
     link(halves, registers, slot)
@@ -123,6 +126,7 @@ def give_back(slots: Words, halves: Halves, buckets: Halves, registers: Words, s
         unlink(halves, registers, slot)
         registers[layout.FAST] -= 1
     bucket = bucket_of(
+        slots[0, layout.SECRET],
         slots[slot, layout.SLOT_CLIENT],
         slots[slot, layout.SLOT_CLIENT + 1],
         slots[slot, layout.SLOT_SERVER],

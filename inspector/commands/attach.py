@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import math
 import time
 from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,13 +17,15 @@ from inspector import codecache
 from inspector.commands.delivery import Delivery
 from inspector.commands.evidence import Evidence, open_evidence
 from inspector.commands.output import tally_of, warn
+from inspector.commands.privileges import give_up_privileges
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
 from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly, ListenError
-from inspector.model import Finding, FindingBatch
+from inspector.model import Finding, FindingBatch, Verdict
+from inspector.notify import Notifier, Priority, say
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
 from inspector.runtime import open_local_socket
@@ -31,6 +33,7 @@ from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
 from inspector.sinks.server import MetricsServer
+from inspector.sinks.tls import Certificates, TlsFiles
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -41,6 +44,10 @@ _POLL_S: Final = 0.5
 _REFRESH_S: Final = 1.0
 # Without a word from the main loop for this long, the inspector is not healthy.
 _STALLED_S: Final = 10.0
+# Rows of a block that are decoded in one go: less than a second's worth, also of those which cost most.
+_ROWS: Final = 8192
+# What is left when a signal comes is decoded for so long.
+_FAREWELL_S: Final = 5.0
 # Time moves on without records only this far behind the clock: some may still be on their way.
 _QUIET_NS: Final = 1_000_000_000
 
@@ -59,6 +66,7 @@ class AttachArguments:
     load: Callable[[], Config]
     config_file: Path | None = None
     runtime_directory: Path | None = None
+    drop_all: bool = False
 
 
 class Sinks(NamedTuple):
@@ -92,6 +100,10 @@ class Inspection:
         self._counted: Totals[Anomaly] = Totals()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
+        self._end_by = math.inf
+        self._unread = 0
+        self._lost = 0
+        self._notifier = Notifier()
         self._upkeep = Upkeep(session, self._pipeline, sinks, config, arguments.config_file, arguments.load)
         self.snapshot: Mapping[str, Any] = {}
         self._refresh(force=True)
@@ -105,33 +117,51 @@ class Inspection:
         """Inspect until a signal ends it; then detach, read what is left, and decide what is open."""
         self._session.watch()
         self._signals.attend(self._session.wake)
+        self._notifier.ready(self._state())
         while not self._signals.ending:
             blocks = self._session.poll(_POLL_S)
             self._take(blocks)
             if not blocks:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             if self._signals.take_reload():
+                self._notifier.reloading()
                 self._upkeep.reload()
+                self._notifier.ready(self._state())
             self._upkeep.look()
             self._refresh()
+        self._notifier.stopping()
         self._session.detach()
         self._take(self._session.drain())
+        if self._unread:
+            say(f"{self._unread} records were not read any more: there were too many to end soon", Priority.WARNING)
         self._report(self._pipeline.flush())
         if self._evidence is not None:
             self._evidence.close()
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
+        """Decode blocks, by so many rows at a time that metrics and watchdog are not kept waiting by hostile ones."""
         self._pipeline.losing = self._session.losing
         for block in blocks:
-            if self._writer is not None:
-                for row in block:
-                    self._writer.write(record_of(row))
-            if self._evidence is not None:
-                self._evidence.keep(block)
-            self._report(self._pipeline.feed_batch(block))
-            newest_ns = record_time(record_of(block[-1]))
-            self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
+            for start in range(0, len(block), _ROWS):
+                rows = block[start : start + _ROWS]
+                if self._signals.ending:
+                    self._end_by = min(self._end_by, time.monotonic() + _FAREWELL_S)
+                if time.monotonic() < self._end_by:
+                    self._take_rows(rows)
+                    self._refresh()
+                else:
+                    self._unread += len(rows)
+
+    def _take_rows(self, block: Block) -> None:
+        if self._writer is not None:
+            for row in block:
+                self._writer.write(record_of(row))
+        if self._evidence is not None:
+            self._evidence.keep(block)
+        self._report(self._pipeline.feed_batch(block))
+        newest_ns = record_time(record_of(block[-1]))
+        self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings if self._evidence is None else self._evidence.name(findings):
@@ -145,6 +175,7 @@ class Inspection:
     def _refresh(self, *, force: bool = False) -> None:
         """Bring the metrics up to date with the kernel's counters and the decoder's, about once a second."""
         now = self._alive_at = time.monotonic()
+        self._notifier.alive(self._state())
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
@@ -159,9 +190,17 @@ class Inspection:
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
         self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
-        self._output.status(tally_of(counters.values(), [self._pipeline]))
+        tally = tally_of(counters.values(), [self._pipeline])
+        self._lost = sum(tally.lost.values())
+        self._output.status(tally)
         if self._writer is not None:
             self._writer.flush()
+
+    def _state(self) -> str:
+        """Return how it stands, for the service manager."""
+        interfaces = ", ".join(attachment.interface for attachment in self._session.attachments)
+        mismatches = self._pipeline.verdicts[Verdict.MISMATCH]
+        return f"inspecting {interfaces}: {self._pipeline.records} records, {mismatches} mismatches, {self._lost} lost"
 
     def tally(self) -> Tally:
         """Return the counts so far."""
@@ -181,7 +220,7 @@ def run(arguments: AttachArguments) -> int:
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
         routes = Routes(metrics)
-        server = MetricsServer(host, port, routes.table())
+        server = MetricsServer(host, port, routes.table(), certificates=_certificates(config))
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -196,6 +235,8 @@ def run(arguments: AttachArguments) -> int:
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
+        _serve_locally(server, arguments.runtime_directory, stack)
+        give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
         evidence = open_evidence(config.evidence.directory, config, session.interface_names)
         if evidence is not None:
             stack.callback(evidence.close)
@@ -203,13 +244,12 @@ def run(arguments: AttachArguments) -> int:
         sinks = Sinks(metrics, output, writer, evidence)
         inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
-        _serve_locally(server, arguments.runtime_directory, stack)
         _announce(session, metrics, server)
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
         if evidence is not None:
-            print(evidence.summary(), file=sys.stderr)
+            say(evidence.summary())
         output.summary(inspection.tally())
     return 0
 
@@ -221,15 +261,28 @@ def _serve_locally(server: MetricsServer, directory: Path | None, stack: context
     except ListenError as error:
         if directory is not None:
             raise
-        print(f"'epm-inspector status' will not find this inspector: {error}", file=sys.stderr)
+        say(f"'epm-inspector status' will not find this inspector: {error}", Priority.WARNING)
         return
     stack.callback(local.close)
     server.add(local.socket)
+
+
+def _certificates(config: Config) -> Certificates | None:
+    """Return what TLS needs, if the configuration asks for it. Raises ListenError."""
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
+    return Certificates(files, lambda text: say(text, Priority.WARNING))
 
 
 def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:
     server.start()
     for attachment in session.attachments:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
-        print(f"attached {attachment.interface}: {attachment.explanation}", file=sys.stderr)
-    print(f"metrics {server.url}/metrics", file=sys.stderr, flush=True)
+        say(f"attached {attachment.interface}: {attachment.explanation}")
+    say(f"metrics {server.url}/metrics")
+    if server.is_exposed:
+        text = (
+            "other machines can read the metrics, and whoever is on the way: there is no TLS (tls_certificate, tls_key)"
+        )
+        say(text, Priority.WARNING)

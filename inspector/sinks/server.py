@@ -1,8 +1,9 @@
 """A small HTTP server for scrapers: bounded in connections, bytes and time, whatever its clients do.
 
-One daemon thread runs an asyncio loop; h11 speaks HTTP/1.1 (RFC 9112). When all connections are
-taken, the one that has waited longest for its client is closed, so that idle or slow clients
-never keep a scraper out.
+One daemon thread runs an asyncio loop; h11 speaks HTTP/1.1 (RFC 9112), below it TLS where there is a certificate.
+When all connections are taken, one of the client address that has the most is closed: the one that has waited
+longest for its client. So idle, slow or many clients never keep a scraper out, in the middle of a TLS handshake or
+elsewhere.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Self
 
 import h11
@@ -20,7 +23,10 @@ from inspector import __version__
 from inspector.errors import ListenError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
+
+    from inspector.sinks.tls import Certificates
 
     Route = Callable[[], "Response"]
 
@@ -29,6 +35,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 _BACKLOG: Final = 128
 _LAST_PORT: Final = 65535
 _READ_SIZE: Final = 4096
+_WRITE_SIZE: Final = 1 << 16
+_BURST_S: Final = 0.25
 _METHODS: Final = (b"GET", b"HEAD")
 _CLOSE: Final = (b"Connection", b"close")
 _SERVER: Final = f"epm-inspector/{__version__}"
@@ -48,9 +56,10 @@ class ServerLimits:
     """Bounds of what clients can take up: connections, bytes, and seconds.
 
     `header_seconds` bounds the time from a request's first byte (or from the connection's
-    beginning) to the end of its header; `idle_seconds` the wait for another request;
+    beginning) to the end of its header, and a TLS handshake; `idle_seconds` the wait for another request;
     `write_seconds` the wait for the client to take an answer; `goodbye_seconds` the wait
-    for the client to close after the last one.
+    for the client to close after the last one. More than `answers_per_second` are made to
+    wait, all clients together: making an answer keeps the inspection from its work.
     """
 
     connections: int = 64
@@ -59,28 +68,38 @@ class ServerLimits:
     idle_seconds: float = 120
     write_seconds: float = 10
     goodbye_seconds: float = 1
+    answers_per_second: float = 100
 
 
 class MetricsServer:
     """Serves `routes` (path to function) on one address, and on sockets that are added; port 0 takes any that is free.
 
+    With `certificates` it speaks TLS, but for connections of the UNIX domain.
     The socket listens, and `port` is known, once the constructor returns; `start` begins to
     answer. Routes are called in the server's thread and must be quick.
     Raises ListenError, in words for the operator, when the address cannot be had.
     """
 
     def __init__(
-        self, host: str, port: int, routes: Mapping[str, Route], *, limits: ServerLimits | None = None
+        self,
+        host: str,
+        port: int,
+        routes: Mapping[str, Route],
+        *,
+        limits: ServerLimits | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.host = host
         self._routes = {path.encode(): route for path, route in routes.items()}
         self._limits = limits or ServerLimits()
+        self._certificates = certificates
         self._sockets = [_listen(host, port)]
         self.port: int = self._sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="metrics-server", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._connections: dict[_Connection, None] = {}
+        self._connections: dict[_Connection, asyncio.Task[None]] = {}
+        self._pace = _Pace(self._limits.answers_per_second)
 
     def __enter__(self) -> Self:
         self.start()
@@ -92,7 +111,14 @@ class MetricsServer:
     @property
     def url(self) -> str:
         """The server's address, without a path."""
-        return f"http://{_authority(self.host, self.port)}"
+        scheme = "http" if self._certificates is None else "https"
+        return f"{scheme}://{_authority(self.host, self.port)}"
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines may read what is served, and whoever is on the way."""
+        address = self._sockets[0].getsockname()[0].partition("%")[0]
+        return self._certificates is None and not ip_address(address).is_loopback
 
     def add(self, listening: socket.socket) -> None:
         """Serve on one more listening socket, of the UNIX domain say, and close it at the end; before `start`."""
@@ -125,21 +151,45 @@ class MetricsServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection. Nothing may be waited for before the handshake, which would miss what was read."""
         if len(self._connections) >= self._limits.connections:
             self._make_room()
-        connection = _Connection(reader, writer, self._routes, self._limits)
-        self._connections[connection] = None
+        connection = _Connection(reader, writer, self._routes, self._limits, self._pace)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a connection is served by a task of its own
+        self._connections[connection] = task
         try:
+            if self._certificates is not None and not connection.is_local:
+                await connection.shake_hands(self._certificates.context())
             await connection.run()
+        except (OSError, TimeoutError):
+            # The client is gone, too slow, or speaks no TLS: nobody is left to be told.
+            return
         finally:
             self._connections.pop(connection, None)
             connection.abort()
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for its client."""
-        oldest = min(self._connections, key=lambda connection: connection.waiting_since)
-        del self._connections[oldest]
-        oldest.abort()
+        """Close a connection of the client address that has the most: the one that has waited longest."""
+        counts = Counter(connection.client for connection in self._connections)
+        first = max(self._connections, key=lambda one: (counts[one.client], -one.waiting_since))
+        self._connections.pop(first).cancel()
+
+
+class _Pace:
+    """Lets things happen `per_second` times a second in the long run, and at once while there are fewer."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval_s = 1 / per_second
+        self._due = 0.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn; those who came before have theirs before."""
+        now = asyncio.get_running_loop().time()
+        # What was not used lately may be caught up with, up to a quarter of a second's worth.
+        self._due = max(self._due, now - _BURST_S) + self._interval_s
+        if self._due > now:
+            await asyncio.sleep(self._due - now)
 
 
 class _Connection:
@@ -151,33 +201,42 @@ class _Connection:
         writer: asyncio.StreamWriter,
         routes: Mapping[bytes, Route],
         limits: ServerLimits,
+        pace: _Pace,
     ) -> None:
+        self._pace = pace
         self._reader = reader
         self._writer = writer
         self._routes = routes
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+        self._is_secure = False
+        address = writer.get_extra_info("peername")
+        self.client = address[0] if address else ""
+        self.is_local = writer.get_extra_info("socket").family == socket.AF_UNIX
         self.waiting_since = asyncio.get_running_loop().time()
         # Sending is done when the system has taken every byte, so that closing leaves nothing behind.
         writer.transport.set_write_buffer_limits(high=0)
 
     def abort(self) -> None:
-        """Close the connection at once, whatever is going on; `run` then ends by itself."""
+        """Close the connection at once, whatever is going on."""
         self._writer.transport.abort()
 
+    async def shake_hands(self, context: ssl.SSLContext) -> None:
+        """Begin TLS; OSError where the client does not, or not in time."""
+        await self._writer.start_tls(context, ssl_handshake_timeout=self._limits.header_seconds)
+        # As in the constructor; at 0 asyncio's TLS would stop and go at every turn.
+        self._writer.transport.set_write_buffer_limits(high=1, low=0)
+        self._is_secure = True
+
     async def run(self) -> None:
-        """Answer requests until either side has enough."""
+        """Answer requests until either side has enough; OSError or TimeoutError when the client is gone or too slow."""
         first_byte_seconds = self._limits.header_seconds
-        try:
-            while await self._answer_next(first_byte_seconds):
-                self._http.start_next_cycle()
-                first_byte_seconds = self._limits.idle_seconds
-                # Requests may be waiting already; other clients come first.
-                await asyncio.sleep(0)
-            await self._say_goodbye()
-        except (OSError, TimeoutError):
-            # The client is gone or too slow: nobody is left to be told.
-            return
+        while await self._answer_next(first_byte_seconds):
+            self._http.start_next_cycle()
+            first_byte_seconds = self._limits.idle_seconds
+            # Requests may be waiting already; other clients come first.
+            await asyncio.sleep(0)
+        await self._say_goodbye()
 
     async def _answer_next(self, first_byte_seconds: float) -> bool:
         """Answer one request; return whether another may follow."""
@@ -190,6 +249,9 @@ class _Connection:
             if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                 await self._send(Response(error.error_status_hint, b"bad request\n"), [_CLOSE])
             return False
+        # From here on it is the client that waits.
+        self.waiting_since = asyncio.get_running_loop().time()
+        await self._pace.turn()
         if bodyless:
             response, headers = self._respond(request)
         else:
@@ -230,10 +292,15 @@ class _Connection:
         """End the connection so that the last answer arrives.
 
         A system that closes a connection with unread bytes resets it, and the client may lose
-        what was sent (RFC 9112 section 9.6); so what still comes is read for a moment.
+        what was sent (RFC 9112 section 9.6); so what still comes is read for a moment. TLS knows no half-closed
+        connection: there the client's own goodbye is waited for.
         """
-        self._writer.write_eof()
         async with asyncio.timeout(self._limits.goodbye_seconds):
+            if self._is_secure:
+                self._writer.close()
+                await self._writer.wait_closed()
+                return
+            self._writer.write_eof()
             while await self._reader.read(_READ_SIZE):
                 pass
 
@@ -254,9 +321,12 @@ class _Connection:
         if with_body:
             parts.append(self._http.send(h11.Data(data=response.body)))
         parts.append(self._http.send(h11.EndOfMessage()))
-        self._writer.write(b"".join(part for part in parts if part))
+        data = b"".join(part for part in parts if part)
         async with asyncio.timeout(self._limits.write_seconds):
-            await self._writer.drain()
+            # Asyncio's TLS takes all that it is given, and lets nobody wait before the next piece.
+            for start in range(0, len(data), _WRITE_SIZE):
+                self._writer.write(data[start : start + _WRITE_SIZE])
+                await self._writer.drain()
         self.waiting_since = asyncio.get_running_loop().time()
 
 

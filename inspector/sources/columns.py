@@ -5,10 +5,9 @@ Both ways give the same records in the same order, and count the same. Compiled 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from typing import TYPE_CHECKING, Final
 
+from inspector import codecache
 from inspector.errors import CaptureError
 from inspector.record import pack_record
 from inspector.sources.pcap import SegmentReader, open_packets
@@ -80,7 +79,7 @@ def read_batches(
 
 def _load_scanner(segments: SegmentReader) -> Scanner | None:
     """Return what reads packets in compiled code, where that can be had."""
-    if sys.byteorder != "little" or importlib.util.find_spec("numba") is None:
+    if not codecache.has_compiler():
         return None
     from inspector.sources.scanner import Scanner
 

@@ -127,19 +127,45 @@ class Conversations:
         if self.companion is None and len(self._table) >= self.limits.connections:
             yield from self.evict()
 
-    def adopt(self, connections: Sequence[Connection]) -> None:
-        """Take over connections from the companion, among the others in the order of last touch."""
+    def adopt(self, connections: Sequence[Connection], *, read_now: bool = False) -> None:
+        """Take over connections from the companion, among the others in the order of last touch.
+
+        `read_now` says that they are touched next, by the record which is being read, so that they go to the end.
+        """
+        for connection in connections:
+            self.buffered += connection.buffered
+            self._schedule(connection)
+        if read_now:
+            self._table.update((connection.flow, connection) for connection in connections)
+        elif len(connections) == 1:
+            self._insert(connections[0])
+        elif connections:
+            self._insert_many(connections)
+
+    def _insert(self, connection: Connection) -> None:
+        """Put a connection in its place; the search goes from both ends, since it is near one of them mostly."""
+        table, older, newer = self._table, list[Flow](), list[Flow]()
+        for first, last in zip(table.values(), reversed(table.values()), strict=True):
+            if last.touched < connection.touched:
+                break
+            newer.append(last.flow)
+            if first.touched >= connection.touched:
+                table[connection.flow] = connection
+                for flow in (connection.flow, *reversed(older)):
+                    table.move_to_end(flow, last=False)
+                return
+            older.append(first.flow)
+        table[connection.flow] = connection
+        for flow in reversed(newer):
+            table.move_to_end(flow)
+
+    def _insert_many(self, connections: Sequence[Connection]) -> None:
         moved = list(connections)
-        if not moved:
-            return
         oldest = min(connection.touched for connection in moved)
         for held in reversed(self._table.values()):
             if held.touched < oldest:
                 break
             moved.append(held)
-        for connection in connections:
-            self.buffered += connection.buffered
-            self._schedule(connection)
         for connection in sorted(moved, key=lambda one: one.touched):
             self._table[connection.flow] = connection
             self._table.move_to_end(connection.flow)

@@ -67,14 +67,21 @@ class Cable:
             for frame in frames:
                 raw.send(frame)
 
-    def send_scattered(self, frame: bytes, linear: int, *, outwards: bool = False) -> None:
-        """Put a frame of more than a page on the cable of which only `linear` bytes are in the first buffer."""
+    @contextlib.contextmanager
+    def raw_socket(self, *, outwards: bool = False) -> Iterator[socket.socket]:
+        """Open a socket that puts frames behind a `scattered_header` on the cable, from the far end or the near one."""
         namespace, name = (self.here, self.near) if outwards else (self.there, self.far)
-        with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        with inside(namespace):
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        with raw:
             raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
             raw.bind((name, 0))
-            # struct virtio_net_hdr: no flags, no segmentation, the headers' length.
-            raw.send(struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0) + frame)
+            yield raw
+
+    def send_scattered(self, frame: bytes, linear: int, *, outwards: bool = False) -> None:
+        """Put a frame of more than a page on the cable of which only `linear` bytes are in the first buffer."""
+        with self.raw_socket(outwards=outwards) as raw:
+            raw.send(scattered_header(linear) + frame)
 
     def converse(self, request: bytes, answer: bytes, *, port: int = 135) -> int:
         """Connect from here to a server there, exchange these bytes, close; return the client's port."""
@@ -95,6 +102,11 @@ class Cable:
                 server.shutdown(socket.SHUT_WR)
                 assert client.recv(1) == b""
                 return int(client.getsockname()[1])
+
+
+def scattered_header(linear: int) -> bytes:
+    """Return struct virtio_net_hdr: no flags, no segmentation, bytes in the first buffer (0: all of them)."""
+    return struct.pack("=BBHHHH", 0, 0, linear, 0, 0, 0)
 
 
 def receive(channel: socket.socket, length: int) -> bytes:

@@ -111,29 +111,6 @@ def test_more_than_the_largest_class(harness: Harness) -> None:
     assert (segment.payload_length, len(segment.payload)) == (66472, 65472)
 
 
-def is_whole_to_the_kernel(frame: bytes) -> bool:
-    """Say whether the test call makes a socket buffer of a frame: it refuses IP headers that are cut."""
-    return len(frame) >= {b"\x08\x00": 34, b"\x86\xdd": 54}.get(frame[12:14], 14)
-
-
-@BOTH
-def test_mutated_frames(harness: Harness, name: str) -> None:
-    """Frames with random bytes changed and cut at random places: always passed, and read as in Python."""
-    choose = random.Random(20240611)  # noqa: S311 - reproducible, not secret
-    kinds = [frame for frame in FRAMES.values() if len(frame) < 1500]
-    done = 0
-    while done < 3000:
-        frame = bytearray(choose.choice(kinds))
-        for _ in range(choose.randrange(1, 4)):
-            frame[choose.randrange(12, min(len(frame), 120))] = choose.choice(
-                (0, 1, 4, 6, 44, 51, 60, 135, 255, choose.randrange(256))
-            )
-        cut = bytes(frame[: choose.choice((len(frame), choose.randrange(14, len(frame) + 1)))])
-        if name == XDP_PROGRAM or is_whole_to_the_kernel(cut):
-            check(harness, name, cut)
-            done += 1
-
-
 def test_time_is_of_the_day(harness: Harness) -> None:
     """The record's time is the machine's clock plus the offset which the control plane sets."""
     from inspector.live import kernel

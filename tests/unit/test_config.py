@@ -84,3 +84,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_split_listen(text: str, expected: tuple[str, int]) -> None:
     """Host and port, with brackets around IPv6."""
     assert split_listen(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ['tls_certificate = "a"', 'tls_key = "a"', 'tls_client_ca = "a"', 'tls_certificate = "a"\ntls_key = ""']
+)
+def test_half_a_tls_is_a_mistake(tmp_path: Path, text: str) -> None:
+    """Certificate and key come together, and an issuer of clients' certificates not without them."""
+    with pytest.raises(ConfigError, match="tls_certificate and tls_key"):
+        load(tmp_path, text)
+
+
+def test_tls_is_off_where_it_is_empty(tmp_path: Path) -> None:
+    """As in the example."""
+    assert load(tmp_path, 'tls_certificate = ""\ntls_key = ""\ntls_client_ca = ""') == Config()
+    assert load(tmp_path, 'tls_certificate = "a"\ntls_key = "b"').tls_key == Path("b")

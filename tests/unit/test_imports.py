@@ -18,6 +18,7 @@ ALLOWED = {
     "record": {"model"},
     "codecache": set(),
     "compiled": {"codecache"},
+    "notify": set(),
     "wire": FOUNDATION | {"wire"},
     "judge": FOUNDATION | {"judge", "wire"},
     "columns": FOUNDATION | {"columns", "compiled", "judge", "wire"},
@@ -29,8 +30,9 @@ ALLOWED = {
     "runtime": {"errors"},
     "config": FOUNDATION | {"wire", "judge"},
     "lab": {"errors", "model", "config", "lab", "live"},
-    "commands": FOUNDATION | {"codecache", "commands", "config", "pipeline", "runtime", "sources", "live", "sinks"},
-    "cli": {"errors", "model", "config", "commands", "lab"},
+    "commands": FOUNDATION
+    | {"codecache", "commands", "config", "notify", "pipeline", "runtime", "sources", "live", "sinks"},
+    "cli": {"errors", "model", "config", "commands", "lab", "notify"},
     "__main__": {"cli"},
     "__init__": set(),
 }

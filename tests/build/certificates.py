@@ -1,0 +1,43 @@
+"""Certificates for tests, made by openssl: issuers, and what they issue."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, in PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def make_issuer(folder: Path, name: str) -> Pair:
+    """Make an issuer of certificates."""
+    pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
+    _openssl("req", "-x509", *_KEY, "-keyout", pair.key, "-out", pair.certificate, "-days", 2, "-subj", f"/CN={name}")
+    return pair
+
+
+def issue(folder: Path, name: str, issuer: Pair) -> Pair:
+    """Make a certificate for 127.0.0.1 and for clients; files of the same name are written over."""
+    pair, request, extensions = Pair(folder / f"{name}.crt", folder / f"{name}.key"), folder / "request", folder / "ext"
+    extensions.write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    _openssl("req", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
+    _openssl(
+        *("x509", "-req", "-in", request, "-CA", issuer.certificate, "-CAkey", issuer.key, "-CAcreateserial"),
+        *("-extfile", extensions, "-days", 2, "-out", pair.certificate),
+    )
+    return pair

@@ -1,0 +1,240 @@
+"""Forged traffic on a running inspector: what it takes up is bounded, what is lost is counted, honesty is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from inspector.live.namespaces import inside
+from tests.kernel.process import ROOT, Inspector, ask_and_answer, inspecting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.conftest import Cable
+
+    Samples = dict[tuple[str, ...], float]
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf", "root")]
+
+OFFERED = "10.11.2.7"
+# Small, so that the table is full soon.
+CONNECTIONS = 20_000
+
+
+@dataclass
+class Usage:
+    """What a process has taken up so far: seconds of processor, bytes of memory of its own."""
+
+    cpu_seconds: float
+    memory: int
+
+    @classmethod
+    def of(cls, process_id: int) -> Usage:
+        """Read it from /proc (proc(5))."""
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        [memory] = [line for line in Path(f"/proc/{process_id}/status").read_text().splitlines() if "RssAnon" in line]
+        return cls(ticks / os.sysconf("SC_CLK_TCK"), int(memory.split()[1]) * 1024)
+
+
+@dataclass
+class Honest:
+    """Clients and a server who mean well, beside the storm: the ports of conversations that came to their end."""
+
+    ports: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def talking(self, cable: Cable, pause_s: float) -> Iterator[None]:
+        """Hold one conversation after the other while the block runs."""
+        stopping = threading.Event()
+
+        def work() -> None:
+            while not stopping.is_set():
+                # In a storm some do not get through.
+                with suppress(OSError, AssertionError):
+                    self.ports.append(ask_and_answer(cable, OFFERED))
+                time.sleep(pause_s)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            worker.join()
+
+    def found(self, inspector: Inspector, cable: Cable) -> int:
+        """Return how many of them the inspector has found."""
+        findings = inspector.findings_of(cable.far_address)
+        assert {finding["verdict"] for finding in findings} <= {"mismatch"}
+        return len(set(self.ports) & {finding["client_port"] for finding in findings})
+
+
+@contextmanager
+def storm(cable: Cable, seconds: float, *options: str) -> Iterator[dict[str, Any]]:
+    """Let it rage from the far end while the block runs, which gets what was sent when it has ended."""
+    sent: dict[str, Any] = {}
+    command = [sys.executable, "-m", "tests.lab.storm", cable.there, cable.far, "--seconds", str(seconds), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment) as process:
+        try:
+            yield sent
+            out, _ = process.communicate(timeout=seconds + 60)
+            sent.update(json.loads(out))
+        finally:
+            process.kill()
+
+
+def only_ours(cable: Cable) -> None:
+    """Keep the kernel's own packets off the cable: then every packet on it is the storm's or the conversations'."""
+    for namespace in (cable.here, cable.there):
+        with inside(namespace):
+            Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+
+
+def total(samples: Samples, name: str) -> int:
+    """Return the sum of a metric over its labels."""
+    return int(sum(value for key, value in samples.items() if key[0] == name))
+
+
+def wait_until_read(inspector: Inspector) -> Samples:
+    """Return the metrics once everything that was submitted has been read."""
+    samples: Samples = {}
+
+    def is_read() -> bool:
+        samples.clear()
+        samples.update(inspector.samples())
+        before = total(samples, "packets_matched_total")
+        time.sleep(1.2)
+        samples.clear()
+        samples.update(inspector.samples())
+        return before == total(samples, "packets_matched_total") and total(samples, "ring_submitted_total") == total(
+            samples, "records_consumed_total"
+        )
+
+    inspector.wait_for(is_read)
+    return samples
+
+
+def check_conservation(samples: Samples, sent: dict[str, Any], honest: int) -> None:
+    """Compare what was sent with what was counted, packet by packet, and with what was read, record by record."""
+    matched, lost = total(samples, "packets_matched_total"), total(samples, "ring_lost_total")
+    assert matched == total(samples, "ring_submitted_total") + lost
+    assert total(samples, "ring_submitted_total") == total(samples, "records_consumed_total")
+    fragments, unreadable = (int(samples["anomalies_total", name]) for name in ("ip_fragment", "unreadable_frame"))
+    kinds = sent["kinds"]
+    assert (fragments, unreadable) == (kinds.get("fragment", 0), kinds.get("unreadable", 0))
+    seen = total(samples, "packets_total") + fragments + unreadable
+    # Of each honest conversation there are a few packets more, and TCP may repeat some of them.
+    assert sent["frames"] <= seen <= sent["frames"] + 20 * honest + 50
+
+
+@contextmanager
+def storm_ridden(cable: Cable, folder: Path, mode: str) -> Iterator[Inspector]:
+    """Run an inspector with a small table of connections."""
+    only_ours(cable)
+    config = folder / "config.toml"
+    config.write_text(f"[limits]\nconnections = {CONNECTIONS}\n")
+    with inspecting(cable, folder, "--mode", mode, "--config", str(config)) as inspector:
+        inspector.wait_until_attached()
+        yield inspector
+
+
+def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path) -> None:
+    """Nothing is lost, everything forged is counted for what it is, and every honest conversation is found."""
+    honest = Honest()
+    with storm_ridden(cable, tmp_path, "tc") as inspector:
+        with storm(cable, 4, "--rate", "5000") as sent, honest.talking(cable, 0.02):
+            time.sleep(4)
+        samples = wait_until_read(inspector)
+        check_conservation(samples, sent, len(honest.ports))
+        assert total(samples, "ring_lost_total") == 0
+        kinds = sent["kinds"]
+        assert samples["anomalies_total", "stream_not_rpc"] == kinds["noise"]
+        answers = kinds["response alone"] + kinds["datagrams"] // 2
+        answers += (kinds["whole conversation"] + kinds["whole conversation, IPv6"]) // 8
+        assert total(samples, "responses_total") >= answers + len(honest.ports)
+        assert len(honest.ports) > 10
+        inspector.wait_for(lambda: honest.found(inspector, cable) == len(honest.ports))
+        assert inspector.stop() == 0
+
+
+def test_floods_are_ridden_out(cable: Cable, tmp_path: Path) -> None:
+    """SYN, FIN and RST as fast as they can be sent: the table is full and goes round, and honesty is found in it."""
+    honest = Honest()
+    with storm_ridden(cable, tmp_path, "native") as inspector:
+        with storm(cable, 4, "--floods") as sent, honest.talking(cable, 0.02):
+            time.sleep(4)
+        samples = wait_until_read(inspector)
+        check_conservation(samples, sent, len(honest.ports))
+        assert samples["anomalies_total", "connection_evicted"] > CONNECTIONS
+        assert total(samples, "tracked_connections") <= CONNECTIONS
+        if total(samples, "ring_lost_total") == 0:
+            assert honest.found(inspector, cable) == len(honest.ports) > 0
+        assert honest.found(inspector, cable) > len(honest.ports) / 2
+        assert inspector.stop() == 0
+
+
+def test_a_storm_beyond_measure(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Series, memory and processor stay bounded, loss is exact, the service answers; afterwards all is as before."""
+    honest, after = Honest(), Honest()
+    with storm_ridden(cable, tmp_path, "native") as inspector:
+        # The compiled path is loaded, the table full, all labels learned that ever will be.
+        with storm(cable, 2):
+            time.sleep(2)
+        wait_until_read(inspector)
+        ask_and_answer(cable, OFFERED)
+        inspector.wait_for(lambda: bool(inspector.findings_of(cable.far_address)))
+        middle, at_middle = wait_until_read(inspector), Usage.of(inspector.process.pid)
+        began = time.monotonic()
+        with storm(cable, 4) as sent, honest.talking(cable, 0.02):
+            slowest = slowest_scrape(inspector, 4)
+            at_end, spent = Usage.of(inspector.process.pid), time.monotonic() - began
+        end = wait_until_read(inspector)
+        found = honest.found(inspector, cable)
+        with after.talking(cable, 0.01):
+            inspector.wait_for(lambda: len(after.ports) >= 20)
+        inspector.wait_for(lambda: after.found(inspector, cable) == len(after.ports))
+        calm = Usage.of(inspector.process.pid)
+        time.sleep(2)
+        calm_seconds = Usage.of(inspector.process.pid).cpu_seconds - calm.cpu_seconds
+        assert inspector.stop() == 0
+    growth, processors = calm.memory - at_middle.memory, (at_end.cpu_seconds - at_middle.cpu_seconds) / spent
+    with capsys.disabled():
+        print(
+            f"\n{sent['frames'] / sent['seconds']:,.0f} frames/s, {total(end, 'ring_lost_total'):,} lost, {len(end)} "
+            f"series, {calm.memory >> 20} MiB ({growth / 2**20:+.1f}), {processors:.2f} processors, slowest scrape "
+            f"{slowest:.2f} s, honest conversations: {found} of {len(honest.ports)} found, then all {len(after.ports)}"
+        )
+    assert set(end) == set(middle)
+    assert growth < 24 << 20
+    # Calls over UDP have a table of their own.
+    assert total(end, "tracked_connections") <= CONNECTIONS + 65_536
+    assert processors < 1.3
+    assert calm_seconds < 0.5
+    assert slowest < 5
+    assert found > 0
+    matched, lost = (total(end, name) for name in ("packets_matched_total", "ring_lost_total"))
+    assert matched == total(end, "ring_submitted_total") + lost
+
+
+def slowest_scrape(inspector: Inspector, seconds: float) -> float:
+    """Scrape for so long, twice a second, and return how long the slowest answer took."""
+    slowest, began = 0.0, time.monotonic()
+    while time.monotonic() - began < seconds:
+        asked = time.monotonic()
+        inspector.samples()
+        slowest = max(slowest, time.monotonic() - asked)
+        time.sleep(0.5)
+    return slowest

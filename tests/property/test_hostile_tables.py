@@ -1,0 +1,116 @@
+"""The tables of connections under traffic that was made to slow them down."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inspector.columns import layout
+from inspector.columns.decoder import Columns
+from inspector.columns.tables import bucket_of
+from inspector.judge.policy import Policy
+from inspector.judge.verdict import judge
+from inspector.model import Segment
+from inspector.record import pack_record
+from inspector.wire.connection import ACK, SYN, Connection
+from inspector.wire.conversations import Conversations, flow_of
+from inspector.wire.limits import Limits
+from tests.build.blocks import block_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CLIENT, SERVER = bytes(10) + b"\xff\xff", bytes(10) + b"\xff\xff" + bytes((10, 11, 2, 2))
+SIX = bytes.fromhex("20010db800000000")
+
+
+def segment(number: int, payload: bytes = b"", flags: int = SYN, *, sequence: int = 0) -> Segment:
+    """Return a segment of the connection of that number."""
+    client = CLIENT + struct.pack(">I", number)
+    return Segment(1, client, SERVER, sequence, 0, 40000, 135, len(payload), flags, 0, 1, payload)
+
+
+def held(numbers: Sequence[int]) -> Conversations:
+    """Return conversations which hold connections that were touched in this order."""
+    conversations = Conversations()
+    for number in numbers:
+        connection = Connection(flow_of(segment(number)), segment(number), Limits(), Counter())
+        connection.touched = number
+        conversations.adopt([connection])
+    return conversations
+
+
+@given(st.lists(st.integers(0, 50), unique=True), st.lists(st.integers(100, 150), unique=True, max_size=4))
+def test_connections_are_adopted_in_the_order_of_last_touch(numbers: list[int], more: list[int]) -> None:
+    """One by one or many at once, wherever their place is; what is read now is the newest."""
+    conversations = held(numbers)
+    assert [conversations.get(flow).touched for flow in conversations.flows()] == sorted(numbers)  # type: ignore[union-attr]
+    others = [Connection(flow_of(segment(number)), segment(number), Limits(), Counter()) for number in more]
+    for connection, touched in zip(others, (25.5, -1, 99, 7.5), strict=False):
+        connection.touched = touched  # type: ignore[assignment]  # between the others
+    conversations.adopt(others)
+    order = [conversations.get(flow).touched for flow in conversations.flows()]  # type: ignore[union-attr]
+    assert order == sorted([*numbers, *(connection.touched for connection in others)])
+    late = Connection(flow_of(segment(200)), segment(200), Limits(), Counter())
+    conversations.adopt([late], read_now=True)
+    assert list(conversations.flows())[-1] == late.flow
+
+
+def seconds_to_hand_over(connections: int, count: int) -> float:
+    """Return how long noise on so many of so many half-open connections takes; all of it goes to the scalar path."""
+    columns = Columns(Conversations(), lambda observed: judge(observed, Policy(), ""))
+    list(columns.feed(block_of([pack_record(segment(number)) for number in range(connections)])))
+    noise = [segment(number, struct.pack(">I", number) * 5, ACK, sequence=1) for number in range(connections)]
+    list(columns.feed(block_of([pack_record(one) for one in noise])))
+    again = [segment(number, b"\xff" * 20, ACK, sequence=21) for number in range(0, connections, connections // count)]
+    opened = [segment(connections + number) for number in range(count)]
+    refused = [segment(connections + number, b"\xfe" * 20, ACK, sequence=1) for number in range(count)]
+    list(columns.feed(block_of([pack_record(one) for one in opened])))
+    # Touched long ago, with many others touched since.
+    list(columns.feed(block_of([pack_record(one) for one in again])))
+    block = block_of([pack_record(one) for one in refused])
+    began = time.perf_counter()
+    list(columns.feed(block))
+    return time.perf_counter() - began
+
+
+def test_noise_costs_the_same_however_many_connections_there_are() -> None:
+    """Each connection that leaves the compiled path costs as much among many thousands as among few."""
+    seconds_to_hand_over(500, 100)
+    few, many = (min(seconds_to_hand_over(connections, 400) for _ in range(2)) for connections in (1000, 16000))
+    assert many < 4 * few
+
+
+@pytest.mark.parametrize("kind", ["xor", "xor of both halves", "low bits", "ports"])
+def test_chosen_connections_do_not_share_a_bucket(kind: str) -> None:
+    """Without the secret nobody can choose addresses and ports that all go to one place."""
+    buckets = np.zeros(1 << 16, np.int32)
+    secret = int(np.random.default_rng(1).integers(-(2**63), 2**63))
+    places = Counter()
+    for number in range(20_000):
+        four = struct.unpack("<q", b"\0\0\xff\xff" + struct.pack(">I", number * 2654435761 & 0xFFFFFFFF))[0]
+        wide = struct.unpack("<q", struct.pack(">Q", number * 0x9E3779B97F4A7C15 & (1 << 64) - 1))[0]
+        key = {
+            "xor": (0, four, 0, four ^ 0x1234567800000000, 40000 | 135 << 16),
+            "xor of both halves": (wide, four, wide ^ 77, four ^ 0x1234567800000000, 40000 | 135 << 16),
+            "low bits": (0, number << 32, 0, 0, 40000 | 135 << 16),
+            "ports": (0, number >> 16, 0, 0, number & 0xFFFF | 135 << 16),
+        }[kind]
+        places[bucket_of(secret, *key, buckets)] += 1
+    assert max(places.values()) < 12
+
+
+def test_every_table_has_its_own_secret() -> None:
+    """Drawn when it is made."""
+    secrets = {
+        int(Columns(Conversations(), lambda observed: judge(observed, Policy(), ""))._arrays.slots[0, layout.SECRET])
+        for _ in range(3)
+    }
+    assert len(secrets) == 3

@@ -1,0 +1,1 @@
+"""The inspector as a service of systemd."""

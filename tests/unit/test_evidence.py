@@ -136,7 +136,7 @@ def test_every_golden_trace(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_much_traffic_at_once(tmp_path: Path, seed: int, columns: bool) -> None:
     """Interleaved connections, a thread that writes: the findings are those without evidence, and each file proves."""
-    segments = traffic(Random(seed), 2000)  # noqa: S311 - nothing secret
+    segments = traffic(Random(seed), 800)  # noqa: S311 - nothing secret
     batches = [segments[start : start + 300] for start in range(0, len(segments), 300)]
     settings = config(most_files=10_000, **MANY)
     evidence = Evidence(tmp_path, settings, {1: "wan", 2: "lan"})
@@ -144,7 +144,7 @@ def test_much_traffic_at_once(tmp_path: Path, seed: int, columns: bool) -> None:
     evidence.close()
     assert [replace(finding, evidence=None) for finding in findings] == inspect(None, batches, columns=columns)
     assert set(accounted(evidence, findings)) <= {LeftOut.WRITER_BEHIND}
-    assert proved(findings, tmp_path, Config(tunnels=True)) > 100
+    assert proved(findings, tmp_path, Config(tunnels=True)) > 40
 
 
 def storm(count: int, clients: int = 1, vips: int = 1) -> list[Segment]:

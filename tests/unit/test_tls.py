@@ -269,8 +269,7 @@ def test_local_connections_need_no_tls(site: Site, tmp_path: Path) -> None:
     listening.bind(address)
     listening.listen()
     server = MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, certificates=site.certificates)
-    server._socket.close()
-    server._socket = listening
+    server.add(listening)
     with server, socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         client.connect(address)

@@ -9,8 +9,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # The BPF Compiler Collection with its headers, the laboratory's server, clients and balancer.
 RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbclient nftables iproute2
-# Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, tools that tests use.
-TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga
+# Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
+# a machine of its own, tools that tests use.
+TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl systemd
 
 .DEFAULT_GOAL := help
 

@@ -201,8 +201,8 @@ def run(arguments: AttachArguments) -> int:
         inspection = Inspection(session, config, metrics, output, writer)
         state.append(inspection)
         give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
-        _announce(session, metrics, server)
         with _signals_to(inspection):
+            _announce(session, metrics, server)
             inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)

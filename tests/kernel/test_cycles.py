@@ -89,7 +89,7 @@ def test_whole_sessions(cable: Cable) -> None:
     held, descriptors, threads = held_by_this_process(), set(), 0
     made: set[Found] = set()
     for number in range(3):
-        for mode, tcx in HOOKS:
+        for mode, tcx in HOOKS.values():
             with attached(cable, mode, tcx=tcx) as session:
                 session.watch()
                 cable.send_frame(frames.FRAMES["response"])

@@ -20,7 +20,7 @@ from inspector.live.watch import MOST_DELAY_S, Change, Watch
 from inspector.record import Counter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program, lay
-from tests.kernel.live import EVERY_HOOK, LOOPBACK, NAMES, XDP_PASS, attached, collect, conserved, filters
+from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, attached, collect, conserved, filters
 from tests.kernel.objects import force_detach, links_of, open_descriptors
 
 if TYPE_CHECKING:
@@ -397,7 +397,7 @@ def test_an_interface_that_comes_and_goes_for_ever(cable: Cable, monkeypatch: py
         assert session.interface_names == {cable.device().index: cable.near} | dict.fromkeys(indexes[-3:], "second")
 
 
-@pytest.mark.parametrize(("mode", "tcx"), [("generic", True), ("tc", True), ("tc", False)], ids=NAMES[1:])
+@pytest.mark.parametrize(("mode", "tcx"), list(HOOKS.values())[1:], ids=list(HOOKS)[1:])
 def test_namespace_removed_and_made_again(cable: Cable, mode: Mode, tcx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The inspector keeps no namespace alive, survives its end, and finds the interface in a new one of its name."""
     inner = Cable(f"epm-test-{os.getpid()}-inner", cable.there, far="far2")

@@ -17,7 +17,7 @@ from inspector.live.attach import attach
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.namespaces import inside
 from inspector.live.privileges import Capability, drop_capabilities, is_allowed_without_capabilities
-from inspector.live.session import pack_options
+from inspector.live.options import pack_options
 from tests.conftest import require_tools
 from tests.kernel.process import ask_and_answer, inspecting, mask, privileges_of, unprivileged
 

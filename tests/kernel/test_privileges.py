@@ -16,8 +16,8 @@ from inspector.live import kernel, loader
 from inspector.live.attach import attach
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.namespaces import inside
-from inspector.live.privileges import Capability, drop_capabilities, is_allowed_without_capabilities
 from inspector.live.options import pack_options
+from inspector.live.privileges import Capability, drop_capabilities, is_allowed_without_capabilities
 from tests.conftest import require_tools
 from tests.kernel.process import ask_and_answer, inspecting, mask, privileges_of, unprivileged
 

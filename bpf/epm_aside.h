@@ -21,6 +21,8 @@
 #define EPM_ANSWERS 1024
 #define EPM_POOLS 1024
 #define EPM_LATENCIES 16
+/* A busy connection has a record at least so often: the decoder forgets it that much too early at most. */
+#define EPM_FRESH_NS (EPM_SILENT_NS / 64)
 /* Both payloads of struct epm_answer and what follows them. */
 #define EPM_ALIKE_WORDS (2 * EPM_WORDS + 2)
 
@@ -286,7 +288,7 @@ static __always_inline int epm_take_request(struct epm_scratch *scratch, struct 
 	const __u64 *words = (const __u64 *)scratch->record.payload;
 	const __s64 silent_ns = span->time_ns - flow->submitted_ns;
 
-	if ((word & 0xff) != EPM_CALM || silent_ns > 2 * EPM_FRESH_NS ||
+	if ((word & 0xff) != EPM_CALM || silent_ns > EPM_SILENT_NS ||
 	    !epm_is_map_request(words, span->payload_length, flow->context, flow->wide))
 		return 0;
 	flow->call_id = epm_call_id(words);

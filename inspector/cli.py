@@ -48,6 +48,11 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
+    parser.add_argument(
+        "--suspects-only",
+        action="store_true",
+        help="count answers that offer what was asked in the kernel, and show the others only; metrics are the same",
+    )
     _add_output_options(parser)
     parser.set_defaults(run=_attach)
 
@@ -119,6 +124,8 @@ def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
     config = _load(arguments)
+    if arguments.suspects_only:
+        config = config.model_copy(update={"suspects_only": True})
     return attach.run(
         attach.AttachArguments(
             interfaces=arguments.interfaces,

@@ -85,6 +85,7 @@ class Config(_Table):
 
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
     tunnels: bool = False
+    suspects_only: bool = False
     listen: Listen = DEFAULT_LISTEN
     nat64_prefixes: list[Nat64Prefix] = []
     learned_vips: Annotated[int, Field(ge=0, le=1024)] = 64

@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from inspector import codecache
 from inspector.commands.output import Output, tally_of
 from inspector.config import Config, split_listen
-from inspector.errors import Anomaly
-from inspector.model import Finding, FindingBatch
+from inspector.errors import Anomaly, ConfigError
+from inspector.model import CountedPairs, Finding, FindingBatch
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
 from inspector.sinks.capture import CaptureWriter
@@ -90,6 +90,7 @@ class Inspection:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             self._refresh()
         self._session.detach()
+        self._count(self._session.collect(everything=True))
         self._take(self._session.drain())
         self._report(self._pipeline.flush())
         self._refresh(force=True)
@@ -103,6 +104,13 @@ class Inspection:
             self._report(self._pipeline.feed_batch(block))
             newest_ns = record_time(record_of(block[-1]))
             self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
+
+    def _count(self, counted: Iterable[CountedPairs]) -> None:
+        """Count what the kernel program counted; these findings are not shown."""
+        for pairs in counted:
+            finding = self._pipeline.count(pairs)
+            if finding is not None:
+                self._metrics.observe_pairs(finding, pairs)
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings:
@@ -119,6 +127,8 @@ class Inspection:
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
+        self._count(self._session.collect())
+        self._metrics.requests_held(self._session.held())
         counters = self._session.counters()
         self._metrics.update_kernel(counters)
         self._metrics.update_ring(*self._session.ring_usage())
@@ -141,6 +151,8 @@ def run(arguments: AttachArguments) -> int:
     from inspector.live.session import open_session
 
     config = arguments.config
+    if config.tunnels and config.suspects_only:
+        raise ConfigError("tunnels and suspects_only do not go together: pairs are recognised in plain packets only")
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
@@ -156,6 +168,8 @@ def run(arguments: AttachArguments) -> int:
                 ports=config.ports,
                 netns=arguments.netns,
                 tunnels=config.tunnels,
+                silent_ns=config.decoder_limits().idle_ns if config.suspects_only else 0,
+                pools=config.policy().pools,
             )
         )
         writer = None

@@ -26,7 +26,7 @@ from inspector.errors import (
     PrivilegeError,
     ToolchainError,
 )
-from inspector.model import Direction, Finding, FindingBatch, Verdict
+from inspector.model import CountedPairs, Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.histogram import BulkHistogram
 
@@ -128,6 +128,8 @@ class Metrics:
             "packets", "TCP packets to and from the ports of the endpoint mapper.", "interface", "direction"
         )
         self._matched = self._counter("packets_matched", "Packets with payload, SYN, FIN or RST: submitted or lost.")
+        self._counted = self._counter("packets_counted", "Of those, requests and responses counted without a record.")
+        self._held = self._gauge("requests_held", "Requests without a record whose response the kernel waits for.")
         self._submitted = self._counter("ring_submitted", "Records put into a ring by the kernel program.")
         self._lost = self._counter("ring_lost", "Matched packets of which no record could be made.", "reason")
         self._consumed = self._counter("records_consumed", "Records taken out of the rings.")
@@ -181,6 +183,11 @@ class Metrics:
                 counter.inc(count)
         self._latency.observe_many(batch.latencies_ns() / 1e9)
 
+    def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
+        """Count what the kernel program counted, as `observe` would one by one; `finding` is that of any of them."""
+        self._count_finding(finding, pairs.count)
+        self._latency.add(pairs.latencies, pairs.latency_ns / 1e9)
+
     def _remember(self, judgement: Finding) -> None:
         """Keep the counters of a judgement, unless some of its labels are `other`: those are counted apart."""
         interface, vip, service = judgement.source, str(judgement.asked), _service_name(judgement)
@@ -219,6 +226,8 @@ class Metrics:
             self._anomalies.labels(str(_ANOMALIES[counter])).inc(count)
         elif counter is Counter.MATCHED:
             self._matched.inc(count)
+        elif counter is Counter.COUNTED:
+            self._counted.inc(count)
         else:
             self._submitted.inc(count)
 
@@ -226,6 +235,10 @@ class Metrics:
         """Take over the rings' fill, in bytes."""
         self._ring_used.set(used)
         self._ring_size.set(size)
+
+    def requests_held(self, count: int) -> None:
+        """Take over how many requests the kernel program holds."""
+        self._held.set(count)
 
     def records_consumed(self, count: int, newest_time_ns: int, age_s: float) -> None:
         """Count a batch of records taken out of the rings; its newest was made at `newest_time_ns`, `age_s` ago."""

@@ -13,28 +13,16 @@
 #ifndef EPM_ASIDE_H
 #define EPM_ASIDE_H
 
-#include "epm_suspects.h"
+#include "epm_answers.h"
 #include "epm_lanes.h"
 #include "epm_fill.h"
 
 #define EPM_FLOWS 65536
-#define EPM_ANSWERS 1024
-#define EPM_POOLS 1024
-#define EPM_LATENCIES 16
 /* A busy connection has a record at least so often: the decoder forgets it that much too early at most. */
 #define EPM_FRESH_NS (EPM_SILENT_NS / 64)
-/* Both payloads of struct epm_answer and what follows them. */
-#define EPM_ALIKE_WORDS (2 * EPM_WORDS + 2)
 
 /* What a connection waits for. CALM: a request; the decoder has no open question then. */
 enum epm_state { EPM_BOUND, EPM_CALM, EPM_HELD, EPM_ASKED, EPM_CLIENT_DONE, EPM_SERVER_DONE, EPM_LEFT_ALONE };
-
-struct epm_flow_key {
-	__u32 client;
-	__u32 server;
-	__u16 client_port;
-	__u16 server_port;
-};
 
 /* How a connection began: initial sequence numbers, and whether the server's is known. */
 struct epm_opening {
@@ -43,74 +31,8 @@ struct epm_opening {
 	__u32 answered;
 };
 
-struct epm_flow {
-	__u64 word;         /* enum epm_state, and << 8 how many pairs were counted and not recorded */
-	__u64 submitted_ns; /* time of the last record */
-	__u32 next[2];      /* sequence numbers expected of client and server */
-	__u32 initial;      /* of the client's SYN */
-	__u32 call_id;
-	__u16 context;
-	__u8 wide;
-	__u8 contexts;
-	__u32 padding;
-	struct epm_compact_record held;
-};
-
-/* Pairs alike: all that their findings depend on, how many there were, and their latencies. */
-struct epm_answer {
-	__u64 count;
-	__u64 latency_ns;
-	__u64 latencies[EPM_LATENCIES]; /* up to each bound of the histogram, and above */
-	__u64 request[EPM_WORDS];
-	__u64 response[EPM_WORDS];
-	__u32 server;
-	__u32 interface_index;
-	__u16 server_port;
-	__u16 context;
-	__u32 wide;
-};
-
-struct epm_pool_key {
-	__u32 length;
-	__u32 asked;
-	__u32 offered;
-};
-
-/* Too large for the stack. */
-struct epm_scratch {
-	struct epm_compact_record record;
-	struct epm_flow flow;
-	struct epm_answer answer;
-};
-
 BPF_F_TABLE("hash", struct epm_flow_key, struct epm_flow, epm_flows, EPM_FLOWS, 0);
 BPF_F_TABLE("lru_hash", struct epm_flow_key, struct epm_opening, epm_openings, EPM_FLOWS, 0);
-BPF_F_TABLE("percpu_hash", __u64, struct epm_answer, epm_answers, EPM_ANSWERS, 0);
-BPF_F_TABLE("lpm_trie", struct epm_pool_key, __u32, epm_pools, EPM_POOLS, 1 /* BPF_F_NO_PREALLOC */);
-BPF_PERCPU_ARRAY(epm_scratch, struct epm_scratch, 1);
-
-/* Upper bounds of the latency histogram in nanoseconds: _LATENCY_BUCKETS of inspector/sinks/metrics.py. */
-static __always_inline __u32 epm_latency_place(__u64 latency_ns)
-{
-	__u32 place = 0;
-
-	place += latency_ns > 250000;
-	place += latency_ns > 500000;
-	place += latency_ns > 1000000;
-	place += latency_ns > 2500000;
-	place += latency_ns > 5000000;
-	place += latency_ns > 10000000;
-	place += latency_ns > 25000000;
-	place += latency_ns > 50000000;
-	place += latency_ns > 100000000;
-	place += latency_ns > 250000000;
-	place += latency_ns > 500000000;
-	place += latency_ns > 1000000000;
-	place += latency_ns > 2500000000ULL;
-	place += latency_ns > 5000000000ULL;
-	place += latency_ns > 10000000000ULL;
-	return place;
-}
 
 static __always_inline __u64 epm_word(const struct epm_flow *flow)
 {
@@ -121,13 +43,6 @@ static __always_inline __u64 epm_word(const struct epm_flow *flow)
 static __always_inline int epm_move(struct epm_flow *flow, __u64 from, enum epm_state state, __u64 more)
 {
 	return __sync_val_compare_and_swap(&flow->word, from, ((from >> 8) + more) << 8 | state) == from;
-}
-
-static __always_inline void epm_copy_words(__u64 *to, const __u64 *from, const int count)
-{
-#pragma unroll
-	for (int number = 0; number < count; number++)
-		to[number] = from[number];
 }
 
 /* Submit the held record, which is the caller's by a move. */
@@ -159,7 +74,7 @@ static __always_inline void epm_leave_alone(struct epm_flow *flow, struct epm_co
 	}
 }
 
-static __always_inline void epm_opened(const struct epm_flow_key *key, const struct epm_packet *packet,
+static __always_inline void epm_opened(struct epm_flow_key *key, const struct epm_packet *packet,
 				       const struct epm_span *span)
 {
 	struct epm_opening *known = epm_openings.lookup(key);
@@ -179,7 +94,7 @@ static __always_inline void epm_opened(const struct epm_flow_key *key, const str
 }
 
 /* A packet of no watched flow: the bind, directly after the handshake, begins one. */
-static __always_inline void epm_begin(struct epm_scratch *scratch, const struct epm_flow_key *key,
+static __always_inline void epm_begin(struct epm_scratch *scratch, struct epm_flow_key *key,
 				      const struct epm_packet *packet, const struct epm_span *span, int copied)
 {
 	struct epm_opening *opening = epm_openings.lookup(key);
@@ -202,52 +117,9 @@ static __always_inline void epm_begin(struct epm_scratch *scratch, const struct 
 	epm_openings.delete(key);
 }
 
-/* Return what counts pairs like this one, 0 where there is no room for more kinds. */
-static __always_inline struct epm_answer *epm_answer_of(struct epm_scratch *scratch, const struct epm_flow *flow,
-							const struct epm_flow_key *key)
-{
-	struct epm_answer *mine = &scratch->answer, *answer;
-	__u64 hash = (__u64)key->server << 32 | scratch->record.header.interface_index;
-
-	hash ^= (__u64)key->server_port << 16 | flow->context;
-	hash = epm_mask(mine->request, (const __u64 *)flow->held.payload, epm_request_length(flow->wide), flow->wide,
-			1, hash);
-	hash = epm_mask(mine->response, (const __u64 *)scratch->record.payload, epm_response_length(flow->wide),
-			flow->wide, 0, hash);
-	mine->server = key->server;
-	mine->interface_index = scratch->record.header.interface_index;
-	mine->server_port = key->server_port;
-	mine->context = flow->context;
-	mine->wide = flow->wide;
-	answer = epm_answers.lookup(&hash);
-	if (!answer) {
-		epm_answers.insert(&hash, mine);
-		answer = epm_answers.lookup(&hash);
-		if (!answer)
-			return 0;
-	}
-	/* Each processor has a value of its own, which is empty where another made it. */
-	if (!answer->count) {
-		epm_copy_words(answer->request, mine->request, EPM_ALIKE_WORDS);
-		return answer;
-	}
-	__u64 differs = 0;
-#pragma unroll
-	for (int number = 0; number < EPM_ALIKE_WORDS; number++)
-		differs |= answer->request[number] ^ mine->request[number];
-	return differs ? 0 : answer;
-}
-
-static __always_inline int epm_is_expected(const struct epm_flow_key *key, __u32 offered)
-{
-	const struct epm_pool_key pool = { .length = 64, .asked = key->server, .offered = offered };
-
-	return offered == key->server || !offered || epm_pools.lookup(&pool);
-}
-
 /* A response to the held request: count both, return whether that was done. */
 static __always_inline int epm_count_pair(struct epm_scratch *scratch, struct epm_flow *flow,
-					  const struct epm_flow_key *key, const struct epm_span *span, __u64 word,
+					  struct epm_flow_key *key, const struct epm_span *span, __u64 word,
 					  struct epm_counters *counters)
 {
 	const __u64 *words = (const __u64 *)scratch->record.payload;
@@ -301,7 +173,7 @@ static __always_inline int epm_take_request(struct epm_scratch *scratch, struct 
 
 /* A PDU of the server in its place; return whether it was counted. */
 static __always_inline int epm_take_answer(struct epm_scratch *scratch, struct epm_flow *flow,
-					   const struct epm_flow_key *key, const struct epm_span *span, __u64 word,
+					   struct epm_flow_key *key, const struct epm_span *span, __u64 word,
 					   struct epm_counters *counters, int *understood)
 {
 	const __u64 *words = (const __u64 *)scratch->record.payload;
@@ -356,7 +228,7 @@ static __always_inline int epm_copy_aside(struct epm_scratch *scratch, const str
 
 /* Take a packet of a watched flow; return whether there is nothing to record. */
 static __always_inline int epm_follow(struct epm_scratch *scratch, struct epm_flow *flow,
-				      const struct epm_flow_key *key, const struct epm_packet *packet,
+				      struct epm_flow_key *key, const struct epm_packet *packet,
 				      struct epm_span *span, struct epm_counters *counters, int copied)
 {
 	const int from_server = packet->attributes & EPM_FROM_SERVER;

@@ -263,7 +263,7 @@ class CountedPairs(NamedTuple):
     """Map requests and their responses which the kernel program counted: pairs alike, since the last reading.
 
     Of the PDUs call id and allocation hint are 0, and referents 1 and 2. `latencies` are counts up to each bound
-    of the histogram of latencies, and above; `latency_ns` is their sum.
+    of the histogram of latencies, and above; `latency_ns` is their sum; `total` is how many pairs there were.
     """
 
     server_address: bytes
@@ -273,7 +273,7 @@ class CountedPairs(NamedTuple):
     transfer_syntax: str
     request: bytes
     response: bytes
-    count: int = 0
+    total: int = 0
     latency_ns: int = 0
     latencies: tuple[int, ...] = ()
 

@@ -111,16 +111,16 @@ class Pipeline:
 
     def count(self, pairs: CountedPairs) -> Finding | None:
         """Count pairs which have no records as if they had; return the finding of one of them, if they have any."""
-        kind = pairs._replace(count=0, latency_ns=0, latencies=())
+        kind = pairs._replace(total=0, latency_ns=0, latencies=())
         if kind not in self._pairs:
             anomalies: Counter[Anomaly] = Counter()
             observed = observed_of(kind, anomalies)
             self._pairs[kind] = self._finding(observed) if observed is not None else None, anomalies
         finding, anomalies = self._pairs[kind]
         for anomaly, times in anomalies.items():
-            self.anomalies[anomaly] += times * pairs.count
+            self.anomalies[anomaly] += times * pairs.total
         if finding is not None:
-            self.verdicts[finding.verdict] += pairs.count
+            self.verdicts[finding.verdict] += pairs.total
         return finding
 
     def advance(self, now_ns: int) -> Iterator[Finding]:

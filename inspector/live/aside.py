@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import enum
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
@@ -18,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Network
 
+    import numpy.typing as npt
+
     from inspector.live.loader import Program
     from inspector.model import IPAddress
 
+    Entries = npt.NDArray[np.void]
     Pools = Mapping[IPAddress, Sequence[IPv4Network]]
 
 FLOWS: Final = 65536
@@ -83,12 +85,11 @@ class Aside:
 
     def __init__(self, program: Program, cpus: int, silent_ns: int, pools: Pools) -> None:
         self._program = program
-        self._cpus = cpus
         self._silent_ns = silent_ns
-        self._flow_keys = ctypes.create_string_buffer(FLOWS * FLOW_KEY_DTYPE.itemsize)
-        self._flows = ctypes.create_string_buffer(FLOWS * FLOW_DTYPE.itemsize)
-        self._hashes = ctypes.create_string_buffer(ANSWERS * 8)
-        self._answers = ctypes.create_string_buffer(ANSWERS * cpus * ANSWER_DTYPE.itemsize)
+        self._flow_keys = np.zeros(FLOWS, FLOW_KEY_DTYPE)
+        self._flows = np.zeros(FLOWS, FLOW_DTYPE)
+        self._hashes = np.zeros(ANSWERS, np.uint64)
+        self._answers = np.zeros((ANSWERS, cpus), ANSWER_DTYPE)
         self._read: dict[tuple[int, int], CountedPairs] = {}
         networks = [(vip, network) for vip, pool in pools.items() if isinstance(vip, IPv4Address) for network in pool]
         for vip, network in networks[:POOLS]:
@@ -117,39 +118,37 @@ class Aside:
     def pairs(self) -> list[CountedPairs]:
         """Return what was counted since this was asked last."""
         count = kernel.map_read(self._program.maps["epm_answers"], self._hashes, self._answers, ANSWERS)
-        hashes = np.frombuffer(self._hashes, np.uint64, count).tolist()
-        answers = np.frombuffer(self._answers, ANSWER_DTYPE, count * self._cpus).reshape(count, self._cpus)
+        hashes, answers = self._hashes[:count].tolist(), self._answers[:count]
         found = []
         for row, cpu in np.argwhere(answers["count"]).tolist():
             known = self._read.get((hashes[row], cpu))
-            total = _pairs_of(answers[row, cpu]) if known is None else _counted(known, answers[row, cpu])
-            self._read[hashes[row], cpu] = total
+            now = _pairs_of(answers[row, cpu]) if known is None else _counted(known, answers[row, cpu])
+            self._read[hashes[row], cpu] = now
             if known is None:
-                found.append(total)
-            elif total.count > known.count:
-                found.append(_difference(total, known))
+                found.append(now)
+            elif now.total > known.total:
+                found.append(_difference(now, known))
         return found
 
-    def _read_flows(self) -> tuple[np.ndarray, np.ndarray]:
+    def _read_flows(self) -> tuple[Entries, Entries]:
         count = kernel.map_read(self._program.maps["epm_flows"], self._flow_keys, self._flows, FLOWS)
-        keys = np.frombuffer(self._flow_keys, FLOW_KEY_DTYPE, count)
-        return keys, np.frombuffer(self._flows, FLOW_DTYPE, count)
+        return self._flow_keys[:count], self._flows[:count]
 
 
 def _counted(pairs: CountedPairs, answer: np.void) -> CountedPairs:
     """Return pairs with the figures of an answer."""
     return pairs._replace(
-        count=int(answer["count"]),
+        total=int(answer["count"]),
         latency_ns=int(answer["latency_ns"]),
         latencies=tuple(answer["latencies"].tolist()),
     )
 
 
-def _difference(total: CountedPairs, known: CountedPairs) -> CountedPairs:
-    return total._replace(
-        count=total.count - known.count,
-        latency_ns=total.latency_ns - known.latency_ns,
-        latencies=tuple(now - before for now, before in zip(total.latencies, known.latencies, strict=True)),
+def _difference(now: CountedPairs, known: CountedPairs) -> CountedPairs:
+    return now._replace(
+        total=now.total - known.total,
+        latency_ns=now.latency_ns - known.latency_ns,
+        latencies=tuple(new - old for new, old in zip(now.latencies, known.latencies, strict=True)),
     )
 
 

@@ -13,7 +13,10 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -278,13 +281,13 @@ def map_delete(map_fd: int, key: bytes) -> None:
         _call(Command.MAP_DELETE_ELEM, _MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer)))
 
 
-def map_read(map_fd: int, keys: ctypes.Array[ctypes.c_char], values: ctypes.Array[ctypes.c_char], most: int) -> int:
+def map_read(map_fd: int, keys: npt.NDArray[Any], values: npt.NDArray[Any], most: int) -> int:
     """Read up to `most` entries of a hash map, one behind the other, and return how many there were."""
     cursor = ctypes.create_string_buffer(8)
     batch = _MapBatch(
         out_batch=ctypes.addressof(cursor),
-        keys=ctypes.addressof(keys),
-        values=ctypes.addressof(values),
+        keys=keys.ctypes.data,
+        values=values.ctypes.data,
         count=most,
         map_fd=map_fd,
     )

@@ -185,7 +185,7 @@ class Metrics:
 
     def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
         """Count what the kernel program counted, as `observe` would one by one; `finding` is that of any of them."""
-        self._count_finding(finding, pairs.count)
+        self._count_finding(finding, pairs.total)
         self._latency.add(pairs.latencies, pairs.latency_ns / 1e9)
 
     def _remember(self, judgement: Finding) -> None:

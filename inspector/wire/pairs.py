@@ -11,7 +11,7 @@ from inspector.errors import Anomaly
 from inspector.model import CountedPairs, Direction
 from inspector.wire.association import EPM_UUID, Association, Context
 from inspector.wire.body import Syntax
-from inspector.wire.exchange import Flow, Observed
+from inspector.wire.exchange import Exchange, Flow, Observed
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import split_pdu
 
@@ -25,7 +25,7 @@ def observed_of(pairs: CountedPairs, anomalies: Counter[Anomaly]) -> Observed | 
     """
     association = Association(Limits(), anomalies)
     association.contexts[pairs.context_id] = Context(_EPM, pairs.transfer_syntax)
-    exchanges = []
+    exchanges: list[Exchange] = []
     for direction, payload in ((Direction.TO_SERVER, pairs.request), (Direction.FROM_SERVER, pairs.response)):
         pdu = split_pdu(payload)
         if pdu is not None:

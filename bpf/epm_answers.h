@@ -65,7 +65,7 @@ BPF_F_TABLE("percpu_hash", __u64, struct epm_answer, epm_answers, EPM_ANSWERS, 0
 BPF_F_TABLE("lpm_trie", struct epm_pool_key, __u32, epm_pools, EPM_POOLS, 1 /* BPF_F_NO_PREALLOC */);
 BPF_PERCPU_ARRAY(epm_scratch, struct epm_scratch, 1);
 
-/* Upper bounds of the latency histogram in nanoseconds: _LATENCY_BUCKETS of inspector/sinks/metrics.py. */
+/* Upper bounds of the latency histogram in nanoseconds: LATENCY_BUCKETS of inspector/sinks/metrics.py. */
 static __always_inline __u32 epm_latency_place(__u64 latency_ns)
 {
 	__u32 place = 0;

@@ -42,7 +42,7 @@ LEARNED_INTERFACES: Final = 64
 _REMEMBERED: Final = 65536
 
 # Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
-_LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 _LOST: Final = {
@@ -114,7 +114,7 @@ class Metrics:
             "label_overflow", "Events counted under the label value `other`, having none of their own.", "label"
         )
         self._latency = self._histogram(
-            "response_latency_seconds", "Time between a request and its answer, both seen here.", _LATENCY_BUCKETS
+            "response_latency_seconds", "Time between a request and its answer, both seen here.", LATENCY_BUCKETS
         )
         self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
         self._declare_kernel()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -21,7 +23,7 @@ from inspector.errors import (
 )
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.record import Counter
-from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics, attach_failure_reason
+from inspector.sinks.metrics import CONTENT_TYPE, LATENCY_BUCKETS, LEARNED_INTERFACES, Metrics, attach_failure_reason
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 UNNAMED = Interface(UUID(int=7), 1)
@@ -89,6 +91,13 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), vips=["10.11.2.2"], learned_vips=2)
 
 
+def test_kernel_program_has_the_same_latency_buckets() -> None:
+    """The bounds of the histogram are those by which the kernel program counts."""
+    source = Path(__file__).parents[2] / "bpf" / "epm_answers.h"
+    bounds = re.findall(r"latency_ns > (\d+)", source.read_text(encoding="ascii"))
+    assert [int(bound) for bound in bounds] == [round(bound * 1e9) for bound in LATENCY_BUCKETS]
+
+
 def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
     """The names which dashboards build on, all with the prefix, and none with a birthday."""
     text = metrics.render().decode()
@@ -97,7 +106,7 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
         ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
-        record_age_seconds packets_matched_total
+        record_age_seconds packets_matched_total packets_counted_total requests_held
     """
     assert declared == {PREFIX + name for name in names.split()}
     assert "_created" not in text

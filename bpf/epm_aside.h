@@ -251,7 +251,8 @@ static __always_inline int epm_follow(struct epm_scratch *scratch, struct epm_fl
 	pairs = epm_word(flow) >> 8;
 	span->sequence -= pairs * (from_server ? epm_response_length(flow->wide) : epm_request_length(flow->wide));
 	span->acknowledgment -= pairs * (from_server ? epm_request_length(flow->wide) : epm_response_length(flow->wide));
-	if (ended || span->flags & EPM_TCP_RST)
+	/* What is left alone stays for its numbers only. */
+	if (ended || span->flags & EPM_TCP_RST || (!understood && !pairs))
 		epm_flows.delete(key);
 	return 0;
 }

@@ -8,7 +8,8 @@
  * plane sets EPM_COMPACT_PAGES and EPM_BULK_PAGES (pages of a ring, powers of two) and EPM_TUNNELS (1 to
  * look into tunnels).
  *
- * Conservation: every matched packet is counted once as submitted or as lost, by reason.
+ * Conservation: every matched packet is counted once as submitted or as lost, by reason; where EPM_SUSPECTS is 1, also
+ * as counted (in the kernel, with its pair), unless it is a request which is held (epm_aside.h).
  */
 #include <linux/types.h>
 #include <linux/bpf.h>
@@ -19,11 +20,9 @@
 #include "epm_context.h"
 #include "epm_fill.h"
 #include "epm_lanes.h"
-
-/* RFC 9293 section 3.1, byte 13 */
-#define EPM_TCP_FIN 0x01
-#define EPM_TCP_SYN 0x02
-#define EPM_TCP_RST 0x04
+#if EPM_SUSPECTS
+#include "epm_aside.h"
+#endif
 
 /* The next program of the chain decides. TC_ACT_OK would end the chain, and skip somebody's drop rule. */
 #define EPM_TC_NEXT (-1)
@@ -127,14 +126,11 @@ static __always_inline enum epm_counter epm_record_compact(const struct epm_cont
 /* Reserve the smallest size class which holds the payload. `tunnel` is 0 unless the packet came through one. */
 static __always_inline enum epm_counter epm_record_packet(const struct epm_context *context,
 							  const struct epm_packet *packet,
-							  const struct epm_tunnel *tunnel, struct epm_span *span)
+							  const struct epm_tunnel *tunnel,
+							  const struct epm_span *span)
 {
-	__u32 zero = 0;
-	__u64 *clock = epm_clock.lookup(&zero);
-
-	if (!clock)
+	if (!span->time_ns)
 		return EPM_LOST_COPY;
-	span->time_ns = bpf_ktime_get_ns() + *clock;
 	if (!tunnel && span->captured_length <= EPM_COMPACT_PAYLOAD)
 		return epm_record_compact(context, packet, span);
 	if (span->captured_length <= EPM_BULK_SMALL_PAYLOAD)
@@ -151,6 +147,8 @@ static __always_inline void epm_handle_served(const struct epm_context *context,
 {
 	struct epm_counters *counters = epm_counters_of(epm_interface_index(context), options);
 	enum epm_counter result;
+	__u32 zero = 0;
+	__u64 *clock;
 
 	if (!counters)
 		return;
@@ -161,6 +159,13 @@ static __always_inline void epm_handle_served(const struct epm_context *context,
 	if (!span.payload_length && !(span.flags & (EPM_TCP_SYN | EPM_TCP_FIN | EPM_TCP_RST)))
 		return;
 	counters->value[EPM_MATCHED]++;
+	clock = epm_clock.lookup(&zero);
+	if (clock)
+		span.time_ns = bpf_ktime_get_ns() + *clock;
+#if EPM_SUSPECTS
+	if (epm_set_aside(context, packet, &span, counters))
+		return;
+#endif
 	result = epm_record_packet(context, packet, tunnel, &span);
 	if (result == EPM_SUBMITTED)
 		counters->value[EPM_SUBMITTED]++;
@@ -346,3 +351,32 @@ int epm_tc(struct __sk_buff *packet)
 	epm_inspect(&context);
 	return EPM_TC_NEXT;
 }
+
+#if EPM_SUSPECTS
+/* Run by the reader, with a flow's key for a packet: submit the request which the flow has held for long. */
+int epm_collect(struct xdp_md *frame)
+{
+	const struct epm_flow_key *wanted = (void *)(long)frame->data;
+	struct epm_flow_key key;
+	struct epm_options *options;
+	struct epm_counters *counters;
+	struct epm_flow *flow;
+	__u32 zero = 0;
+	__u64 word;
+
+	if ((void *)(wanted + 1) > (void *)(long)frame->data_end)
+		return XDP_PASS;
+	key = *wanted;
+	options = epm_options.lookup(&zero);
+	flow = epm_flows.lookup(&key);
+	if (!options || !flow)
+		return XDP_PASS;
+	counters = epm_counters_of(flow->held.header.interface_index, options);
+	word = epm_word(flow);
+	if (!counters || (word & 0xff) != EPM_HELD || !epm_move(flow, word, EPM_ASKED, 0))
+		return XDP_PASS;
+	flow->submitted_ns = flow->held.header.time_ns;
+	epm_release(flow, counters);
+	return XDP_PASS;
+}
+#endif

@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from inspector import __version__
 from inspector.errors import Anomaly, AttachmentLoss
-from inspector.model import Direction, Finding, FindingBatch, Verdict
+from inspector.model import CountedPairs, Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
 from inspector.sinks.histogram import BulkHistogram
@@ -36,7 +36,7 @@ LEARNED_INTERFACES: Final = 64
 _REMEMBERED: Final = 65536
 
 # Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
-_LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -96,7 +96,7 @@ class Metrics:
             "label_overflow", "Events counted under the label value `other`, having none of their own.", "label"
         )
         self._latency = self._histogram(
-            "response_latency_seconds", "Time between a request and its answer, both seen here.", _LATENCY_BUCKETS
+            "response_latency_seconds", "Time between a request and its answer, both seen here.", LATENCY_BUCKETS
         )
         self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
         self._declare_kernel()
@@ -113,6 +113,8 @@ class Metrics:
             "packets", "TCP packets to and from the ports of the endpoint mapper.", "interface", "direction"
         )
         self._matched = self._counter("packets_matched", "Packets with payload, SYN, FIN or RST: submitted or lost.")
+        self._counted = self._counter("packets_counted", "Of those, requests and responses counted without a record.")
+        self._held = self._gauge("requests_held", "Requests without a record whose response the kernel waits for.")
         self._submitted = self._counter("ring_submitted", "Records put into a ring by the kernel program.")
         self._lost = self._counter("ring_lost", "Matched packets of which no record could be made.", "reason")
         self._consumed = self._counter("records_consumed", "Records taken out of the rings.")
@@ -220,6 +222,11 @@ class Metrics:
                 counter.inc(count)
         self._latency.observe_many(batch.latencies_ns() / 1e9)
 
+    def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
+        """Count what the kernel program counted, as `observe` would one by one; `finding` is that of any of them."""
+        self._count_finding(finding, pairs.total)
+        self._latency.add(pairs.latencies, pairs.latency_ns / 1e9)
+
     def _remember(self, judgement: Finding) -> _Known:
         """Return the counters of a judgement, and keep them."""
         known = _Known(judgement, self._counters(judgement))
@@ -253,13 +260,16 @@ class Metrics:
             self._anomalies.labels(str(ANOMALIES[counter])).inc(count)
         elif counter is Counter.MATCHED:
             self._matched.inc(count)
+        elif counter is Counter.COUNTED:
+            self._counted.inc(count)
         else:
             self._submitted.inc(count)
 
-    def update_ring(self, used: int, size: int) -> None:
-        """Take over the rings' fill, in bytes."""
+    def update_ring(self, used: int, size: int, held: int = 0) -> None:
+        """Take over the rings' fill, in bytes, and how many requests the kernel program holds."""
         self._ring_used.set(used)
         self._ring_size.set(size)
+        self._held.set(held)
 
     def records_consumed(self, count: int, newest_time_ns: int, age_s: float) -> None:
         """Count a batch of records taken out of the rings; its newest was made at `newest_time_ns`, `age_s` ago."""

@@ -14,7 +14,18 @@ from inspector.live.options import pack_options
 from inspector.live.rings import open_compact, take
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
-from tests.bench import evidence, memory, pipeline_rate, producer, read_speed, start, sustained, vips, xdp_cost
+from tests.bench import (
+    evidence,
+    memory,
+    pipeline_rate,
+    producer,
+    read_speed,
+    start,
+    suspects_cost,
+    sustained,
+    vips,
+    xdp_cost,
+)
 from tests.bench.producer import Producer
 from tests.bench.rig import Rig
 from tests.bench.workloads import calls, responses
@@ -96,6 +107,13 @@ def test_xdp_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xdp_cost, "REPETITIONS", 20_000)
     figures = xdp_cost.measure()
     assert {"xdp_empty_ns", "xdp_non_epm_ns", "xdp_map_response_ns"} <= set(figures)
+
+
+@pytest.mark.usefixtures("bpf")
+def test_suspects_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and responses are measured with all records and with suspects only, and the pairs were counted."""
+    monkeypatch.setattr(suspects_cost, "PAIRS", 500)
+    assert len(suspects_cost.measure()) == 4
 
 
 @pytest.mark.usefixtures("bpf")

@@ -43,10 +43,15 @@ class Harness:
         interfaces: Sequence[int] = (),
         tunnels: bool = False,
         lanes: bool | None = None,
+        silent_ns: int = 0,
     ) -> None:
         self.tunnels = tunnels
         self.program = loader.load(
-            compact_ring_bytes=compact_bytes, bulk_ring_bytes=bulk_bytes, tunnels=tunnels, lanes=lanes
+            compact_ring_bytes=compact_bytes,
+            bulk_ring_bytes=bulk_bytes,
+            tunnels=tunnels,
+            lanes=lanes,
+            silent_ns=silent_ns,
         )
         self.compact = open_compact(self.program)
         self.bulk = open_bulk(self.program)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from ipaddress import IPv4Address, ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -27,7 +29,7 @@ from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
 from inspector.sinks.labels import attach_failure_reason
-from inspector.sinks.metrics import CONTENT_TYPE, LEARNED_INTERFACES, Metrics
+from inspector.sinks.metrics import CONTENT_TYPE, LATENCY_BUCKETS, LEARNED_INTERFACES, Metrics
 from inspector.sinks.trouble import Loss
 
 if TYPE_CHECKING:
@@ -101,6 +103,13 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), vips=["10.11.2.2"], learned_vips=2)
 
 
+def test_kernel_program_has_the_same_latency_buckets() -> None:
+    """The bounds of the histogram are those by which the kernel program counts."""
+    source = Path(__file__).parents[2] / "bpf" / "epm_answers.h"
+    bounds = re.findall(r"latency_ns > (\d+)", source.read_text(encoding="ascii"))
+    assert [int(bound) for bound in bounds] == [round(bound * 1e9) for bound in LATENCY_BUCKETS]
+
+
 def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
     """The names which dashboards build on, all with the prefix, and none with a birthday."""
     text = metrics.render().decode()
@@ -112,8 +121,8 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
         record_age_seconds packets_matched_total attachments_lost_total reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
-        record_age_seconds packets_matched_total findings_lost_total evidence_files_total evidence_left_out_total
-        evidence_sampling
+        findings_lost_total evidence_files_total evidence_left_out_total
+        evidence_sampling packets_counted_total requests_held
     """
     of_the_process = "cpu_seconds_total resident_memory_bytes virtual_memory_bytes start_time_seconds open_fds max_fds"
     assert declared == {PREFIX + name for name in names.split()} | {

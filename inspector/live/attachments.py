@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from inspector.live.devices import Device
     from inspector.live.loader import Program
 
-# From here downwards are indexes which no interface has, one for each place. The program takes 0 for the list's end.
-_VACANT: Final = (1 << 32) - 1
+# In the place of an interface which is not there.
+_VACANT: Final = 0
 # Indexes whose names are kept, since records and connections may still carry them after the interface has gone.
 _NAMES: Final = 256
 
@@ -94,7 +94,7 @@ class Attachments:
         try:
             attached = attach(device, self._program, self._mode, self.netns, tcx=self._tcx)
         except BaseException:
-            self._enter(number, _VACANT - number)
+            self._enter(number, _VACANT)
             raise
         takes_over = device.index in self._taken_over
         self._taken_over.discard(device.index)
@@ -114,7 +114,7 @@ class Attachments:
         if attached is not None:
             attached.close()
         # Its old index may be another interface's soon.
-        self._enter(number, _VACANT - number)
+        self._enter(number, _VACANT)
 
     def explain(self, number: int, explanation: str) -> None:
         """Say anew why an interface has no program."""
@@ -150,6 +150,7 @@ class Attachments:
         self._write_options()
 
     def _write_options(self) -> None:
+        # A packet that meets the map half written may be counted as of an unknown interface, never not at all.
         with self._lock:
             kernel.map_update(self._program.maps["epm_options"], 0, pack_options(self._indexes, self._ports))
 

@@ -161,7 +161,11 @@ class Watch:
         elif index is not None:
             self._lose(number, AttachmentLoss.REPLACED, "another interface has the name now")
         elif (called := _name_of(state.index)) is not None and _carries(called, state.attachment):
-            self._note_name(number, called)
+            if any(called == other.name for other in self._attachments.states):
+                text = f"the interface is called {called} now, which is inspected under that name"
+                self._lose(number, AttachmentLoss.REPLACED, text)
+            else:
+                self._note_name(number, called)
         elif self._attachments.alive(number):
             place.hurry()
             self._lose(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

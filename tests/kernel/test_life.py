@@ -19,7 +19,7 @@ from inspector.live.session import Session, open_session
 from inspector.live.watch import MOST_DELAY_S, Change, Watch
 from inspector.record import Counter, unpack_record
 from tests.kernel import frames
-from tests.kernel.conftest import Cable, constant_program, lay
+from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
 from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, attached, collect, conserved, filters
 from tests.kernel.objects import force_detach, links_of, open_descriptors
 
@@ -117,6 +117,7 @@ def test_down_and_up(cable: Cable, mode: Mode, tcx: bool, monkeypatch: pytest.Mo
         assert looker.texts() == []
         set_link(cable.here, cable.near, state="up")
         assert looker.texts() == ["near: the interface is up"]
+        wait_until_up(cable)
         assert session.interfaces[0].reattachments == 0
         assert sees(session, cable) == session.attachments[0].index
 
@@ -196,6 +197,29 @@ def test_names_change_places(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @EVERY_HOOK
+def test_renamed_to_anothers_name(cable: Cable, mode: Mode, tcx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interface that takes the name of another which has gone is inspected under that name, and once only."""
+    for name in ("first", "last"):
+        add_interface(cable.here, name)
+    with open_session([cable.near, "first", "last"], mode=mode, netns=cable.here, tcx=tcx) as session:
+        looker = Looker(session, monkeypatch)
+        near = sees(session, cable)
+        delete(cable.here, "first")
+        set_link(cable.here, cable.near, ifname="first")
+        lost, gone, back = looker.look()
+        assert (lost.state.name, lost.loss) == (cable.near, AttachmentLoss.REPLACED)
+        assert (gone.state.name, gone.loss) == ("first", AttachmentLoss.DELETED)
+        assert back.attached is not None
+        assert (back.attached.index, back.index_taken_over) == (near, True)
+        assert looker.look() == []
+        assert sees(session, cable) == near
+        assert session.interface_names[near] == "first"
+        submitted = {name: counters[Counter.SUBMITTED] for name, counters in session.counters().items()}
+        assert submitted == {cable.near: 1, "first": 1, "last": 0}
+        conserved(session)
+
+
+@EVERY_HOOK
 def test_moved_and_returned(cable: Cable, mode: Mode, tcx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interface that is moved to another namespace is left alone there, and inspected again when it returns."""
     with watched(cable, mode, monkeypatch, tcx=tcx) as (session, looker):
@@ -213,6 +237,7 @@ def test_moved_and_returned(cable: Cable, mode: Mode, tcx: bool, monkeypatch: py
         [back] = looker.look()
         assert back.attached is not None
         set_link(cable.here, cable.near, state="up")
+        wait_until_up(cable)
         assert sees(session, cable) == cable.device().index
 
 
@@ -377,6 +402,7 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
         assert back.index_taken_over
         for name in (second.near, second.far):
             set_link(cable.here, name, state="up")
+        wait_until_up(second)
         assert sees(session, second) == index
         assert session.counters()["second"][Counter.SUBMITTED] == 1
 

@@ -1,111 +1,30 @@
-"""What happens to interfaces while the inspector is attached: it stays, follows, waits and comes back, and says so."""
+"""What happens to an interface while the inspector is attached: it stays, follows, waits, comes back, and says so."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from pyroute2 import IPRoute, netns
 
 from inspector.errors import AttachmentLoss, HookTakenError
-from inspector.live import attachments, kernel, watch
+from inspector.live import kernel
 from inspector.live.links import Link
 from inspector.live.namespaces import inside
-from inspector.live.session import Session, open_session
-from inspector.live.watch import MOST_DELAY_S, Change, Watch
-from inspector.record import Counter, unpack_record
-from tests.kernel import frames
+from inspector.live.session import Session
+from inspector.live.watch import MOST_DELAY_S
+from inspector.record import Counter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
-from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, attached, collect, conserved, filters
+from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, filters
+from tests.kernel.looking import add_interface, carried, delete, sees, set_link, wait_until_gone, watched
 from tests.kernel.objects import force_detach, links_of, open_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from inspector.live.attach import Mode
 
 pytestmark = [pytest.mark.kernel]
-
-FRAME = frames.FRAMES["response"]
-
-
-class Looker:
-    """Looks when it is told to, instead of once a second; its clock stands still until it is moved."""
-
-    def __init__(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self._watch = Watch(session.places)
-        # What start does, but for the thread.
-        monkeypatch.setattr(watch.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
-        self._watch.start()
-
-    def look(self, seconds: float = 0) -> list[Change]:
-        """Let time pass, look, and return what has changed."""
-        self.now += seconds
-        self._watch.look()
-        return self._watch.take()
-
-    def texts(self, seconds: float = 0) -> list[str]:
-        """Return the lines of what has changed, without explanations of how the program is attached."""
-        return [change.text.split(" again: ")[0] for change in self.look(seconds) if change.text is not None]
-
-
-@contextlib.contextmanager
-def watched(
-    cable: Cable, mode: Mode, monkeypatch: pytest.MonkeyPatch, *, tcx: bool = True
-) -> Iterator[tuple[Session, Looker]]:
-    """Attach to the near interface, and look after it."""
-    with attached(cable, mode, tcx=tcx) as session:
-        looker = Looker(session, monkeypatch)
-        # The kernel may have changed nothing yet.
-        assert looker.look() == []
-        yield session, looker
-        conserved(session)
-
-
-def set_link(namespace: str, name: str, **changes: Any) -> None:
-    """Change an interface, as `ip link set` does."""
-    with inside(namespace), IPRoute() as rtnetlink:
-        rtnetlink.link("set", index=rtnetlink.link_lookup(ifname=name)[0], **changes)
-
-
-def delete(namespace: str, name: str) -> None:
-    """Delete an interface."""
-    with inside(namespace), IPRoute() as rtnetlink:
-        rtnetlink.link("del", index=rtnetlink.link_lookup(ifname=name)[0])
-
-
-def add_interface(namespace: str, name: str, **more: int) -> None:
-    """Make an interface that leads to another in the same namespace."""
-    with inside(namespace), IPRoute() as rtnetlink:
-        rtnetlink.link("add", ifname=name, kind="veth", peer={"ifname": f"{name}-peer"}, **more)
-
-
-def wait_until_gone(namespace: str, name: str) -> None:
-    """Wait until an interface has gone: a namespace is dismantled in the background, if nobody keeps it."""
-    deadline = time.monotonic() + 10
-    with inside(namespace), IPRoute() as rtnetlink:
-        while rtnetlink.link_lookup(ifname=name):
-            assert time.monotonic() < deadline, "somebody keeps the namespace"
-            time.sleep(0.01)
-
-
-def sees(session: Session, cable: Cable) -> int:
-    """Put a frame on the cable; return the interface index of the one record it gives."""
-    cable.send_frame(FRAME)
-    [record] = collect(session, 1)
-    return unpack_record(record).interface_index
-
-
-def carried(cable: Cable, name: str, mode: Mode, *, tcx: bool) -> bool:
-    """Return whether an interface in the cable's namespace has any program, or any filter."""
-    there = Cable(cable.here, cable.there, near=name)
-    return bool(filters(there)) if mode == "tc" and not tcx else bool(there.programs())
 
 
 @EVERY_HOOK
@@ -176,47 +95,6 @@ def test_renamed_and_replaced(cable: Cable, mode: Mode, tcx: bool, monkeypatch: 
         assert session.attachments[0].index == cable.device().index
         assert not carried(cable, "wan", mode, tcx=tcx)
         assert carried(cable, cable.near, mode, tcx=tcx)
-
-
-def test_names_change_places(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two interfaces which swap their names swap their places, although each is in the other's way."""
-    add_interface(cable.here, "second")
-    with open_session([cable.near, "second"], mode="native", netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        near = sees(session, cable)
-        for old, new in ((cable.near, "third"), ("second", cable.near), ("third", "second")):
-            set_link(cable.here, old, ifname=new)
-        changes = looker.look()
-        assert [change.loss for change in changes[:2]] == [AttachmentLoss.REPLACED] * 2
-        assert [change.attached is not None for change in changes[2:]] == [True, True]
-        assert all(change.index_taken_over for change in changes[2:])
-        assert sees(session, cable) == near
-        assert session.interface_names[near] == "second"
-        assert {name: c[Counter.SUBMITTED] for name, c in session.counters().items()} == {cable.near: 1, "second": 1}
-        conserved(session)
-
-
-@EVERY_HOOK
-def test_renamed_to_anothers_name(cable: Cable, mode: Mode, tcx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interface that takes the name of another which has gone is inspected under that name, and once only."""
-    for name in ("first", "last"):
-        add_interface(cable.here, name)
-    with open_session([cable.near, "first", "last"], mode=mode, netns=cable.here, tcx=tcx) as session:
-        looker = Looker(session, monkeypatch)
-        near = sees(session, cable)
-        delete(cable.here, "first")
-        set_link(cable.here, cable.near, ifname="first")
-        lost, gone, back = looker.look()
-        assert (lost.state.name, lost.loss) == (cable.near, AttachmentLoss.REPLACED)
-        assert (gone.state.name, gone.loss) == ("first", AttachmentLoss.DELETED)
-        assert back.attached is not None
-        assert (back.attached.index, back.index_taken_over) == (near, True)
-        assert looker.look() == []
-        assert sees(session, cable) == near
-        assert session.interface_names[near] == "first"
-        submitted = {name: counters[Counter.SUBMITTED] for name, counters in session.counters().items()}
-        assert submitted == {cable.near: 1, "first": 1, "last": 0}
-        conserved(session)
 
 
 @EVERY_HOOK
@@ -317,110 +195,6 @@ def test_hook_taken_meanwhile(cable: Cable, mode: Mode, monkeypatch: pytest.Monk
         [back] = looker.look(MOST_DELAY_S)
         assert back.attached is not None
         assert sees(session, cable) == cable.device().index
-
-
-@pytest.mark.parametrize("mode", ["generic", "tc"])
-def test_the_others_go_on(cable: Cable, mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one interface is away the other is inspected, and counted under its own name."""
-    add_interface(cable.here, "second")
-    with open_session(["second", cable.near], mode=mode, netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        sees(session, cable)
-        delete(cable.here, "second")
-        assert [change.state.name for change in looker.look()] == ["second"]
-        assert [one.interface for one in session.attachments] == [cable.near]
-        sees(session, cable)
-        add_interface(cable.here, "second")
-        assert [change.state.name for change in looker.look()] == ["second"]
-        sees(session, cable)
-        assert session.counters()[cable.near][Counter.SUBMITTED] == 3
-        conserved(session)
-
-
-def test_two_of_three_are_away(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every interface keeps its own counters, wherever in the list those are which have gone."""
-    for name in ("second", "third"):
-        add_interface(cable.here, name)
-    with open_session(["second", "third", cable.near], mode="generic", netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        sees(session, cable)
-        for name in ("second", "third"):
-            delete(cable.here, name)
-        assert [change.loss for change in looker.look()] == [AttachmentLoss.DELETED] * 2
-        sees(session, cable)
-        add_interface(cable.here, "third")
-        assert [change.state.name for change in looker.look()] == ["third"]
-        sees(session, cable)
-        submitted = {name: counters[Counter.SUBMITTED] for name, counters in session.counters().items()}
-        assert submitted == {"second": 0, "third": 0, cable.near: 3}
-        conserved(session)
-
-
-def test_an_index_that_was_anothers(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packets of an interface that has the index of one that has gone are counted under its own name."""
-    add_interface(cable.here, "second")
-    with open_session(["second", cable.near], mode="generic", netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        index = session.attachments[0].index
-        delete(cable.here, "second")
-        delete(cable.here, cable.near)
-        assert [change.loss for change in looker.look()] == [AttachmentLoss.DELETED] * 2
-        lay(cable, index=index)
-        [back] = looker.look()
-        assert back.index_taken_over
-        assert sees(session, cable) == index
-        assert session.interface_names[index] == cable.near
-        counters = session.counters()
-        assert (counters["second"][Counter.SUBMITTED], counters[cable.near][Counter.SUBMITTED]) == (0, 1)
-        conserved(session)
-
-
-def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While somebody else holds the hook it is not forgotten that it was another's, and it counts for nobody."""
-    add_interface(cable.here, "second")
-    second = Cable(cable.here, cable.here, near="second", far="second-peer")
-    with open_session([cable.near, "second"], mode="generic", netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        index = session.attachments[1].index
-        delete(cable.here, "second")
-        delete(cable.here, cable.near)
-        assert len(looker.look()) == 2
-        lay(cable, index=index)
-        foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
-        with inside(cable.here):
-            link = Link.create(foreign, index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
-        os.close(foreign)
-        [refused] = looker.look()
-        assert isinstance(refused.error, HookTakenError)
-        link.close()
-        delete(cable.here, cable.near)
-        add_interface(cable.here, "second", index=index)
-        gone, back = looker.look()
-        assert gone.text == "near: the interface was deleted; waiting for one of that name"
-        assert gone.state.explanation in gone.text
-        assert back.attached is not None
-        assert back.index_taken_over
-        for name in (second.near, second.far):
-            set_link(cable.here, name, state="up")
-        wait_until_up(second)
-        assert sees(session, second) == index
-        assert session.counters()["second"][Counter.SUBMITTED] == 1
-
-
-def test_an_interface_that_comes_and_goes_for_ever(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of old indexes are kept for a while, since findings may still come of them, but not for good."""
-    monkeypatch.setattr(attachments, "_NAMES", 4)
-    add_interface(cable.here, "second")
-    with open_session([cable.near, "second"], mode="generic", netns=cable.here) as session:
-        looker = Looker(session, monkeypatch)
-        indexes = [session.attachments[1].index]
-        for _ in range(6):
-            delete(cable.here, "second")
-            add_interface(cable.here, "second")
-            looker.look()
-            indexes.append(session.attachments[1].index)
-        assert len(set(indexes)) == 7
-        assert session.interface_names == {cable.device().index: cable.near} | dict.fromkeys(indexes[-3:], "second")
 
 
 @pytest.mark.parametrize(("mode", "tcx"), list(HOOKS.values())[1:], ids=list(HOOKS)[1:])

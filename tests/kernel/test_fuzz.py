@@ -43,7 +43,12 @@ DEFECTS = {
         ),
         "packet was changed",
     ),
-    "drops": ("epm_inspector.c", "return XDP_PASS;", "return XDP_DROP;", "returned 1"),
+    "drops": (
+        "epm_inspector.c",
+        "epm_inspect(&context);\n\treturn XDP_PASS;",
+        "epm_inspect(&context);\n\treturn XDP_DROP;",
+        "returned 1",
+    ),
     "one extension header too few": (
         "epm_parse.h",
         "#define EPM_EXTENSION_HEADERS 8",

@@ -116,7 +116,6 @@ class Inspection:
     def run(self) -> None:
         """Inspect until a signal ends it; then detach, read what is left, and decide what is open."""
         self._session.watch()
-        self._signals.attend(self._session.wake)
         self._notifier.ready(self._state())
         while not self._signals.ending:
             blocks = self._session.poll(_POLL_S)
@@ -257,6 +256,8 @@ def run(arguments: AttachArguments) -> int:
         sinks = Sinks(metrics, output, writer, evidence)
         inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
+        # Whoever reads that it is attached may end it at once, and expects a summary.
+        signals.attend(session.wake)
         _announce(session, metrics, server)
         inspection.run()
         for attachment in session.attachments:

@@ -143,7 +143,7 @@ class Run:
         samples = {}
         for line in self.metrics.render().decode().splitlines():
             name, _, value = line.rpartition(" ")
-            if not line.startswith("#") and not name.removeprefix("epm_inspector_").startswith(_OWN):
+            if name.startswith("epm_inspector_") and not name.removeprefix("epm_inspector_").startswith(_OWN):
                 samples[name] = float(value)
         return samples
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from ipaddress import IPv4Address, IPv4Network
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.attach import AttachArguments, Inspection, run
-from inspector.commands.output import Output
+from inspector.commands.attach import AttachArguments, Inspection, Sinks, run
+from inspector.commands.delivery import Delivery
+from inspector.commands.signals import Signals
+from inspector.commands.snapshot import Beginning
 from inspector.config import Config, VirtualAddress
 from inspector.errors import ConfigError
 from inspector.live.session import open_session
@@ -20,6 +24,13 @@ from tests.kernel.both_modes import POOLED, VIP, answer, ask, frame_of, opened
 from tests.kernel.conftest import Cable
 
 CONFIG = Config(vip=[VirtualAddress(address=[IPv4Address(VIP)], pool=[IPv4Network("10.11.3.0/24")])])
+
+
+def arguments(interfaces: list[str], config: Config) -> AttachArguments:
+    """Return what the command line would say."""
+    return AttachArguments(
+        interfaces, config, "auto", None, json=False, listen="127.0.0.1:0", write=None, load=lambda: config
+    )
 
 
 def inspected(cable: Cable, silent_ns: int) -> tuple[dict[str, float], dict[Counter, int]]:
@@ -35,15 +46,23 @@ def inspected(cable: Cable, silent_ns: int) -> tuple[dict[str, float], dict[Coun
     metrics = Metrics(CollectorRegistry(), vips=CONFIG.vip_labels())
     with (
         open_session([cable.near], netns=cable.here, silent_ns=silent_ns, pools=CONFIG.policy().pools) as session,
-        Output(json=False) as output,
+        Delivery(json=False, config=CONFIG, warn=print) as output,
     ):
-        inspection = Inspection(session, CONFIG, metrics, output, None)
+        signals = SimpleNamespace(ending=False, take_reload=lambda: False)
+        inspection = Inspection(
+            session,
+            arguments([cable.near], CONFIG),
+            Sinks(metrics, output, None, None),
+            Beginning(0, ""),
+            cast("Signals", signals),
+        )
 
         def traffic() -> None:
             for segment in wire.client_fin().server_fin().segments + waiting.segments:
                 cable.send_frame(frame_of(segment))
             time.sleep(3.5)
-            inspection.stop()
+            signals.ending = True
+            session.wake()
 
         sender = threading.Thread(target=traffic)
         sender.start()
@@ -75,4 +94,4 @@ def test_not_with_tunnels() -> None:
     """Both options together are refused in one line, before anything is attached."""
     config = Config(tunnels=True, suspects_only=True)
     with pytest.raises(ConfigError, match="tunnels and suspects_only do not go together"):
-        run(AttachArguments(["lo"], config, "auto", None, json=False, listen="127.0.0.1:0", write=None))
+        run(arguments(["lo"], config))

@@ -79,8 +79,9 @@ static __always_inline void epm_copy_block(__u8 *to, const __u8 *from)
 /*
  * Copy a payload of the compact class; return 0 or a negative error. One in the linear area is copied here, in blocks
  * of which the last overlaps: a call costs more than all of it. What follows a short payload in the frame may come
- * with it; nobody reads past the captured length. Where tunnels are looked into the verifier has enough to do. The length is hidden from the compiler, which knows that it is
- * in bounds and would leave out what tells the verifier so.
+ * with it; nobody reads past the captured length. Where tunnels are looked into the verifier has enough to do, so
+ * the call is made, and the length is read back from the record, which makes it forget how that came about. The
+ * length is hidden from the compiler, which knows that it is in bounds and would leave out what tells the verifier so.
  */
 static __always_inline long epm_copy_compact(struct epm_compact_record *record, const struct epm_context *context,
 					     const struct epm_span *span)

@@ -5,8 +5,9 @@
  *
  * epm_xdp and epm_tc share one body; they differ in how a packet's length and bytes are asked for and
  * in what "go on" is called. Compiled by bcc, which gives the maps their file descriptors. The control
- * plane sets EPM_COMPACT_PAGES and EPM_BULK_PAGES (pages of a ring, powers of two) and EPM_TUNNELS (1 to
- * look into tunnels).
+ * plane sets EPM_TUNNELS (1 to look into tunnels), EPM_SUSPECTS, and the sizes that epm_lanes.h needs: EPM_BULK_PAGES
+ * and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two), EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of
+ * two) and EPM_COMPACT_ENTRIES.
  *
  * Conservation: every matched packet is counted once as submitted or as lost, by reason; where EPM_SUSPECTS is 1, also
  * as counted (in the kernel, with its pair), unless it is a request which is held (epm_aside.h).

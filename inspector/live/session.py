@@ -303,8 +303,8 @@ def open_session(
 
     `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two, that of the compact ring for
     each of its lanes (`lane_bytes`, if not said); `tunnels` looks into tunnels; `tcx=False` makes mode tc do as on a
-    kernel before 6.6. `silent_ns` other than 0 is for suspects only, as in `loader.load`; addresses of the `pools` are
-    none. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    kernel before 6.6. `silent_ns` other than 0 is for suspects only, as in `loader.load`; `pools` are the declared
+    servers which it expects. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")

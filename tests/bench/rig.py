@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from inspector.live import kernel, loader
 from inspector.live.options import pack_options
+from inspector.live.percpu import ENTRY_BYTES
 from inspector.live.session import Session, lane_bytes
-from inspector.record import Counter
+from inspector.record import LOSS_REASONS, Counter
 from tests.bench.consumer import Consumer
 from tests.bench.process import busy_seconds
 from tests.bench.producer import Producer, Production, cpus, own_cpu
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _WAIT_S: Final = 0.05
 _TURN_S: Final = 0.05
-_ENTRY_BYTES: Final = 256
-_LOST: Final = (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class Rig:
         before = self._counters()
         spent = Stopwatch()
         productions = []
-        rate = lane_bytes() / 2 / _ENTRY_BYTES / _TURN_S
+        rate = lane_bytes() / 2 / ENTRY_BYTES / _TURN_S
         for _ in range(turns):
             productions.append(self._producer.run(rate, _TURN_S))
             with spent:
@@ -145,7 +144,7 @@ class Rig:
             sent,
             counted[Counter.MATCHED],
             counted[Counter.SUBMITTED],
-            {counter: counted[counter] for counter in _LOST},
+            {counter: counted[counter] for counter in LOSS_REASONS},
             consumer.records,
             consumer.responses,
             consumer.anomalies,

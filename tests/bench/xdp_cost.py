@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.options import pack_options
+from inspector.live.percpu import ENTRY_BYTES
 from inspector.live.rings import open_compact
 from inspector.record import LANE_MARGIN, Counter
 
@@ -28,7 +29,6 @@ ROUNDS: Final = 5
 XDP_PASS: Final = 2
 
 _RING_BYTES: Final = 1 << 24
-_ENTRY_BYTES: Final = 256
 # One instruction each: r0 = XDP_PASS; exit.
 _EMPTY_PROGRAM: Final = struct.pack("=BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)
 _RESPONSE_PAYLOAD: Final = 152
@@ -87,7 +87,7 @@ def measure() -> dict[str, float]:
         fd = program.programs[loader.XDP_PROGRAM]
         response = tcp_frame(135, 33654, bytes(_RESPONSE_PAYLOAD))
         other = tcp_frame(443, 33654, bytes(_RESPONSE_PAYLOAD))
-        chunk = _RING_BYTES // _ENTRY_BYTES - LANE_MARGIN
+        chunk = _RING_BYTES // ENTRY_BYTES - LANE_MARGIN
 
         def empty_rings() -> None:
             for ring in rings:

@@ -12,7 +12,7 @@ from pyroute2 import IPRoute
 from inspector.live.links import CLSACT_HOOKS, list_filters
 from inspector.live.namespaces import inside
 from inspector.live.session import Session, open_session
-from inspector.record import Attribute, Counter, record_of
+from inspector.record import LOSS_REASONS, Attribute, Counter, record_of
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
@@ -67,7 +67,7 @@ def conserved(session: Session) -> dict[str, dict[Counter, int]]:
     session.drain()
     counters = session.counters()
     for one in counters.values():
-        lost = sum(one[c] for c in (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY))
+        lost = sum(one[reason] for reason in LOSS_REASONS)
         assert one[Counter.MATCHED] == one[Counter.SUBMITTED] + lost
     submitted = sum(one[Counter.SUBMITTED] for one in counters.values())
     assert submitted == session.consumed + session.backlog()

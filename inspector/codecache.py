@@ -1,7 +1,6 @@
 """Where compiled code is kept from one process to the next, and having it made before it is needed.
 
-The folder is named after all sources that code is made of: the compiler itself looks only at the file of a function,
-not at those of the functions which became part of it. This module loads no compiler.
+The folder is named after all sources that code is made of. This module loads no compiler.
 """
 
 from __future__ import annotations
@@ -21,10 +20,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inspector.machinecode import MachineCode
+
 _NAME: Final = "epm-inspector"
 _PACKAGE: Final = Path(__file__).parent
-_MADE: Final = "complete"
 _MAKER: Final = "inspector.prepare"
+# What has a part in compiled code without having any of its functions.
+_PARTS: Final = ("layout.py", "compiled.py", "machinecode.py", "objectfile.py", "record.py", "rehearsal.py")
+
+_making = False
+_loaded: MachineCode | None = None
 
 
 @functools.cache
@@ -55,16 +60,20 @@ def _fingerprint() -> str:
     digest = hashlib.sha256(version("numba").encode())
     for path in sorted(_PACKAGE.rglob("*.py")):
         text = path.read_bytes()
-        if b"inspector.compiled import" in text or path.name in ("layout.py", "compiled.py", "record.py"):
+        if b"inspector.compiled import" in text or path.name in _PARTS:
             digest.update(text)
     return digest.hexdigest()[:16]
 
 
 @functools.cache
-def folder() -> Path | None:
-    """Return the folder for this version's compiled code, which exists and can be written to; None if there is none."""
-    for parent in _folders():
-        path = parent / f"compiled-{_fingerprint()}"
+def _places() -> tuple[Path, ...]:
+    """Return the folders where this version's compiled code may be."""
+    return tuple(parent / f"compiled-{_fingerprint()}" for parent in _folders())
+
+
+def place_to_keep() -> Path | None:
+    """Return a folder for this version's compiled code which can be written to, made if need be; None without one."""
+    for path in _places():
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -74,18 +83,24 @@ def folder() -> Path | None:
     return None
 
 
-def is_complete() -> bool:
-    """Return whether everything is compiled already."""
-    kept = folder()
-    return kept is not None and (kept / _MADE).exists()
+def load() -> MachineCode | None:
+    """Load the compiled code; None where none is kept for this version and processor, or it is being made here."""
+    global _loaded
+    if _loaded is None and not _making and has_compiler():
+        from inspector import machinecode
+
+        _loaded = next(filter(None, map(machinecode.load, _places())), None)
+    return _loaded
 
 
-def note_complete() -> None:
-    """Say that everything is compiled now; what other versions left behind goes."""
-    kept = folder()
-    if kept is None:
-        return
-    (kept / _MADE).touch()
+def begin_to_make() -> None:
+    """Have functions compiled in this process from now on, whatever is kept."""
+    global _making
+    _making = True
+
+
+def forget_others(kept: Path) -> None:
+    """Remove what other versions have left beside a folder."""
     for other in kept.parent.glob("compiled-*"):
         if other != kept:
             shutil.rmtree(other, ignore_errors=True)
@@ -93,5 +108,5 @@ def note_complete() -> None:
 
 def complete() -> None:
     """Have everything compiled, if it can be kept: some seconds, once for each version, in a process of its own."""
-    if has_compiler() and folder() is not None and not is_complete():
+    if not _making and has_compiler() and load() is None and place_to_keep() is not None:
         subprocess.run([sys.executable, "-m", _MAKER], check=False)  # noqa: S603 - our own module

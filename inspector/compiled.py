@@ -1,13 +1,12 @@
-"""Compilation of functions over arrays, by numba. Imported where compiled code is wanted, and only there."""
+"""Compilation of functions over arrays. Imported where compiled code is wanted, and only there.
+
+What was prepared (`inspector.prepare`) is loaded; where nothing is, and nothing can be kept, numba compiles each
+function when it is first called.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numba
-import numba.extending
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from inspector import codecache
 
@@ -15,36 +14,59 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ParamSpec, TypeVar
 
-    import numpy as np
-    import numpy.typing as npt
-
     P = ParamSpec("P")
     R = TypeVar("R")
 
-# Its types leave out the option to do without reference counting.
-_compile: Any = numba.njit
-_folder = codecache.folder()
-if _folder is not None:
-    numba.config.CACHE_DIR = str(_folder)  # type: ignore[attr-defined]  # made from the environment's names
+codecache.complete()
+_code: Final = codecache.load()
+made: Final[list[Any]] = []
+"""The exported functions which numba compiles here; empty where code was loaded."""
+
+
+def _compile(function: Callable[P, R], **options: Any) -> Any:
+    import numba
+
+    # Without the interpreter's lock; making no arrays, so that none of them needs to be counted.
+    options |= {"nogil": True, "_nrt": False}
+    return numba.njit(**options)(function)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function when it is first called, for the types it is called with; kept on disk for the next process.
+    """Compile a function of integers and arrays which compiled functions call.
 
-    It runs without the interpreter's lock, and may not make arrays: so none of them needs to be counted. Integers
-    are of 64 bits and wrap around, indexes are not checked.
+    It runs without the interpreter's lock, and may not make arrays. Integers are of 64 bits and wrap around, indexes
+    are not checked.
     """
-    made: Callable[P, R] = _compile(cache=_folder is not None, nogil=True, _nrt=False)(function)
-    return made
+    return function if _code is not None else cast("Callable[P, R]", _compile(function))
+
+
+def exported(function: Callable[P, R]) -> Callable[P, R]:
+    """Do the same for one that is called from Python too: with integers, contiguous arrays, tuples of these."""
+    if _code is not None:
+        return cast("Callable[P, R]", _code.function(function))
+    made.append(_compile(function))
+    return cast("Callable[P, R]", made[-1])
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Do the same for a function that becomes part of each which calls it: an array is seven arguments in a call."""
-    made: Callable[P, R] = _compile(nogil=True, _nrt=False, inline="always")(function)
-    return made
+    return function if _code is not None else cast("Callable[P, R]", _compile(function, inline="always"))
+
+
+def intrinsic(function: Any) -> Any:
+    """Make an instruction for compiled functions of what returns its signature and generator (numba's intrinsics)."""
+    if _code is not None:
+        return function
+    from numba.extending import intrinsic as of_numba
+
+    return of_numba(function)
 
 
 def _prefetch(_typing: Any, array: Any, _number: Any) -> Any:
+    """Ask the processor to bring an element of a one-dimensional array near, and go on meanwhile."""
+    from llvmlite import ir  # type: ignore[import-untyped]
+    from numba.core import types
+
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         made = context.make_array(signature.args[0])(context, builder, arguments[0])
         byte = ir.IntType(8).as_pointer()
@@ -59,6 +81,4 @@ def _prefetch(_typing: Any, array: Any, _number: Any) -> Any:
     return types.void(array, types.int64), generate
 
 
-_made: Any = numba.extending.intrinsic(_prefetch)
-prefetch: Callable[[npt.NDArray[np.uint64], int], None] = _made
-"""Ask the processor to bring an element of a one-dimensional array near, and go on meanwhile; in compiled code only."""
+prefetch: Any = intrinsic(_prefetch)

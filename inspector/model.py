@@ -257,6 +257,12 @@ class FindingBatch(Protocol):
     def __getitem__(self, part: slice) -> FindingBatch:
         """Return some of them."""
 
+    def kept(self) -> FindingBatch:
+        """Return the same findings, to be valid for as long as they are needed."""
+
+    def joined(self, others: Sequence[FindingBatch]) -> FindingBatch:
+        """Return the findings of this and of others, which have the same judgements, as one batch."""
+
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each judgement that was met, and how often."""
 

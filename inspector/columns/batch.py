@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from inspector.model import Finding
+    from inspector.model import Finding, FindingBatch
 
 
 class FindingRows:
@@ -30,6 +30,14 @@ class FindingRows:
 
     def __getitem__(self, part: slice) -> FindingRows:
         return FindingRows(self.rows[part], self.judgements)
+
+    def kept(self) -> FindingRows:
+        """Return a copy that stays valid."""
+        return FindingRows(self.rows.copy(), self.judgements)
+
+    def joined(self, others: Sequence[FindingBatch]) -> FindingRows:
+        """Return one batch of this and others which have the same judgements."""
+        return FindingRows(np.concatenate([self.rows, *(other.rows for other in others)]), self.judgements)
 
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each finding that is met (without client, call id and times) and how often."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.columns import layout
-from inspector.columns.lookups import judgement_of, note_finding, restart, slot_of, step_of
+from inspector.columns.lookups import fetch_bucket, judgement_of, note_finding, restart, slot_of, step_of
 from inspector.columns.tables import expire, touch
-from inspector.compiled import compiled, inlined
+from inspector.compiled import compiled, exported, inlined
 from inspector.record import Attribute
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _ACK: Final = 16
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
 _PLAIN: Final = int(Attribute.FROM_SERVER | Attribute.IPV6)
 _UDP: Final = int(Attribute.UDP)
+# Records: memory takes as long to come as some of them to be read.
+_AHEAD: Final = 8
 
 
 class Arrays(NamedTuple):
@@ -201,7 +203,7 @@ def follow(
     return layout.DONE
 
 
-@compiled
+@exported
 def run(rows: Words, start: int, arrays: Arrays) -> tuple[int, int]:
     """Take records from row `start` on; return why it stopped and the row at which it did.
 
@@ -226,6 +228,8 @@ def run(rows: Words, start: int, arrays: Arrays) -> tuple[int, int]:
     ) = arrays
     room = findings.shape[0]
     for number in range(start, rows.shape[0]):
+        if number + _AHEAD < rows.shape[0]:
+            fetch_bucket(rows, number + _AHEAD, slots, buckets)
         time = rows[number, layout.ROW_TIME]
         if time < 0:
             return layout.ALONE, number

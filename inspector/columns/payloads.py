@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.columns import layout
 from inspector.columns.tables import mix
-from inspector.compiled import compiled
+from inspector.compiled import compiled, exported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,7 @@ def find_payload(words: Words, index: Halves, payloads: Words) -> int:
     return 0
 
 
-@compiled
+@exported
 def keep_payload(words: Words, index: Halves, payloads: Words, number: int) -> None:
     """Keep a masked payload, which is not kept yet, under a number."""
     mask = index.shape[0] - 1
@@ -210,7 +210,7 @@ def keep_payload(words: Words, index: Halves, payloads: Words, number: int) -> N
         payloads[number, word] = words[word]
 
 
-@compiled
+@exported
 def place_of(keys: Words, key: int) -> int:
     """Return where a key stands in a table of keys (0: nothing), or where it would: a power of two, never full."""
     mask = keys.shape[0] - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inspector.columns import layout
-from inspector.compiled import compiled
+from inspector.compiled import compiled, exported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ def bucket_of(secret: int, high: int, low: int, server_high: int, server_low: in
     return ((value * _MIX) >> 34) & (buckets.shape[0] - 1)
 
 
-@compiled
+@exported
 def find(
     slots: Words, halves: Halves, buckets: Halves, high: int, low: int, server_high: int, server_low: int, ports: int
 ) -> int:
@@ -82,7 +82,7 @@ def unlink(halves: Halves, registers: Words, slot: int) -> None:
         registers[layout.NEWEST] = older
 
 
-@compiled
+@exported
 def take(
     slots: Words,
     halves: Halves,
@@ -119,7 +119,7 @@ def take(
     return slot
 
 
-@compiled
+@exported
 def give_back(slots: Words, halves: Halves, buckets: Halves, registers: Words, slot: int) -> None:
     """Forget a slot, whichever path its connection belongs to."""
     if not slots[slot, layout.SLOT_FLAGS] & layout.SCALAR:
@@ -148,7 +148,7 @@ def give_back(slots: Words, halves: Halves, buckets: Halves, registers: Words, s
     registers[layout.FREE_SLOT] = slot
 
 
-@compiled
+@exported
 def leave(slots: Words, halves: Halves, registers: Words, slot: int) -> None:
     """Mark a slot as the scalar path's."""
     unlink(halves, registers, slot)
@@ -157,7 +157,7 @@ def leave(slots: Words, halves: Halves, registers: Words, slot: int) -> None:
     slots[slot, layout.SLOT_STATE] = 0
 
 
-@compiled
+@exported
 def come_back(slots: Words, halves: Halves, registers: Words, slot: int, flags: int) -> None:
     """Take a slot back from the scalar path, with its flags; it is the one that was touched last."""
     slots[slot, layout.SLOT_FLAGS] = flags | registers[layout.ORDER] << layout.ORDER_SHIFT
@@ -176,7 +176,7 @@ def touch(slots: Words, halves: Halves, registers: Words, slot: int, flags: int)
         link(halves, registers, slot)
 
 
-@compiled
+@exported
 def expire(slots: Words, halves: Halves, buckets: Halves, registers: Words, states: Words, idle: int) -> bool:
     """Forget connections that were silent for `idle`; False where the next of them has an open question."""
     slot = registers[layout.OLDEST]
@@ -188,7 +188,7 @@ def expire(slots: Words, halves: Halves, buckets: Halves, registers: Words, stat
     return True
 
 
-@compiled
+@exported
 def sweep(slots: Words, registers: Words, states: Words, asked_until: int, found: Words) -> int:
     """Write the slots whose question was asked up to then into `found`; return how many."""
     if registers[layout.FIRST_ASKED] > asked_until:

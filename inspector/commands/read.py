@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from inspector.ahead import read_ahead
 from inspector.commands.evidence import Evidence, open_evidence
 from inspector.commands.output import Output, tally_of, warn
 from inspector.config import Config
@@ -31,6 +32,15 @@ FOUND: Final = 3
 
 PARALLEL_FROM: Final = 512 << 20
 """Bytes of all files from which on another process is worth being started, unless the command line says."""
+
+THREADS_FROM: Final = 16 << 20
+"""Bytes of a file from which on other threads are worth being started."""
+
+# Of blocks of records: one is being read, one waits, one is being decoded.
+_BLOCKS_AHEAD: Final = 3
+_BATCHES_AHEAD: Final = 4
+# Findings in a batch which is shown at once.
+_BATCH: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,15 @@ class FileCounts:
 
 @dataclass(slots=True)
 class FileReader:
-    """One capture file on its way through a decoder of its own: connections of different files are not related."""
+    """One capture file on its way through a decoder of its own: connections of different files are not related.
+
+    `threads` are up to two more: one reads the file, the other decodes while findings are shown.
+    """
 
     path: Path
     config: Config
     evidence: Evidence | None = None
+    threads: int = 0
     counters: Totals[Counter] = field(default_factory=Totals)
     pipeline: Pipeline = field(init=False)
 
@@ -74,20 +88,22 @@ class FileReader:
     ) -> Iterator[Finding | FindingBatch]:
         """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
         found = self._findings(warn, progress)
-        if self.evidence is None:
-            return found
-        self.evidence.forget()
-        return self.evidence.name(found)
+        if self.evidence is not None:
+            self.evidence.forget()
+            return self.evidence.name(found)
+        return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
 
     def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[Finding | FindingBatch]:
         try:
-            for batch in read_batches(
+            batches = read_batches(
                 self.path,
                 ports=self.config.ports,
                 counters=self.counters,
                 progress=progress,
                 tunnels=self.config.tunnels,
-            ):
+                blocks=_BLOCKS_AHEAD if self.threads else 1,
+            )
+            for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
                 if self.evidence is not None:
                     self.evidence.keep(batch)
                 yield from self.pipeline.feed_batch(batch)
@@ -98,6 +114,22 @@ class FileReader:
     def counts(self) -> FileCounts:
         """Return what was counted."""
         return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
+
+
+def _gather(found: Iterator[Finding | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+    """Yield what stays valid: findings, and few long batches of them instead of many short ones."""
+    held: list[FindingBatch] = []
+    for one in found:
+        fits = not isinstance(one, Finding) and held and one.judgements is held[0].judgements
+        if held and (not fits or sum(map(len, held)) >= _BATCH):
+            yield held[0].joined(held[1:])
+            held = []
+        if isinstance(one, Finding):
+            yield one
+        else:
+            held.append(one.kept())
+    if held:
+        yield held[0].joined(held[1:])
 
 
 def run(arguments: ReadArguments) -> int:
@@ -129,7 +161,11 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
     counts = []
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
     for number, path in enumerate(arguments.files):
-        reader = FileReader(path, arguments.config, evidence)
+        threads = 0
+        if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
+            # What is only counted is not shown meanwhile.
+            threads = 1 if arguments.summary else 2
+        reader = FileReader(path, arguments.config, evidence, threads)
         for found in reader.findings(warn, shares.of(number)):
             if arguments.summary:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inspector.compiled import compiled, prefetch
+from inspector.compiled import exported, prefetch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ _AHEAD: Final = 12
 _MOST_LINES: Final = 4
 
 
-@compiled
+@exported
 def count_like(words: npt.NDArray[np.uint64], header: int, word: int, width: int, most: int) -> int:
     """Return how many entries in a row, up to `most`, have this header, the first being at `word`, `width` words each.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JUDGEMENTS: Final = 4096
 """Judgements whose text is kept, at most; those of one batch may be more."""
 
-OUTPUT: Final = 1 << 20
+OUTPUT: Final = 1 << 18
 """Bytes made at once, at most, unless a line is longer."""
 
 # What differs between the findings of one judgement, in the order of the JSON form, and whether it is quoted.

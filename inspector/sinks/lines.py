@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-
-from inspector.compiled import compiled
+from inspector.compiled import compiled, exported, intrinsic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +15,6 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
     Words = npt.NDArray[np.int64]
-
-# It has no types.
-_raw_memcpy: Any = cgutils.raw_memcpy
 
 # Words of a batch's rows, as in `inspector.columns.layout`, which this module must not know.
 FOUND_JUDGEMENT: Final = 0
@@ -51,13 +45,17 @@ _LETTER: Final = 97 - 10
 
 def _copy_bytes(_typing: Any, out: Any, _at: Any, text: Any, _start: Any, _length: Any) -> Any:
     """Copy bytes of `text` from `_start` on to `_at` of `out`."""
+    from numba.core import cgutils, types
+
+    # It has no types.
+    raw_memcpy: Any = cgutils.raw_memcpy
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target, source = (
             builder.gep(context.make_array(signature.args[which])(context, builder, arguments[which]).data, [at])
             for which, at in ((0, arguments[1]), (2, arguments[3]))
         )
-        _raw_memcpy(builder, target, source, arguments[4], 1)
+        raw_memcpy(builder, target, source, arguments[4], 1)
         return context.get_dummy_value()
 
     return types.void(out, types.int64, text, types.int64, types.int64), generate
@@ -197,7 +195,7 @@ def put_piece(out: Bytes, at: int, text: Bytes, pieces: Words, template: int, nu
     return at + length
 
 
-@compiled
+@exported
 def write_lines(rows: Words, templates: Words, text: Bytes, pieces: Words, start: int, out: Bytes) -> tuple[int, int]:
     """Write lines for rows from `start` on; return the row at which it stopped and how many bytes were written.
 

@@ -38,20 +38,22 @@ def read_batches(
     counters: dict[Counter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
+    blocks: int = 1,
 ) -> Iterator[Block | bytes]:
     """Yield the records of a capture file, in order: blocks of many, and single ones.
 
     A block is uint64[n, words], a row for each record: one word that means nothing, the record as `read_records`
-    has it, and what is left of the row undefined. It is valid until the next thing is asked for. Arguments, counters
-    and errors are those of `read_records`; errors come after all records before them.
+    has it, and what is left of the row undefined. It is valid until so many things more have been asked for as there
+    are `blocks`. Other arguments, counters and errors are those of `read_records`; errors come after all records
+    before them.
     """
     segments = SegmentReader(ports, counters, tunnels=tunnels)
     with open_packets(path, progress) as (pieces, reader):
-        scanner = _load_scanner(segments) if (pieces.total or 0) >= COMPILED_FROM else None
+        scanner = _load_scanner(segments, blocks) if (pieces.total or 0) >= COMPILED_FROM else None
         packet: Packet | None
         while True:
             if scanner is None and pieces.offset >= COMPILED_FROM:
-                scanner = _load_scanner(segments)
+                scanner = _load_scanner(segments, blocks)
             if scanner is not None:
                 while scanner.scan(pieces, reader):
                     yield scanner.take()
@@ -77,10 +79,10 @@ def read_batches(
     segments.finish(path)
 
 
-def _load_scanner(segments: SegmentReader) -> Scanner | None:
+def _load_scanner(segments: SegmentReader, blocks: int) -> Scanner | None:
     """Return what reads packets in compiled code, where that can be had."""
     if not codecache.has_compiler():
         return None
     from inspector.sources.scanner import Scanner
 
-    return Scanner(segments)
+    return Scanner(segments, blocks)

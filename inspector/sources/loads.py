@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic
-
-# Code made of these is kept under a name that depends on every file which imports from there.
-from inspector.compiled import compiled
+from inspector.compiled import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,13 +18,14 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-__all__ = ["compiled", "load_8", "load_16_big", "load_32", "load_32_big", "load_64"]
-
 
 def _load(bits: int, *, big_endian: bool = False) -> Callable[[Bytes, int], int]:
     """Return a function of an array of bytes and an offset."""
 
     def load(_context: Any, data: Any, _at: Any) -> tuple[Any, Any]:
+        from llvmlite import ir  # type: ignore[import-untyped]
+        from numba.core import types
+
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
             pointer = builder.gep(array.data, [arguments[1]])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from inspector.compiled import compiled, inlined
+from inspector.compiled import compiled, exported, inlined
 from inspector.record import Attribute
 from inspector.sources.loads import load_8, load_16_big, load_32, load_32_big, load_64
 from inspector.sources.stored import MAXIMUM_PIECE
@@ -254,7 +254,7 @@ def _number(data: Bytes, at: int, big_endian: int) -> int:
     return load_32_big(data, at) if big_endian else load_32(data, at)
 
 
-@compiled
+@exported
 def scan(data: Bytes, interfaces: Words, first_interface: int, ports: Bytes, rows: Words, registers: Words) -> bool:
     """Read packets of `data` from AT on; stop before one that is unusual or not all there, or when `rows` are full.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from inspector.sources.pcapng import CaptureInterface, PcapngReader, Section
     from inspector.sources.stored import PieceReader
 
-ROWS: Final = 8192
+ROWS: Final = 2048
 """Records in a block at most."""
 
 WORDS: Final = 64
@@ -41,17 +42,17 @@ _LINKS: Final = {
 
 
 class Scanner:
-    """Reads a file's packets into the rows of one block, which is used again and again.
+    """Reads a file's packets into the rows of blocks, which are used again and again, each in its turn.
 
     What it reads is noted in `segments`, which also says what is of interest.
     """
 
-    def __init__(self, segments: SegmentReader) -> None:
+    def __init__(self, segments: SegmentReader, blocks: int = 1) -> None:
         self._segments = segments
         self._ports = np.zeros(_PORTS, np.uint8)
         self._ports[list(segments.ports)] = 1
-        self._block = np.zeros((ROWS, WORDS), np.uint64)
-        self._rows = self._block.view(np.int64)
+        self._blocks = itertools.cycle([np.zeros((ROWS, WORDS), np.uint64) for _ in range(blocks)])
+        self._block = next(self._blocks)
         self._registers = np.zeros(scan.REGISTERS, np.int64)
         self._registers[scan.TUNNELS] = segments.tunnels
         self._interfaces = np.zeros((1, scan.INTERFACE_WORDS), np.int64)
@@ -63,10 +64,11 @@ class Scanner:
         return int(self._registers[scan.COUNT])
 
     def take(self) -> npt.NDArray[np.uint64]:
-        """Return the records so far, uint64[n, WORDS], valid until the next are read; the block begins anew."""
-        count = len(self)
+        """Return the records so far, uint64[n, WORDS], valid until the block's next turn; another one begins."""
+        taken = self._block[: len(self)]
         self._registers[scan.COUNT] = 0
-        return self._block[:count]
+        self._block = next(self._blocks)
+        return taken
 
     def add(self, segment: Segment) -> bool:
         """Append one record, if it fits; one which came through a tunnel never does."""
@@ -90,7 +92,7 @@ class Scanner:
         registers[scan.PACKETS : scan.TIME] = 0
         first = 0 if self._section is None else self._section.first_interface
         data = np.frombuffer(ahead, np.uint8)
-        full = scan.scan(data, self._interfaces, first, self._ports, self._rows, registers)
+        full = scan.scan(data, self._interfaces, first, self._ports, self._block.view(np.int64), registers)
         pieces.skip(int(registers[scan.AT]))
         if registers[scan.PACKETS]:
             self._note()

@@ -1,12 +1,11 @@
 """`epm-inspector read` against tshark, impacket and scapy: frames a second, and how many times as fast.
 
-The small file is read by all of tshark's and our start-up too; the big one is read by the inspector, and slices of
-it by the others, which would take hours.
+In the small file it is the start that counts, of tshark and of ours. The big one is read by both of them whole, and
+its first conversations by impacket and scapy, which would take an hour for all.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import statistics
@@ -40,14 +39,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Conversations in each file, and the seconds which reading the big file once may take about."""
+    """Conversations in each file."""
 
     small: int = 10_000
     big: int = 1_000_000
     tshark: int = 20_000
     impacket: int = 1_000
     scapy: int = 500
-    big_seconds: float = 30.0
 
 
 def _most_mib(process: subprocess.Popen[bytes]) -> float | None:
@@ -89,12 +87,6 @@ def _read(path: Path, option: str) -> list[str]:
     return [sys.executable, "-m", "inspector", "read", option, str(path)]
 
 
-@functools.cache
-def _has_summary() -> bool:
-    shown = subprocess.run([sys.executable, "-m", "inspector", "read", "--help"], capture_output=True, check=True)
-    return b"--summary" in shown.stdout
-
-
 def _tshark(path: Path) -> list[str]:
     program = shutil.which("tshark")
     if program is None:
@@ -111,8 +103,8 @@ def _tshark(path: Path) -> list[str]:
     ]
 
 
-def _measure_small(folder: Path, count: int) -> tuple[dict[str, float], float]:
-    """Return figures of the small file, and our frames a second without the start."""
+def _measure_small(folder: Path, count: int) -> dict[str, float]:
+    """Return figures of the small file, and of one without packets."""
     path, empty = folder / "conversations.pcapng", folder / "empty.pcapng"
     write_capture(path, count)
     write_capture(empty, 0)
@@ -124,7 +116,7 @@ def _measure_small(folder: Path, count: int) -> tuple[dict[str, float], float]:
         "read_vs_tshark": round(theirs.seconds / ours.seconds, 2),
         "read_start_s": round(start.seconds, 3),
         "read_rss_small_mib": round(ours.most_mib, 1),
-    }, frames / max(ours.seconds - start.seconds, 0.1)
+    }
 
 
 def _measure_peers(folder: Path, sizes: Sizes) -> dict[str, float]:
@@ -145,42 +137,35 @@ def _measure_peers(folder: Path, sizes: Sizes) -> dict[str, float]:
 
 
 def _measure_big(folder: Path, count: int) -> dict[str, float]:
-    """Return figures of the big file, with all findings as JSON and, if there is such an option, with their summary."""
+    """Return figures of the big file: all findings as JSON, their summary only, and what tshark takes."""
     path = folder / "big.pcap"
     write_big_capture(path, count)
     frames = count * SEGMENTS_EACH
-    as_json = _run(_read(path, "--json"))
-    figures = {
+    as_json, summary, tshark = _median(_read(path, "--json")), _median(_read(path, "--summary")), _run(_tshark(path))
+    path.unlink()
+    return {
         "read_big_conversations": count,
         "read_big_json_frames_per_s": round(frames / as_json.seconds),
         "read_rss_big_mib": round(as_json.most_mib, 1),
+        "read_big_summary_frames_per_s": round(frames / summary.seconds),
+        "read_rss_big_summary_mib": round(summary.most_mib, 1),
+        "tshark_big_frames_per_s": round(frames / tshark.seconds),
+        "tshark_rss_big_mib": round(tshark.most_mib, 1),
     }
-    if _has_summary():
-        summary = _run(_read(path, "--summary"))
-        figures["read_big_summary_frames_per_s"] = round(frames / summary.seconds)
-        figures["read_rss_big_summary_mib"] = round(summary.most_mib, 1)
-    path.unlink()
-    return figures
 
 
 def measure(sizes: Sizes | None = None) -> dict[str, float]:
-    """Return frames per second of all four, ratios, and our resident memory.
-
-    The big file has fewer conversations than `sizes` says where reading it would take too long.
-    """
+    """Return frames per second of all four, ratios, and resident memory of tshark and ours."""
     sizes = sizes or Sizes()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures, rate = _measure_small(folder, sizes.small)
-        # A thousand at least, and no more than the rate on the small file allows.
-        count = max(min(sizes.big, int(rate * sizes.big_seconds) // SEGMENTS_EACH), min(sizes.big, 1000))
-        figures |= _measure_peers(folder, sizes) | _measure_big(folder, count)
+        figures = _measure_small(folder, sizes.small)
+        figures |= _measure_peers(folder, sizes) | _measure_big(folder, sizes.big)
     for mode in ("json", "summary"):
-        ours = figures.get(f"read_big_{mode}_frames_per_s")
-        if ours is not None:
-            for peer in ("tshark_slice", "impacket", "scapy"):
-                theirs = figures[f"{peer}_frames_per_s"]
-                figures[f"read_big_{mode}_vs_{peer.removesuffix('_slice')}"] = round(ours / theirs, 1)
+        ours = figures[f"read_big_{mode}_frames_per_s"]
+        for peer in ("tshark_big", "impacket", "scapy"):
+            ratio = ours / figures[f"{peer}_frames_per_s"]
+            figures[f"read_big_{mode}_vs_{peer.removesuffix('_big')}"] = round(ratio, 1)
     return figures
 
 

@@ -1,47 +1,88 @@
-"""What the XDP program costs for one packet, in nanoseconds, beside a program that does nothing.
+"""What the XDP program costs for one packet of each kind, in nanoseconds, beside a program that does nothing.
 
-All figures come from the kernel's own test call in one run on one CPU: the same loop around each program. A map
-response is measured as it is with a reader that keeps up: its record is submitted for real, and the ring is emptied
-between chunks which fit into it, since a failed reservation would be cheaper than a real one.
+All figures come from the kernel's own test call on one CPU: the same loop around each program. Kinds are measured in
+turns, many times, and a ratio is the median of the turns' ratios, so that a machine which is slower for a while does
+not make one kind dearer than another. Records are submitted for real, and the rings are emptied between chunks
+which fit into them, since a failed reservation would be cheaper than a real one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
-import struct
 import time
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.live import kernel, loader
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.options import pack_options
 from inspector.live.percpu import ENTRY_BYTES
-from inspector.live.rings import open_compact
-from inspector.record import LANE_MARGIN, Counter
+from inspector.live.rings import open_bulk, open_compact
+from inspector.record import BULK_SMALL_PAYLOAD, HEADER_SIZE, LANE_MARGIN, TUNNEL_SIZE, Counter
+from tests.bench.producer import EMPTY_PROGRAM, XDP_PASS
+from tests.build import pdu
+from tests.build.epm import MAPI, map_request, map_response, tcp_tower
+from tests.kernel.frames import ACK, CLIENT, EPM, SYN, ethernet, ipv4, ipv6, payload, tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REPETITIONS: Final = 1_000_000
-ROUNDS: Final = 5
-XDP_PASS: Final = 2
+REPETITIONS: Final = 200_000
+"""Packets of each kind in a turn."""
+TURNS: Final = 15
 
 _RING_BYTES: Final = 1 << 24
-# One instruction each: r0 = XDP_PASS; exit.
-_EMPTY_PROGRAM: Final = struct.pack("=BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)
-_RESPONSE_PAYLOAD: Final = 152
+_COMPACT_CHUNK: Final = _RING_BYTES // ENTRY_BYTES - LANE_MARGIN
+_BULK_CHUNK: Final = _RING_BYTES // 2 // (HEADER_SIZE + TUNNEL_SIZE + BULK_SMALL_PAYLOAD)
+_TO_SERVER: Final = (CLIENT, EPM)
+_FROM_SERVER: Final = (EPM, CLIENT)
+_VLAN: Final = (0x81000064,)
 
 
-def tcp_frame(source_port: int, destination_port: int, payload: bytes) -> bytes:
-    """Return an Ethernet frame of one TCP segment over IPv4, without options."""
-    ethernet = bytes.fromhex("0200000000010200000000020800")
-    ip = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), 1, 0, 64, 6, 0, bytes((10, 11, 2, 2)), bytes((10, 1, 1, 1))
-    )
-    tcp = struct.pack("!HHIIBBHHH", source_port, destination_port, 1, 1, 0x50, 0x18, 65535, 0, 0)
-    return ethernet + ip + tcp + payload
+class Kind(NamedTuple):
+    """A frame, and how many records of it fit into an empty ring; None where it leaves no record."""
+
+    frame: bytes
+    chunk: int | None = None
+
+
+def _tcp4(data: bytes, ports: tuple[int, int] = _FROM_SERVER, tags: tuple[int, ...] = (), flags: int = ACK) -> bytes:
+    return ethernet(ipv4(tcp(data, ports=ports, flags=flags)), tags=tags)
+
+
+def _tcp6(data: bytes, ports: tuple[int, int] = _FROM_SERVER) -> bytes:
+    return ethernet(ipv6(tcp(data, ports=ports)), 0x86DD)
+
+
+def kinds() -> dict[str, Kind]:
+    """Return the table: first what is not the endpoint mapper's, then what is."""
+    answer = pdu.response(map_response([tcp_tower(MAPI, 41376, "10.11.2.7")]), call_id=2)
+    two_towers = pdu.response(map_response([tcp_tower(MAPI, 41376, "10.11.2.7")] * 2), call_id=2)
+    ask = pdu.request(map_request(tcp_tower(MAPI)), call_id=2)
+    web = (443, CLIENT)
+    timestamps = bytes.fromhex("0101080a0000000100000002")
+    return {
+        "non_epm": Kind(_tcp4(answer, web)),
+        "non_epm_full": Kind(_tcp4(payload(1460), web)),
+        "non_epm_vlan": Kind(_tcp4(answer, web, _VLAN)),
+        "non_epm_ipv6": Kind(_tcp6(answer, web)),
+        "non_epm_udp": Kind(ethernet(ipv4(bytes((0, 53, 0x83, 0x76, 0, 8, 0, 0)), protocol=17))),
+        "arp": Kind(ethernet(bytes(46), 0x0806)),
+        "acknowledgment": Kind(_tcp4(b"")),
+        "syn": Kind(_tcp4(b"", _TO_SERVER, flags=SYN), _COMPACT_CHUNK),
+        "map_request": Kind(_tcp4(ask, _TO_SERVER), _COMPACT_CHUNK),
+        "map_response": Kind(_tcp4(answer), _COMPACT_CHUNK),
+        "map_response_vlan": Kind(_tcp4(answer, tags=_VLAN), _COMPACT_CHUNK),
+        "map_response_options": Kind(
+            ethernet(ipv4(tcp(answer, ports=_FROM_SERVER, options=timestamps))), _COMPACT_CHUNK
+        ),
+        "map_response_ipv6": Kind(_tcp6(answer), _COMPACT_CHUNK),
+        "two_towers": Kind(_tcp4(two_towers), _BULK_CHUNK),
+        "full_segment": Kind(_tcp4(payload(1460)), _BULK_CHUNK),
+    }
 
 
 def _time_run(program_fd: int, frame: bytes, repeat: int) -> float:
@@ -54,64 +95,62 @@ def _time_run(program_fd: int, frame: bytes, repeat: int) -> float:
     return spent
 
 
-def _cost(program_fd: int, frame: bytes, chunk: int, between: Callable[[], None]) -> float:
-    """Return nanoseconds per packet: the median of the rounds, the call's own cost taken off."""
+def _cost(program_fd: int, kind: Kind, between: Callable[[], None]) -> float:
+    """Return nanoseconds per packet of one turn, the calls' own cost taken off."""
     # Two, as the kernel makes a direct call to the program before it repeats one, which is not cheap.
-    overhead = statistics.median(_time_run(program_fd, frame, 2) for _ in range(50))
-    rounds = []
-    for _ in range(ROUNDS):
-        spent, done = 0.0, 0
-        while done < REPETITIONS:
-            between()
-            spent += _time_run(program_fd, frame, chunk) - overhead
-            done += chunk
-        rounds.append(spent / done)
-    between()
-    return statistics.median(rounds)
+    overhead = statistics.median(_time_run(program_fd, kind.frame, 2) for _ in range(9))
+    chunk = min(kind.chunk or REPETITIONS, REPETITIONS)
+    spent, done = 0.0, 0
+    while done < REPETITIONS:
+        spent += _time_run(program_fd, kind.frame, chunk) - overhead
+        done += chunk
+        between()
+    return spent / done
 
 
-def _nothing() -> None:
-    """Do nothing between chunks."""
-
-
-def measure() -> dict[str, float]:
-    """Return costs in nanoseconds per packet and their ratios to the empty program. Needs root and bcc."""
-    cpu = min(os.sched_getaffinity(0))
-    affinity = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES)
-    empty = kernel.program_load(_EMPTY_PROGRAM, kernel.ProgramType.XDP, "empty", attach_type=kernel.AttachType.XDP)
-    rings = open_compact(program)
-    try:
-        kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
-        fd = program.programs[loader.XDP_PROGRAM]
-        response = tcp_frame(135, 33654, bytes(_RESPONSE_PAYLOAD))
-        other = tcp_frame(443, 33654, bytes(_RESPONSE_PAYLOAD))
-        chunk = _RING_BYTES // ENTRY_BYTES - LANE_MARGIN
+def _take_turns(program: loader.Program, empty_fd: int) -> tuple[list[float], dict[str, list[float]]]:
+    """Return what the empty program costs in each turn, and what each kind costs in it."""
+    empty_costs: list[float] = []
+    costs = defaultdict(list)
+    fd = program.programs[loader.XDP_PROGRAM]
+    with contextlib.ExitStack() as stack:
+        rings = [*open_compact(program), open_bulk(program)]
+        for ring in rings:
+            stack.callback(ring.close)
 
         def empty_rings() -> None:
             for ring in rings:
                 ring.skip()
 
-        empty_ns = _cost(empty, other, REPETITIONS, _nothing)
-        other_ns = _cost(fd, other, REPETITIONS, _nothing)
-        response_ns = _cost(fd, response, chunk, empty_rings)
-        counters = read_counters(program.maps["epm_counters"], possible_cpus())[0]
-        if counters[Counter.SUBMITTED] != counters[Counter.MATCHED]:
-            raise RuntimeError(f"records were lost while measuring: {counters}")
+        for _ in range(TURNS):
+            empty_costs.append(_cost(empty_fd, kinds()["non_epm"], empty_rings))
+            for name, kind in kinds().items():
+                costs[name].append(_cost(fd, kind, empty_rings))
+    counters = read_counters(program.maps["epm_counters"], possible_cpus())[0]
+    if counters[Counter.SUBMITTED] != counters[Counter.MATCHED]:
+        raise RuntimeError(f"records were lost while measuring: {counters}")
+    return empty_costs, costs
+
+
+def measure() -> dict[str, float]:
+    """Return costs in nanoseconds per packet and their ratios to the empty program. Needs root and bcc."""
+    affinity = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(affinity)})
+    program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES, bulk_ring_bytes=_RING_BYTES)
+    empty = kernel.program_load(EMPTY_PROGRAM, kernel.ProgramType.XDP, "empty", attach_type=kernel.AttachType.XDP)
+    try:
+        kernel.map_update(program.maps["epm_options"], 0, pack_options([], (EPM,)))
+        empty_costs, costs = _take_turns(program, empty)
     finally:
-        for ring in rings:
-            ring.close()
         os.close(empty)
         program.close()
         os.sched_setaffinity(0, affinity)
-    return {
-        "xdp_empty_ns": round(empty_ns, 2),
-        "xdp_non_epm_ns": round(other_ns, 2),
-        "xdp_map_response_ns": round(response_ns, 2),
-        "xdp_non_epm_ratio": round(other_ns / empty_ns, 3),
-        "xdp_map_response_ratio": round(response_ns / empty_ns, 3),
-    }
+    figures = {"xdp_empty_ns": round(statistics.median(empty_costs), 2)}
+    for name, turns in costs.items():
+        figures[f"xdp_{name}_ns"] = round(statistics.median(turns), 2)
+        ratios = (cost / empty for cost, empty in zip(turns, empty_costs, strict=True))
+        figures[f"xdp_{name}_ratio"] = round(statistics.median(ratios), 3)
+    return figures
 
 
 if __name__ == "__main__":

@@ -314,7 +314,7 @@ static __always_inline void epm_inspect(struct epm_context *context)
 	tunnel = &carried->tunnel;
 #endif
 	epm_start(&cursor, context);
-	outcome = epm_read_plain(&cursor, &packet);
+	outcome = epm_read_common(&cursor, &packet);
 	if (outcome == EPM_IGNORED)
 		outcome = epm_read_anything(context, options, carried, &cursor, &packet);
 	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_is_of_interest(options, &packet))
@@ -328,6 +328,7 @@ static __always_inline void epm_inspect(struct epm_context *context)
 		epm_handle_served(context, &packet, 0, options, span);
 }
 
+#if EPM_WITH_XDP
 int epm_xdp(struct xdp_md *frame)
 {
 	struct epm_context context = {
@@ -339,7 +340,9 @@ int epm_xdp(struct xdp_md *frame)
 	epm_inspect(&context);
 	return XDP_PASS;
 }
+#endif
 
+#if EPM_WITH_TC
 int epm_tc(struct __sk_buff *packet)
 {
 	struct epm_context context = {
@@ -352,6 +355,7 @@ int epm_tc(struct __sk_buff *packet)
 	epm_inspect(&context);
 	return EPM_TC_NEXT;
 }
+#endif
 
 #if EPM_SUSPECTS
 /* Run by the reader, with a flow's key for a packet: submit the request which the flow has held for long. */

@@ -316,31 +316,70 @@ static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *curs
 	return EPM_TUNNELS ? EPM_CARRIER : EPM_IGNORED;
 }
 
+/* Read the transport header of a common packet: TCP's, with options, or UDP's, unless that may be a tunnel's. */
+static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cursor *cursor, __u8 protocol,
+								  const void *header, struct epm_packet *packet)
+{
+	const struct epm_tcp_header *tcp = header;
+	const struct epm_udp_header *udp = header;
+	__u32 header_length;
+	__s64 length;
+
+	if (__builtin_expect(protocol == EPM_PROTOCOL_TCP, 1)) {
+		header_length = (tcp->data_offset >> 4) * 4;
+		packet->remaining -= header_length;
+		if (header_length < sizeof(*tcp) || packet->remaining < 0 ||
+		    (const __u8 *)header + header_length > cursor->end)
+			return EPM_IGNORED;
+		cursor->at = (const __u8 *)header + header_length;
+		packet->ports = &tcp->ports;
+		packet->tcp = tcp;
+		return EPM_SEGMENT;
+	}
+	if (EPM_TUNNELS || protocol != EPM_PROTOCOL_UDP)
+		return EPM_IGNORED;
+	length = EPM_BIG16(udp->length) - (__s64)sizeof(*udp);
+	if (length < 0 || length > packet->remaining - (__s64)sizeof(*udp))
+		return EPM_IGNORED;
+	cursor->at = (const __u8 *)(udp + 1);
+	packet->ports = &udp->ports;
+	packet->attributes |= EPM_UDP;
+	packet->remaining = length;
+	return EPM_DATAGRAM;
+}
+
 /*
- * Read the most common packet of all: TCP over IPv4 without tags or IP options, whole and sound. It finds what
- * epm_read_packet() would; of any other packet it reads nothing, and returns EPM_IGNORED.
+ * Read the most common packets of all: TCP and UDP over IPv4 without IP options, over IPv6 without extension
+ * headers, without VLAN tags, whole and sound. It finds what epm_read_packet() would; of any other packet it reads
+ * nothing, and returns EPM_IGNORED.
  */
-static __always_inline enum epm_outcome epm_read_plain(struct epm_cursor *cursor, struct epm_packet *packet)
+static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *cursor, struct epm_packet *packet)
 {
 	const struct epm_ethernet_header *ethernet = (const void *)cursor->at;
 	const struct epm_ipv4_header *ipv4 = (const void *)(ethernet + 1);
-	const struct epm_tcp_header *tcp = (const void *)(ipv4 + 1);
-	__u32 header_length;
-	__s64 remaining;
+	const struct epm_ipv6_header *ipv6 = (const void *)(ethernet + 1);
 
-	if ((const __u8 *)(tcp + 1) > cursor->end)
+	if ((const __u8 *)(ipv4 + 1) + sizeof(struct epm_tcp_header) > cursor->end)
 		return EPM_IGNORED;
-	if (ethernet->ethertype != EPM_BIG16(EPM_ETHERTYPE_IPV4) || ipv4->version_and_length != 0x45 ||
-	    ipv4->protocol != EPM_PROTOCOL_TCP ||
-	    ipv4->flags_and_offset & EPM_BIG16(EPM_IPV4_MORE_FRAGMENTS | EPM_IPV4_OFFSET))
+	if (__builtin_expect(ethernet->ethertype == EPM_BIG16(EPM_ETHERTYPE_IPV4), 1)) {
+		if (ipv4->version_and_length != 0x45 ||
+		    ipv4->flags_and_offset & EPM_BIG16(EPM_IPV4_MORE_FRAGMENTS | EPM_IPV4_OFFSET))
+			return EPM_IGNORED;
+		*packet = (struct epm_packet){
+			.ipv4 = ipv4,
+			.remaining = EPM_BIG16(ipv4->total_length) - (__s64)sizeof(*ipv4),
+		};
+		return epm_read_common_transport(cursor, ipv4->protocol, ipv4 + 1, packet);
+	}
+	if (ethernet->ethertype != EPM_BIG16(EPM_ETHERTYPE_IPV6) || ipv6->version_and_class >> 4 != 6 ||
+	    (const __u8 *)(ipv6 + 1) + sizeof(struct epm_tcp_header) > cursor->end)
 		return EPM_IGNORED;
-	header_length = (tcp->data_offset >> 4) * 4;
-	remaining = EPM_BIG16(ipv4->total_length) - (__s64)sizeof(*ipv4) - header_length;
-	if (header_length < sizeof(*tcp) || remaining < 0 || (const __u8 *)tcp + header_length > cursor->end)
-		return EPM_IGNORED;
-	cursor->at = (const __u8 *)tcp + header_length;
-	*packet = (struct epm_packet){ .ipv4 = ipv4, .ports = &tcp->ports, .tcp = tcp, .remaining = remaining };
-	return EPM_SEGMENT;
+	*packet = (struct epm_packet){
+		.ipv6 = ipv6,
+		.attributes = EPM_IPV6,
+		.remaining = EPM_BIG16(ipv6->payload_length),
+	};
+	return epm_read_common_transport(cursor, ipv6->next_header, ipv6 + 1, packet);
 }
 
 /* Read a frame's Ethernet header and its IP packet, as epm_read_network() does. */

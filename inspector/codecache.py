@@ -5,11 +5,13 @@ The folder is named after all sources that code is made of. This module loads no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import mmap
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,9 @@ _PACKAGE: Final = Path(__file__).parent
 _MAKER: Final = "inspector.prepare"
 # What has a part in compiled code without having any of its functions.
 _PARTS: Final = ("layout.py", "compiled.py", "machinecode.py", "objectfile.py", "record.py", "rehearsal.py")
+
+# Lines of /proc/cpuinfo, on x86 and on ARM.
+_TOLD_APART_BY: Final = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
 
 _making = False
 _loaded: MachineCode | None = None
@@ -83,13 +88,44 @@ def place_to_keep() -> Path | None:
     return None
 
 
+def _processor() -> str:
+    """Return what tells processors apart for which code is not the same, as far as the kernel says it.
+
+    The environment may say another processor, to us as to numba (NUMBA_CPU_NAME).
+    """
+    if "NUMBA_CPU_NAME" in os.environ:
+        return f"{platform.machine()} {os.environ['NUMBA_CPU_NAME']} {os.environ.get('NUMBA_CPU_FEATURES')}"
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
+    except OSError:
+        first = ""
+    return platform.machine() + "".join(line for line in first.splitlines() if line.startswith(_TOLD_APART_BY))
+
+
+def names_in(folder: Path) -> tuple[Path, Path]:
+    """Return where in a folder the object file for this processor is, and the table of its functions."""
+    name = hashlib.sha256(_processor().encode()).hexdigest()[:16]
+    return folder / f"{name}.o", folder / f"{name}.json"
+
+
+def _kept() -> tuple[Path, Path] | None:
+    return next((names for folder in _places() for names in [names_in(folder)] if names[1].exists()), None)
+
+
+def is_kept() -> bool:
+    """Return whether there is compiled code for this version and processor."""
+    return _kept() is not None
+
+
 def load() -> MachineCode | None:
-    """Load the compiled code; None where none is kept for this version and processor, or it is being made here."""
+    """Load the compiled code; None where none is kept that can be read, or it is being made here."""
     global _loaded
-    if _loaded is None and not _making and has_compiler():
+    names = _kept()
+    if _loaded is None and names is not None and not _making and has_compiler():
         from inspector import machinecode
 
-        _loaded = next(filter(None, map(machinecode.load, _places())), None)
+        with contextlib.suppress(OSError, ValueError):
+            _loaded = machinecode.load(*names)
     return _loaded
 
 
@@ -108,5 +144,5 @@ def forget_others(kept: Path) -> None:
 
 def complete() -> None:
     """Have everything compiled, if it can be kept: some seconds, once for each version, in a process of its own."""
-    if not _making and has_compiler() and load() is None and place_to_keep() is not None:
+    if not _making and not is_kept() and has_compiler() and place_to_keep() is not None:
         subprocess.run([sys.executable, "-m", _MAKER], check=False)  # noqa: S603 - our own module

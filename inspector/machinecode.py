@@ -11,8 +11,6 @@ import ctypes
 import hashlib
 import json
 import operator
-import os
-import platform
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -45,22 +43,6 @@ class Description(NamedTuple):
     symbol: str
     parameters: tuple[tuple[Parameter, ...], ...]
     result: str
-
-
-def processor() -> tuple[str, str]:
-    """Return name and abilities of the processor which code is made for, as LLVM has them: this machine's.
-
-    The environment may say another one, as it does to numba (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES).
-    """
-    if "NUMBA_CPU_NAME" in os.environ:
-        return os.environ["NUMBA_CPU_NAME"], os.environ.get("NUMBA_CPU_FEATURES", "")
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-
-
-def paths(folder: Path) -> tuple[Path, Path]:
-    """Return where object file and table for this processor are in a folder."""
-    name = hashlib.sha256(repr((platform.machine(), *processor())).encode()).hexdigest()[:16]
-    return folder / f"{name}.o", folder / f"{name}.json"
 
 
 class Function:
@@ -135,12 +117,12 @@ class Function:
 class MachineCode:
     """The functions of an object file; it must live as long as they do."""
 
-    def __init__(self, path: Path, descriptions: dict[str, Description]) -> None:
+    def __init__(self, code: bytes, descriptions: dict[str, Description]) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        self._engine.add_object_file(llvm.ObjectFileRef.from_path(str(path)))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         self._functions = {
             name: Function(description, self._engine.get_function_address(description.symbol))
@@ -157,14 +139,13 @@ def name_of(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def load(folder: Path) -> MachineCode | None:
-    """Load what `inspector.prepare` has left in a folder; None if there is nothing for this processor."""
-    code, table = paths(folder)
-    try:
-        functions = json.loads(table.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return MachineCode(code, {name: _description(kept) for name, kept in functions.items()})
+def load(code: Path, table: Path) -> MachineCode:
+    """Load what `inspector.objectfile` has written. Raises OSError or ValueError where it cannot be read."""
+    content, kept = code.read_bytes(), json.loads(table.read_text(encoding="utf-8"))
+    # LLVM ends the process when it is given what is no object file.
+    if kept.get("object") != hashlib.sha256(content).hexdigest():
+        raise ValueError(f"{code} is not what {table} was made for")
+    return MachineCode(content, {name: _description(one) for name, one in kept["functions"].items()})
 
 
 def _description(kept: list[Any]) -> Description:

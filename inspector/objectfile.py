@@ -7,6 +7,7 @@ is LLVM's. Each function gets one beside it which takes its arguments out of a b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from llvmlite import binding as llvm  # type: ignore[import-untyped]
 from llvmlite import ir
 from numba.core import types
 
-from inspector.machinecode import name_of, paths, processor
+from inspector.machinecode import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _WORD: Final = ir.IntType(64)
 
 
-def write(functions: Iterable[Any], folder: Path) -> None:
+def write(functions: Iterable[Any], code: Path, table_path: Path) -> None:
     """Write object file and table of functions (numba's dispatchers), all of which have been called.
 
     Raises ValueError where one was not, or with arguments of more types than one, or of other types than integers
@@ -41,7 +42,9 @@ def write(functions: Iterable[Any], folder: Path) -> None:
         whole.link_in(_with_entry(made, symbol))
         table[name] = symbol, [_parameters(one) for one in made.signature.args], _result(made.signature.return_type)
     # The table last: it says that all is there.
-    for path, content in zip(paths(folder), (_machine().emit_object(whole), json.dumps(table).encode()), strict=True):
+    compiled = _machine().emit_object(whole)
+    kept = {"object": hashlib.sha256(compiled).hexdigest(), "functions": table}
+    for path, content in ((code, compiled), (table_path, json.dumps(kept).encode())):
         unfinished = path.with_suffix(f"{path.suffix}.{os.getpid()}")
         unfinished.write_bytes(content)
         unfinished.replace(path)
@@ -50,7 +53,9 @@ def write(functions: Iterable[Any], folder: Path) -> None:
 def _machine() -> llvm.TargetMachine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    name, abilities = processor()
+    # As numba does it, whose names these are.
+    name = os.environ.get("NUMBA_CPU_NAME", llvm.get_host_cpu_name())
+    abilities = os.environ.get("NUMBA_CPU_FEATURES", llvm.get_host_cpu_features().flatten())
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=name, features=abilities, opt=3, reloc="pic", codemodel="jitdefault", jit=True
     )

@@ -9,7 +9,7 @@ from inspector import codecache
 
 def main() -> int:
     """Compile everything, unless it is there; return 0, 1 where there is no place to keep it."""
-    if not codecache.has_compiler() or codecache.load() is not None:
+    if not codecache.has_compiler() or codecache.is_kept():
         return 0
     folder = codecache.place_to_keep()
     if folder is None:
@@ -20,7 +20,7 @@ def main() -> int:
     from inspector import compiled, objectfile, rehearsal
 
     rehearsal.call_everything()
-    objectfile.write(compiled.made, folder)
+    objectfile.write(compiled.made, *codecache.names_in(folder))
     codecache.forget_others(folder)
     return 0
 

@@ -242,13 +242,13 @@ def _explain(error: Exception, complaints: str) -> dict[str, Any]:
 def _compile_and_load(names: Sequence[str], map_names: Sequence[str], wanted: Wanted) -> dict[str, int]:
     """Return the descriptors of programs and maps by name. Runs in the child."""
     bcc = import_bcc()
-    module = _compile(bcc, wanted)
+    module = _compile(bcc, names, wanted)
     maps = {name: int(bcc.libbcc.lib.bpf_table_fd(module.module, name.encode())) for name in map_names}
     programs = {name: _load_one(module.dump_func(name.encode()), name) for name in names}
     return programs | maps
 
 
-def _compile(bcc: ModuleType, wanted: Wanted) -> Any:
+def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
     """Return bcc's module of the compiled program, with its maps created."""
     folder = source_folder()
     page = os.sysconf("SC_PAGE_SIZE")
@@ -263,6 +263,9 @@ def _compile(bcc: ModuleType, wanted: Wanted) -> Any:
         f"-DPAGE_SIZE={page}",
         f"-DEPM_COMPACT_PAGES={wanted.compact_bytes // page}",
         f"-DEPM_BULK_PAGES={wanted.bulk_bytes // page}",
+        # What is not wanted is not compiled: half the time goes by program.
+        f"-DEPM_WITH_XDP={int(XDP_PROGRAM in names)}",
+        f"-DEPM_WITH_TC={int(TC_PROGRAM in names)}",
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
         f"-DEPM_SUSPECTS={int(wanted.silent_ns > 0)}",

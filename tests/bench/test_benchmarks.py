@@ -15,6 +15,7 @@ from inspector.live.rings import open_compact, take
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
 from tests.bench import (
+    contention,
     evidence,
     memory,
     pipeline_rate,
@@ -108,6 +109,15 @@ def test_xdp_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xdp_cost, "TURNS", 2)
     figures = xdp_cost.measure()
     assert {"xdp_empty_ns", "xdp_non_epm_ns", "xdp_map_response_ns", "xdp_full_segment_ratio"} <= set(figures)
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_contention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processors submit at once, into lanes and into a ring that they share; records are made in both."""
+    monkeypatch.setattr(contention, "TURNS", 1)
+    figures = contention.measure()
+    empty = figures["contention_empty_1_ns"]
+    assert all(figures[f"contention_{ring}_{cpus}_ns"] > empty for ring in ("lanes", "shared_ring") for cpus in (1, 2))
 
 
 @pytest.mark.usefixtures("bpf")

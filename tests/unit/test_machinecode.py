@@ -100,14 +100,22 @@ def test_many_threads() -> None:
 
 
 def test_code_of_another_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was made for one processor is not looked at on another, and a damaged table is as none."""
-    code, table = machinecode.paths(tmp_path)
-    code.write_bytes(b"")
-    table.write_text("{")
-    assert machinecode.load(tmp_path) is None
+    """What was made for one processor has another name than what is made for another."""
+    names = codecache.names_in(tmp_path)
+    assert names == codecache.names_in(tmp_path)
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
-    assert machinecode.paths(tmp_path) != (code, table)
-    assert machinecode.load(tmp_path) is None
+    assert set(names).isdisjoint(codecache.names_in(tmp_path))
+    assert not codecache.is_kept()
+
+
+@pytest.mark.parametrize("table", ["", "{", "{}"], ids=["empty", "cut short", "of nothing"])
+def test_damaged_code(table: str, tmp_path: Path) -> None:
+    """Files that are damaged are refused with an error that says so, not with the end of the process."""
+    code, table_path = codecache.names_in(tmp_path)
+    code.write_bytes(b"not an object file")
+    table_path.write_text(table)
+    with pytest.raises(ValueError, match=r"\S"):
+        machinecode.load(code, table_path)
 
 
 def _read(before: str) -> tuple[bytes, str]:

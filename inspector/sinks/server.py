@@ -182,14 +182,16 @@ class _Pace:
     def __init__(self, per_second: float) -> None:
         self._interval_s = 1 / per_second
         self._due = 0.0
+        self._queue = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait for one's turn; those who came before have theirs before."""
-        now = asyncio.get_running_loop().time()
-        # What was not used lately may be caught up with, up to a quarter of a second's worth.
-        self._due = max(self._due, now - _BURST_S) + self._interval_s
-        if self._due > now:
-            await asyncio.sleep(self._due - now)
+        """Wait for one's turn; those who came before, and have not gone meanwhile, have theirs before."""
+        async with self._queue:
+            now = asyncio.get_running_loop().time()
+            # What was not used lately may be caught up with, up to a quarter of a second's worth.
+            self._due = max(self._due, now - _BURST_S) + self._interval_s
+            if self._due > now:
+                await asyncio.sleep(self._due - now)
 
 
 class _Connection:

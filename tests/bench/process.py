@@ -17,6 +17,18 @@ def resident_mib(process: int | str = "self") -> float:
     raise RuntimeError(f"process {process} has ended")
 
 
+def ring_mib(process: int | str) -> float:
+    """Return how much of that is pages of BPF maps: memory of the kernel, which a process that maps it is charged."""
+    found, counted = 0, False
+    for line in Path(f"/proc/{process}/smaps").read_text(encoding="utf-8").splitlines():
+        key, *rest = line.split()
+        if not key.endswith(":"):
+            counted = rest[-1:] == ["anon_inode:bpf-map"]
+        elif counted and key == "Rss:":
+            found += int(rest[0])
+    return found / _KIB
+
+
 def busy_seconds() -> float:
     """Return the CPU seconds since boot in which this machine was not idle or did not have the CPU, over all CPUs."""
     with Path("/proc/stat").open(encoding="ascii") as file:

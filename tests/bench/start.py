@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pyroute2 import IPRoute, netns
 
 from inspector.live.namespaces import inside
-from tests.bench.process import resident_mib
+from tests.bench.process import resident_mib, ring_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,8 +54,8 @@ def _wait_for(process: subprocess.Popen[bytes], word: bytes) -> None:
         said += more
 
 
-def start(namespace: str) -> tuple[float, float]:
-    """Attach and end; return seconds until it says "attached", and MiB of resident memory soon after."""
+def start(namespace: str) -> tuple[float, float, float]:
+    """Attach and end; return seconds until it says "attached", MiB of resident memory soon after, and of the rings."""
     command = [sys.executable, "-m", "inspector", "attach", "--netns", namespace, "--listen", "127.0.0.1:0"]
     began = time.perf_counter()
     with subprocess.Popen([*command, _INTERFACE], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -63,14 +63,14 @@ def start(namespace: str) -> tuple[float, float]:
             _wait_for(process, b"attached")
             seconds = time.perf_counter() - began
             time.sleep(_SETTLE_S)
-            memory = resident_mib(process.pid)
+            memory, rings = resident_mib(process.pid), ring_mib(process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-    return seconds, memory
+    return seconds, memory, rings
 
 
 def _interpreter() -> float:
@@ -85,8 +85,9 @@ def measure(rounds: int = 3) -> dict[str, float]:
     with cable() as namespace:
         starts = [start(namespace) for _ in range(rounds)]
     return {
-        "start_to_attached_s": round(statistics.median(seconds for seconds, _ in starts), 3),
-        "attached_rss_mib": round(statistics.median(memory for _, memory in starts), 1),
+        "start_to_attached_s": round(statistics.median(seconds for seconds, _, _ in starts), 3),
+        "attached_rss_mib": round(statistics.median(memory for _, memory, _ in starts), 1),
+        "attached_rss_rings_mib": round(statistics.median(rings for _, _, rings in starts), 1),
         "python_start_s": round(statistics.median(_interpreter() for _ in range(rounds)), 3),
     }
 

@@ -31,9 +31,9 @@ from tests.kernel.frames import ACK, CLIENT, EPM, SYN, ethernet, ipv4, ipv6, pay
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REPETITIONS: Final = 200_000
+REPETITIONS: Final = 100_000
 """Packets of each kind in a turn."""
-TURNS: Final = 15
+TURNS: Final = 11
 
 _RING_BYTES: Final = 1 << 24
 _COMPACT_CHUNK: Final = _RING_BYTES // ENTRY_BYTES - LANE_MARGIN

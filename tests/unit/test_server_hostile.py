@@ -125,6 +125,19 @@ def test_answers_are_paced() -> None:
     assert used < 0.5 * spent
 
 
+def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
+    """A client whose connection made room for others has no turn any more: a scrape does not come after it."""
+    limits = ServerLimits(connections=2, answers_per_second=2)
+    with MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, limits=limits) as server:
+        with ExitStack() as stack:
+            for _ in range(60):
+                stack.enter_context(connect(server, "127.0.0.2")).sendall(SCRAPE)
+        began = time.monotonic()
+        assert request(server)[1] == BODY
+    # With all of their turns it would be half a minute.
+    assert time.monotonic() - began < 10
+
+
 @pytest.mark.parametrize(
     "sent",
     [

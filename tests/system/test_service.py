@@ -109,7 +109,7 @@ def test_it_inspects_into_the_journal(box: Box) -> None:
 
 def test_compiled_code_is_kept_for_the_next_start(box: Box) -> None:
     """Compiling works within the unit's limits, into the folder which systemd gives."""
-    assert box.run("sh", "-c", f"ls /var/cache/private/{SERVICE}/compiled-*/complete")
+    assert box.run("sh", "-c", f"ls /var/cache/private/{SERVICE}/compiled-*/*.json")
     assert not [entry for entry in messages(box) if int(entry["PRIORITY"]) <= 4]
 
 

@@ -19,6 +19,7 @@ enum epm_hook { EPM_HOOK_XDP, EPM_HOOK_TC };
 struct epm_context {
 	void *of_hook; /* struct xdp_md or struct __sk_buff */
 	enum epm_hook hook;
+	enum epm_link link;
 	const __u8 *data;
 	const __u8 *data_end;
 	__u32 tags; /* VLAN tags taken off by the device */

@@ -5,9 +5,10 @@
  *
  * epm_xdp and epm_tc share one body; they differ in how a packet's length and bytes are asked for and
  * in what "go on" is called. Compiled by bcc, which gives the maps their file descriptors. The control
- * plane sets EPM_TUNNELS (1 to look into tunnels), EPM_SUSPECTS, and the sizes that epm_lanes.h needs: EPM_BULK_PAGES
- * and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two), EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of
- * two) and EPM_COMPACT_ENTRIES.
+ * plane sets EPM_WITH_XDP, EPM_WITH_TC, EPM_WITH_XDP_BARE, EPM_WITH_TC_BARE (1 for the programs that are wanted; "bare"
+ * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels), EPM_SUSPECTS, and
+ * the sizes that epm_lanes.h needs: EPM_BULK_PAGES and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two),
+ * EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
  *
  * Conservation: every matched packet is counted once as submitted or as lost, by reason; where EPM_SUSPECTS is 1, also
  * as counted (in the kernel, with its pair), unless it is a request which is held (epm_aside.h).
@@ -270,7 +271,7 @@ static __always_inline enum epm_outcome epm_read_frame(struct epm_context *conte
 	enum epm_outcome outcome;
 
 	epm_start(cursor, context);
-	outcome = epm_read_packet(cursor, context->tags, packet);
+	outcome = epm_read_packet(cursor, context->link, context->tags, packet);
 #if EPM_TUNNELS
 	outcome = epm_leave_tunnels(outcome, carried, context, options, cursor, packet);
 #endif
@@ -314,7 +315,7 @@ static __always_inline void epm_inspect(struct epm_context *context)
 	tunnel = &carried->tunnel;
 #endif
 	epm_start(&cursor, context);
-	outcome = epm_read_common(&cursor, &packet);
+	outcome = context->link == EPM_LINK_ETHERNET ? epm_read_common(&cursor, &packet) : EPM_IGNORED;
 	if (outcome == EPM_IGNORED)
 		outcome = epm_read_anything(context, options, carried, &cursor, &packet);
 	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_is_of_interest(options, &packet))
@@ -328,32 +329,58 @@ static __always_inline void epm_inspect(struct epm_context *context)
 		epm_handle_served(context, &packet, 0, options, span);
 }
 
-#if EPM_WITH_XDP
-int epm_xdp(struct xdp_md *frame)
+static __always_inline int epm_on_xdp(struct xdp_md *frame, enum epm_link link)
 {
 	struct epm_context context = {
 		.of_hook = frame,
 		.hook = EPM_HOOK_XDP,
+		.link = link,
 	};
 
 	epm_locate(&context);
 	epm_inspect(&context);
 	return XDP_PASS;
 }
-#endif
 
-#if EPM_WITH_TC
-int epm_tc(struct __sk_buff *packet)
+static __always_inline int epm_on_tc(struct __sk_buff *packet, enum epm_link link)
 {
 	struct epm_context context = {
 		.of_hook = packet,
 		.hook = EPM_HOOK_TC,
+		.link = link,
 		.tags = packet->vlan_present ? 1 : 0,
 	};
 
 	epm_locate(&context);
 	epm_inspect(&context);
 	return EPM_TC_NEXT;
+}
+
+#if EPM_WITH_XDP
+int epm_xdp(struct xdp_md *frame)
+{
+	return epm_on_xdp(frame, EPM_LINK_ETHERNET);
+}
+#endif
+
+#if EPM_WITH_TC
+int epm_tc(struct __sk_buff *packet)
+{
+	return epm_on_tc(packet, EPM_LINK_ETHERNET);
+}
+#endif
+
+#if EPM_WITH_XDP_BARE
+int epm_xdp_bare(struct xdp_md *frame)
+{
+	return epm_on_xdp(frame, EPM_LINK_IP);
+}
+#endif
+
+#if EPM_WITH_TC_BARE
+int epm_tc_bare(struct __sk_buff *packet)
+{
+	return epm_on_tc(packet, EPM_LINK_IP);
 }
 #endif
 

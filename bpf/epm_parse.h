@@ -33,6 +33,12 @@ enum epm_outcome {
 	EPM_LINK_CUT,   /* Ethernet header or tags cut short: nothing either, if that was all of it */
 };
 
+/* What a device's packets begin with. */
+enum epm_link {
+	EPM_LINK_ETHERNET,
+	EPM_LINK_IP, /* the IP header: tunnels, PPP and other devices without a link layer of their own */
+};
+
 struct epm_cursor {
 	const __u8 *start; /* of the frame */
 	const __u8 *at;
@@ -382,13 +388,27 @@ static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *curso
 	return epm_read_common_transport(cursor, ipv6->next_header, ipv6 + 1, packet);
 }
 
-/* Read a frame's Ethernet header and its IP packet, as epm_read_network() does. */
-static __always_inline enum epm_outcome epm_read_packet(struct epm_cursor *cursor, __u32 tags,
+/* Read a packet which begins with its IP header, as epm_read_network() does; one of neither version is unreadable. */
+static __always_inline enum epm_outcome epm_read_bare(struct epm_cursor *cursor, struct epm_packet *packet)
+{
+	const __u8 *version = epm_take(cursor, 1);
+
+	if (!version)
+		return EPM_UNREADABLE;
+	cursor->at = version;
+	return epm_read_network(cursor, *version >> 4 == 6 ? EPM_ETHERTYPE_IPV6 : EPM_ETHERTYPE_IPV4, packet);
+}
+
+/* Read a packet's link layer and its IP packet, as epm_read_network() does. */
+static __always_inline enum epm_outcome epm_read_packet(struct epm_cursor *cursor, enum epm_link link, __u32 tags,
 							struct epm_packet *packet)
 {
-	__u16 ethertype = epm_read_ethernet(cursor, tags);
+	__u16 ethertype;
 
 	*packet = (struct epm_packet){};
+	if (link == EPM_LINK_IP)
+		return epm_read_bare(cursor, packet);
+	ethertype = epm_read_ethernet(cursor, tags);
 	return ethertype ? epm_read_network(cursor, ethertype, packet) : EPM_LINK_CUT;
 }
 

@@ -31,7 +31,8 @@ class CheckArguments:
 def run(arguments: CheckArguments) -> int:
     """Run the command; returns 1 where anything stands in the way."""
     # bcc and netlink are needed by this command only, as by `attach`.
-    from inspector.live.preflight import Check, prove, run_checks
+    from inspector.live.preflight import Check, run_checks
+    from inspector.live.proof import prove
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     failed = False

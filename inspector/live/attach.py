@@ -1,29 +1,34 @@
-"""Where the program goes on an interface: native XDP, generic XDP or tc; never over somebody else's program."""
+"""Attach the program to an interface: native XDP, generic XDP or tc; never over somebody else's program."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.errors import AttachError, HookTakenError, LiveError, NoSuchInterfaceError, PrivilegeError
-from inspector.live import devices, kernel
+from inspector.live import devices, hooks, kernel
+from inspector.live.holders import find_xdp_holders
+from inspector.live.hooks import Mode, programs_for
 from inspector.live.links import ClsactFilter, Link
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inspector.live.devices import Device
+    from inspector.live.hooks import Way
     from inspector.live.links import Holder
     from inspector.live.loader import Program
 
-Mode = Literal["auto", "native", "generic", "tc"]
-MODES: Final = ("auto", "native", "generic", "tc")
+__all__ = ["MODES", "Attached", "Attachment", "Mode", "attach", "programs_for"]
 
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+
+_DIRECTIONS: Final = ("egress", "ingress")
+_TCX_HOOKS: Final = {"ingress": kernel.AttachType.TCX_INGRESS, "egress": kernel.AttachType.TCX_EGRESS}
 _XDP_FLAGS: Final = {"native": kernel.LinkFlag.XDP_NATIVE, "generic": kernel.LinkFlag.XDP_GENERIC}
 # The kernel's own number for "not supported", which has no name in user space.
 _ENOTSUPP: Final = 524
@@ -59,39 +64,60 @@ class Attached:
             self.holders = []
 
 
-def programs_for(mode: Mode) -> tuple[str, ...]:
-    """Return the names of the programs which a mode needs loaded."""
-    return (TC_PROGRAM,) if mode == "tc" else (XDP_PROGRAM,)
-
-
 def attach(device: Device, program: Program, mode: Mode, netns: str | None, *, tcx: bool = True) -> Attached:
     """Attach to one interface of the calling thread's network namespace (which is `netns`).
 
     `tcx=False` leaves tcx out, as a kernel before 6.6 does. Raises HookTakenError when somebody else's program is
-    on the hook, AttachError when the kernel refuses, NoSuchInterfaceError when the interface has just gone.
+    on the hook, AttachError when the kernel refuses or no hook sees the interface's packets, NoSuchInterfaceError
+    when the interface has just gone.
     """
-    if mode == "tc":
-        return _attach_tc(device, program, netns, tcx=tcx)
-    if mode != "auto":
-        return _attach_xdp(device, program, mode, "")
-    try:
-        return _attach_xdp(device, program, "native", "")
-    except AttachError as refusal:
+    plan = hooks.plan(device, mode)
+    reasons = [f"{device.name}: {why}" for why in plan.left_out]
+    for way in plan.ways:
         try:
-            return _attach_xdp(device, program, "generic", f", since {refusal}")
-        except AttachError as second:
-            raise AttachError(f"{refusal}; {second}") from second
+            return _attach(device, program, way, netns, reasons, tcx=tcx)
+        except AttachError as refusal:
+            reasons.append(str(refusal))
+    raise AttachError("; ".join(dict.fromkeys(reasons)))
 
 
-def _attach_xdp(device: Device, program: Program, mode: str, reason: str) -> Attached:
-    fd = program.programs[XDP_PROGRAM]
+def _attach(
+    device: Device, program: Program, way: Way, netns: str | None, reasons: list[str], *, tcx: bool
+) -> Attached:
+    """Attach in one way; `reasons` say why not in the ways before it."""
+    name = hooks.program_for(device, way)
+    if name not in program.programs:
+        # Another interface has come by its name since the program was compiled.
+        raise AttachError(
+            f"{device.name}: what it is now needs another program than what was there when the inspector started; "
+            "start it again"
+        )
+    fd = program.programs[name]
+    hook, mode, how, seen, holders = _hold_tc(device, fd, netns, tcx=tcx) if way == "tc" else _hold_xdp(device, fd, way)
+    since = f", since {', '.join(reasons)}" if reasons else ""
+    explanation = "; ".join(filter(None, (how + since, seen, hooks.describe_view(device))))
+    info = kernel.program_info(fd)
+    return Attached(Attachment(device.name, device.index, hook, mode, info.id, info.tag, explanation), holders)
+
+
+class _Held(NamedTuple):
+    """What keeps a program on a hook, and in words how, and what is seen there."""
+
+    hook: str
+    mode: str
+    how: str
+    seen: str
+    holders: list[Holder]
+
+
+def _hold_xdp(device: Device, fd: int, mode: str) -> _Held:
     try:
         link = Link.create(fd, device.index, kernel.AttachType.XDP, _XDP_FLAGS[mode])
     except OSError as error:
         raise _xdp_refusal(device, mode, error) from error
-    info = kernel.program_info(fd)
-    explanation = f"{_explain_xdp(device, mode)}{reason}; {_INGRESS_ONLY}"
-    return Attached(Attachment(device.name, device.index, "xdp", mode, info.id, info.tag, explanation), [link])
+    # What loops back arrives, all of it.
+    seen = "" if device.link_type == hooks.LOOPBACK_TYPE else _INGRESS_ONLY
+    return _Held("xdp", mode, _explain_xdp(device, mode), seen, [link])
 
 
 def _explain_xdp(device: Device, mode: str) -> str:
@@ -108,14 +134,7 @@ def _xdp_refusal(device: Device, mode: str, error: OSError) -> LiveError:
     """Return the error which says why the kernel refused, and what to do."""
     name = device.name
     if error.errno in (errno.EBUSY, errno.EEXIST):
-        holders = devices.find_device(name).xdp_program_ids
-        if holders:
-            held = ", ".join(f"{devices.describe_program(i)} in {m} mode" for m, i in holders.items())
-            return HookTakenError(
-                f"{name}: the XDP hook is taken by {held}; it was left alone. "
-                "Use --mode tc, which runs beside it, or detach it first"
-            )
-        return HookTakenError(f"{name}: an interface above it carries an XDP program; attach there, or use --mode tc")
+        return _hook_taken(devices.find_device(name))
     if error.errno == errno.ENODEV:
         return NoSuchInterfaceError(f"the network interface {name} has gone")
     if error.errno == errno.EPERM:
@@ -128,45 +147,72 @@ def _xdp_refusal(device: Device, mode: str, error: OSError) -> LiveError:
     return AttachError(f"{name}: {mode} XDP was refused ({error.strerror})")
 
 
-def _attach_tc(device: Device, program: Program, netns: str | None, *, tcx: bool) -> Attached:
-    fd = program.programs[TC_PROGRAM]
+def _hook_taken(device: Device) -> HookTakenError:
+    """Return the error which says who holds the XDP hook of an interface, and what to do."""
+    found, where = find_xdp_holders(device), "the XDP hook is taken by"
+    if not found:
+        carriers = [one for one in devices.find_neighbours(device).above if one.xdp_program_ids]
+        found = [holder for one in carriers for holder in find_xdp_holders(one)]
+        where = f"an interface above it, {devices.names_of(carriers)}, carries"
+    if not found:
+        # A macvlan in a container, for instance.
+        return HookTakenError(
+            f"{device.name}: an interface above it, which is in another namespace, carries an XDP program; "
+            "attach there, or use --mode tc"
+        )
+    held = ", ".join(holder.text for holder in found)
+    remedies = ", ".join(holder.remedy for holder in found)
+    return HookTakenError(
+        f"{device.name}: {where} {held}; it was left alone. "
+        f"Use --mode tc, which runs beside it and sees what it lets pass, or detach it first: {remedies}"
+    )
+
+
+def _hold_tc(device: Device, fd: int, netns: str | None, *, tcx: bool) -> _Held:
+    # What loops back leaves and arrives once each: it is seen when it arrives.
+    directions = _DIRECTIONS[1:] if device.link_type == hooks.LOOPBACK_TYPE else _DIRECTIONS
     holders: list[Holder] = []
     try:
-        mode = _attach_directions(device, fd, netns, holders, tcx=tcx)
+        mode = _attach_directions(device, fd, netns, directions, holders, tcx=tcx)
     except BaseException as error:
         for holder in holders:
             holder.close()
-        if isinstance(error, (OSError, NetlinkError)):
+        if isinstance(error, (OSError, NetlinkError, AttachError)):
             raise _tc_refusal(device, error) from error
         raise
-    info = kernel.program_info(fd)
     life = "by links" if mode == "tcx" else "as filters of a clsact qdisc, since the kernel has no tcx"
-    explanation = f"tc: on ingress and egress, {life}; other programs and filters there go on working"
-    return Attached(Attachment(device.name, device.index, "tc", mode, info.id, info.tag, explanation), holders)
+    seen = "other programs and filters there go on working"
+    if behind := [holder.behind for holder in holders if isinstance(holder, ClsactFilter) and holder.behind]:
+        seen += f", and what those of priority 1 ({', '.join(behind)}) decide upon is not seen"
+    return _Held("tc", mode, f"tc: on {' and '.join(sorted(directions, reverse=True))}, {life}", seen, holders)
 
 
 def _attach_directions(
-    device: Device, fd: int, netns: str | None, holders: list[Holder], *, tcx: bool
+    device: Device, fd: int, netns: str | None, directions: Sequence[str], holders: list[Holder], *, tcx: bool
 ) -> Literal["tcx", "clsact"]:
-    """Attach to both directions, appending to `holders` as it goes; return what was used."""
+    """Attach to these directions, appending to `holders` as it goes; return what was used.
+
+    Always before other programs: one of them may end the chain for a packet, by TC_ACT_OK for instance, and those
+    behind it would not see that.
+    """
     add: Callable[[Holder], None] = holders.append
-    if tcx:
-        try:
-            # What arrives is seen before other programs may drop it, what leaves after they have.
-            add(Link.create(fd, device.index, kernel.AttachType.TCX_INGRESS, kernel.LinkFlag.TCX_BEFORE))
-        except OSError as error:
-            # An older kernel does not know the attach type.
-            if error.errno != errno.EINVAL:
-                raise
-        else:
-            add(Link.create(fd, device.index, kernel.AttachType.TCX_EGRESS))
+    try:
+        if tcx:
+            for direction in directions:
+                add(Link.create(fd, device.index, _TCX_HOOKS[direction], kernel.LinkFlag.TCX_BEFORE))
             return "tcx"
-    add(ClsactFilter(fd, device.index, "ingress", netns))
-    add(ClsactFilter(fd, device.index, "egress", netns))
+    except OSError as error:
+        # An older kernel does not know the attach type.
+        if error.errno != errno.EINVAL or holders:
+            raise
+    for direction in directions:
+        add(ClsactFilter(fd, device.index, direction, netns))
     return "clsact"
 
 
 def _tc_refusal(device: Device, error: Exception) -> LiveError:
+    if isinstance(error, AttachError):
+        return AttachError(f"{device.name}: {error}")
     number = error.code if isinstance(error, NetlinkError) else getattr(error, "errno", None)
     if number == errno.ENODEV:
         return NoSuchInterfaceError(f"the network interface {device.name} has gone")

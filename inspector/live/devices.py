@@ -1,7 +1,7 @@
-"""Network interfaces: what they are, and which XDP program they carry. Read-only.
+"""Network interfaces: what they are, what is above and below them, and which XDP program they carry. Read-only.
 
-Interface facts come over rtnetlink (pyroute2), driver and offloads by the ethtool requests of SIOCETHTOOL.
-Everything is asked in the network namespace of the calling thread.
+Facts come over rtnetlink (pyroute2), the driver's name by the ethtool request of SIOCETHTOOL. Everything is asked in
+the network namespace of the calling thread.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.errors import NoSuchInterfaceError
-from inspector.live import kernel
 
 if TYPE_CHECKING:
-    from inspector.live.kernel import ProgramInfo
+    from collections.abc import Iterable
 
 # linux/sockios.h, linux/ethtool.h
 _SIOCETHTOOL: Final = 0x8946
 _GET_DRIVER: Final = 0x03
-_GET_FLAGS: Final = 0x25
 _DRIVER_INFO_BYTES: Final = 196
-_FLAG_RX_VLAN: Final = 1 << 8
-_FLAG_LRO: Final = 1 << 15
 _IFF_UP: Final = 1
+# Of these, what the kernel calls the link is the other end.
+_PAIRS: Final = ("veth", "netkit")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One interface. `kind` is rtnetlink's (veth, bridge, ...), empty for hardware; `master` is an index or 0."""
+    """One interface. `kind` is rtnetlink's (veth, bridge, ...), empty for hardware; `link_type` is its ARPHRD_*.
+
+    `master` is the index of the bridge, bond or the like which it is part of, `below` that of the interface which
+    carries it (a VLAN's, a macvlan's); 0 where there is none in this namespace. `operation` is the mode of an ipvlan.
+    """
 
     name: str
     index: int
@@ -45,6 +47,18 @@ class Device:
     rx_queues: int
     master: int
     xdp_program_ids: dict[str, int]
+    link_type: int
+    below: int = 0
+    operation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Interfaces which share packets with one: those it consists of, those it is part of or carries, the one below."""
+
+    members: tuple[Device, ...] = ()
+    above: tuple[Device, ...] = ()
+    below: Device | None = None
 
 
 def _xdp_programs(link: Any) -> dict[str, int]:
@@ -61,29 +75,56 @@ def _xdp_programs(link: Any) -> dict[str, int]:
     return programs
 
 
-def find_device(name: str) -> Device:
-    """Return the interface of that name; raise NoSuchInterfaceError."""
-    try:
-        with IPRoute() as rtnetlink:
-            link = rtnetlink.link("get", ifname=name)[0]
-    except (NetlinkError, IndexError) as error:
-        raise NoSuchInterfaceError(f"there is no network interface {name!r} ('ip link' shows them)") from error
+def _device(link: Any) -> Device:
+    """Return what a link message says."""
+    name = link.get_attr("IFLA_IFNAME")
+    kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
+    # The index of an interface in another namespace says nothing here.
+    is_carried_here = kind not in _PAIRS and link.get_attr("IFLA_LINK_NETNSID") is None
     return Device(
         name=name,
         index=int(link["index"]),
-        kind=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or "",
+        kind=kind,
         driver=driver_name(name),
         up=bool(link["flags"] & _IFF_UP),
         mtu=int(link.get_attr("IFLA_MTU") or 0),
         rx_queues=int(link.get_attr("IFLA_NUM_RX_QUEUES") or 1),
         master=int(link.get_attr("IFLA_MASTER") or 0),
         xdp_program_ids=_xdp_programs(link),
+        link_type=int(link["ifi_type"]),
+        below=int(link.get_attr("IFLA_LINK") or 0) if is_carried_here else 0,
+        operation=link.get_nested("IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_IPVLAN_MODE"),
     )
 
 
-def _ethtool(name: str, request: bytes) -> bytes | None:
-    """Return the request's buffer as the driver filled it; None where the driver does not know it."""
-    buffer = bytearray(request)
+def find_device(name: str) -> Device:
+    """Return the interface of that name; raise NoSuchInterfaceError."""
+    try:
+        with IPRoute() as rtnetlink:
+            return _device(rtnetlink.link("get", ifname=name)[0])
+    except (NetlinkError, IndexError) as error:
+        raise NoSuchInterfaceError(f"there is no network interface {name!r} ('ip link' shows them)") from error
+
+
+def find_neighbours(device: Device) -> Neighbours:
+    """Return the interfaces of this namespace which share packets with one, each list by index."""
+    with IPRoute() as rtnetlink:
+        others = [_device(link) for link in rtnetlink.get_links() if link["index"] != device.index]
+    return Neighbours(
+        members=tuple(other for other in others if other.master == device.index),
+        above=tuple(other for other in others if other.below == device.index or other.index == device.master),
+        below=next((other for other in others if other.index == device.below), None),
+    )
+
+
+def names_of(found: Iterable[Device]) -> str:
+    """Return the names of interfaces as a command line takes them."""
+    return " ".join(device.name for device in found)
+
+
+def driver_name(name: str) -> str:
+    """Return the driver's name, or an empty string."""
+    buffer = bytearray(struct.pack("I", _GET_DRIVER) + bytes(_DRIVER_INFO_BYTES - 4))
     # struct ifreq: the name, then a pointer to the buffer.
     view = (ctypes.c_char * len(buffer)).from_buffer(buffer)
     ifreq = struct.pack("16sP16x", name.encode(), ctypes.addressof(view))
@@ -91,37 +132,5 @@ def _ethtool(name: str, request: bytes) -> bytes | None:
         try:
             fcntl.ioctl(channel, _SIOCETHTOOL, ifreq)
         except OSError:
-            return None
-    return bytes(buffer)
-
-
-def driver_name(name: str) -> str:
-    """Return the driver's name, or an empty string."""
-    answer = _ethtool(name, struct.pack("I", _GET_DRIVER) + bytes(_DRIVER_INFO_BYTES - 4))
-    return answer[4:36].split(b"\0")[0].decode(errors="replace") if answer else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Offloads:
-    """Offloads which change what a hook sees: merging of packets in hardware, VLAN tags taken off."""
-
-    large_receive: bool
-    vlan_stripping: bool
-
-
-def offloads(name: str) -> Offloads | None:
-    """Return the offloads in force, or None where the driver does not say."""
-    answer = _ethtool(name, struct.pack("II", _GET_FLAGS, 0))
-    if answer is None:
-        return None
-    flags = struct.unpack_from("I", answer, 4)[0]
-    return Offloads(bool(flags & _FLAG_LRO), bool(flags & _FLAG_RX_VLAN))
-
-
-def describe_program(program_id: int) -> str:
-    """Return name, id and tag of a program in words; the id alone where the kernel does not let us ask."""
-    try:
-        info: ProgramInfo = kernel.program_info_by_id(program_id)
-    except OSError:
-        return f"program id {program_id}"
-    return f"program {info.name or '(without a name)'!s} (id {info.id}, tag {info.tag})"
+            return ""
+    return bytes(buffer[4:36]).split(b"\0")[0].decode(errors="replace")

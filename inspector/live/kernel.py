@@ -1,7 +1,7 @@
 """bpf(2), as far as it is needed here: thin, typed, and raising OSError with the kernel's errno.
 
 bcc has no call for links, for test runs or for loading with fragment support, so these go straight to the
-system call. Structures follow `union bpf_attr` in linux/bpf.h; fields which stay zero at the end are left out.
+system call, with the structures of `inspector.live.uapi`; fields which stay zero at the end are left out.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from inspector.live import uapi
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-
-NAME_LENGTH: Final = 16
 
 
 class Command(enum.IntEnum):
@@ -38,6 +38,8 @@ class Command(enum.IntEnum):
     PROG_QUERY = 16
     MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
+    LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
 
 
 class ProgramType(enum.IntEnum):
@@ -70,156 +72,6 @@ class LinkFlag(enum.IntFlag):
     XDP_GENERIC = 1 << 1
     XDP_NATIVE = 1 << 2
     TCX_BEFORE = 1 << 3
-
-
-class _MapCreate(ctypes.Structure):
-    _fields_ = [
-        ("map_type", ctypes.c_uint32),
-        ("key_size", ctypes.c_uint32),
-        ("value_size", ctypes.c_uint32),
-        ("max_entries", ctypes.c_uint32),
-    ]
-
-
-class _MapElement(ctypes.Structure):
-    _fields_ = [
-        ("map_fd", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        ("key", ctypes.c_uint64),
-        ("value", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    ]
-
-
-class _MapBatch(ctypes.Structure):
-    _fields_ = [
-        ("in_batch", ctypes.c_uint64),
-        ("out_batch", ctypes.c_uint64),
-        ("keys", ctypes.c_uint64),
-        ("values", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("map_fd", ctypes.c_uint32),
-        ("elem_flags", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    ]
-
-
-class _ProgramLoad(ctypes.Structure):
-    _fields_ = [
-        ("prog_type", ctypes.c_uint32),
-        ("insn_cnt", ctypes.c_uint32),
-        ("insns", ctypes.c_uint64),
-        ("license", ctypes.c_uint64),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_uint64),
-        ("kern_version", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("prog_name", ctypes.c_char * NAME_LENGTH),
-        ("prog_ifindex", ctypes.c_uint32),
-        ("expected_attach_type", ctypes.c_uint32),
-    ]
-
-
-class _TestRun(ctypes.Structure):
-    _fields_ = [
-        ("prog_fd", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("data_in", ctypes.c_uint64),
-        ("data_out", ctypes.c_uint64),
-        ("repeat", ctypes.c_uint32),
-        ("duration", ctypes.c_uint32),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_uint64),
-        ("ctx_out", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    ]
-
-
-class _ById(ctypes.Structure):
-    _fields_ = [("id", ctypes.c_uint32), ("next_id", ctypes.c_uint32), ("open_flags", ctypes.c_uint32)]
-
-
-class _ObjectInfo(ctypes.Structure):
-    _fields_ = [("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64)]
-
-
-class _ProgramInfo(ctypes.Structure):
-    """The beginning of struct bpf_prog_info."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("tag", ctypes.c_uint8 * 8),
-        ("jited_prog_len", ctypes.c_uint32),
-        ("xlated_prog_len", ctypes.c_uint32),
-        ("jited_prog_insns", ctypes.c_uint64),
-        ("xlated_prog_insns", ctypes.c_uint64),
-        ("load_time", ctypes.c_uint64),
-        ("created_by_uid", ctypes.c_uint32),
-        ("nr_map_ids", ctypes.c_uint32),
-        ("map_ids", ctypes.c_uint64),
-        ("name", ctypes.c_char * NAME_LENGTH),
-    ]
-
-
-class _LinkInfo(ctypes.Structure):
-    """The beginning of struct bpf_link_info, as of links to interfaces."""
-
-    _fields_ = [
-        ("type", ctypes.c_uint32),
-        ("id", ctypes.c_uint32),
-        ("prog_id", ctypes.c_uint32),
-        ("padding", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-    ]
-
-
-class _LinkCreate(ctypes.Structure):
-    _fields_ = [
-        ("prog_fd", ctypes.c_uint32),
-        ("target_ifindex", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-    ]
-
-
-class _ProgramQuery(ctypes.Structure):
-    """Whole, as the kernel writes the revision back whatever size it is given."""
-
-    _fields_ = [
-        ("target_ifindex", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("query_flags", ctypes.c_uint32),
-        ("attach_flags", ctypes.c_uint32),
-        ("prog_ids", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        ("prog_attach_flags", ctypes.c_uint64),
-        ("link_ids", ctypes.c_uint64),
-        ("link_attach_flags", ctypes.c_uint64),
-        ("revision", ctypes.c_uint64),
-    ]
-
-
-class _TestFrame(ctypes.Structure):
-    """struct xdp_md: the context that a test run of an XDP program may be given."""
-
-    _fields_ = [
-        ("data", ctypes.c_uint32),
-        ("data_end", ctypes.c_uint32),
-        ("data_meta", ctypes.c_uint32),
-        ("ingress_ifindex", ctypes.c_uint32),
-        ("rx_queue_index", ctypes.c_uint32),
-        ("egress_ifindex", ctypes.c_uint32),
-    ]
 
 
 def _call(command: Command, attributes: ctypes.Structure) -> int:
@@ -271,7 +123,7 @@ class VerifierError(OSError):
 
 def map_create_array(value_size: int) -> int:
     """Create an array of one value and return its descriptor: the cheapest question whether BPF may be used."""
-    return _call(Command.MAP_CREATE, _MapCreate(map_type=2, key_size=4, value_size=value_size, max_entries=1))
+    return _call(Command.MAP_CREATE, uapi.MapCreate(map_type=2, key_size=4, value_size=value_size, max_entries=1))
 
 
 def map_lookup(map_fd: int, key: int, value_size: int) -> bytes:
@@ -280,7 +132,7 @@ def map_lookup(map_fd: int, key: int, value_size: int) -> bytes:
     value = ctypes.create_string_buffer(value_size)
     _call(
         Command.MAP_LOOKUP_ELEM,
-        _MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value)),
+        uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(value)),
     )
     return value.raw
 
@@ -292,7 +144,7 @@ def map_update(map_fd: int, key: int | bytes, value: bytes) -> None:
     buffer = ctypes.create_string_buffer(value, len(value))
     _call(
         Command.MAP_UPDATE_ELEM,
-        _MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(buffer)),
+        uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(buffer)),
     )
 
 
@@ -300,13 +152,13 @@ def map_delete(map_fd: int, key: bytes) -> None:
     """Remove an entry of a map; nothing happens where there is none."""
     key_buffer = ctypes.create_string_buffer(key, len(key))
     with contextlib.suppress(FileNotFoundError):
-        _call(Command.MAP_DELETE_ELEM, _MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer)))
+        _call(Command.MAP_DELETE_ELEM, uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer)))
 
 
 def map_read(map_fd: int, keys: npt.NDArray[Any], values: npt.NDArray[Any], most: int) -> int:
     """Read up to `most` entries of a hash map, one behind the other, and return how many there were."""
     cursor = ctypes.create_string_buffer(8)
-    batch = _MapBatch(
+    batch = uapi.MapBatch(
         out_batch=ctypes.addressof(cursor),
         keys=keys.ctypes.data,
         values=values.ctypes.data,
@@ -334,13 +186,13 @@ def program_load(
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     text = ctypes.create_string_buffer(program_license.encode())
-    attributes = _ProgramLoad(
+    attributes = uapi.ProgramLoad(
         prog_type=program_type,
         insn_cnt=len(instructions) // 8,
         insns=ctypes.addressof(code),
         license=ctypes.addressof(text),
         prog_flags=flags,
-        prog_name=name.encode()[: NAME_LENGTH - 1],
+        prog_name=name.encode()[: uapi.NAME_LENGTH - 1],
         expected_attach_type=attach_type,
     )
     try:
@@ -366,7 +218,7 @@ def run_program(program_fd: int, packet: bytes, *, repeat: int = 1, interface_in
     """
     data_in = ctypes.create_string_buffer(packet, len(packet))
     data_out = ctypes.create_string_buffer(len(packet) + 512)
-    attributes = _TestRun(
+    attributes = uapi.TestRun(
         prog_fd=program_fd,
         data_size_in=len(packet),
         data_size_out=len(data_out),
@@ -374,7 +226,7 @@ def run_program(program_fd: int, packet: bytes, *, repeat: int = 1, interface_in
         data_out=ctypes.addressof(data_out),
         repeat=repeat,
     )
-    frame = _TestFrame(data_end=len(packet), ingress_ifindex=interface_index or 0)
+    frame = uapi.TestFrame(data_end=len(packet), ingress_ifindex=interface_index or 0)
     if interface_index is not None:
         attributes.ctx_in = ctypes.addressof(frame)
         attributes.ctx_size_in = ctypes.sizeof(frame)
@@ -384,17 +236,17 @@ def run_program(program_fd: int, packet: bytes, *, repeat: int = 1, interface_in
 
 def program_info(program_fd: int) -> ProgramInfo:
     """Return id, name and tag of a loaded program."""
-    info = _ProgramInfo()
+    info = uapi.ProgramInfo()
     _call(
         Command.OBJ_GET_INFO_BY_FD,
-        _ObjectInfo(bpf_fd=program_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
+        uapi.ObjectInfo(bpf_fd=program_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
     )
     return ProgramInfo(int(info.id), info.name.decode(errors="replace"), bytes(info.tag).hex())
 
 
 def program_info_by_id(program_id: int) -> ProgramInfo:
     """Return the same by the program's id; the kernel asks for CAP_SYS_ADMIN here, else EPERM."""
-    fd = _call(Command.PROG_GET_FD_BY_ID, _ById(id=program_id))
+    fd = _call(Command.PROG_GET_FD_BY_ID, uapi.ById(id=program_id))
     try:
         return program_info(fd)
     finally:
@@ -405,24 +257,41 @@ def link_create(program_fd: int, interface_index: int, attach_type: AttachType, 
     """Attach by an unpinned link and return its descriptor: closing it, or dying, detaches."""
     return _call(
         Command.LINK_CREATE,
-        _LinkCreate(prog_fd=program_fd, target_ifindex=interface_index, attach_type=attach_type, flags=flags),
+        uapi.LinkCreate(prog_fd=program_fd, target_ifindex=interface_index, attach_type=attach_type, flags=flags),
     )
 
 
 def link_info(link_fd: int) -> LinkInfo:
     """Return what is at the two ends of a link. A link outlives its interface, and being detached by others."""
-    info = _LinkInfo()
+    info = uapi.LinkInfo()
     _call(
         Command.OBJ_GET_INFO_BY_FD,
-        _ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
+        uapi.ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
     )
     return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex))
+
+
+def link_ids() -> list[int]:
+    """Return the ids of all links on the machine; the kernel asks for CAP_SYS_ADMIN here, else EPERM."""
+    found = [0]
+    try:
+        while True:
+            position = uapi.ById(id=found[-1])
+            _call(Command.LINK_GET_NEXT_ID, position)
+            found.append(int(position.next_id))
+    except FileNotFoundError:
+        return found[1:]
+
+
+def link_open(link_id: int) -> int:
+    """Return a descriptor of a link by its id, as `link_ids` needs; FileNotFoundError when it has gone."""
+    return _call(Command.LINK_GET_FD_BY_ID, uapi.ById(id=link_id))
 
 
 def query_programs(interface_index: int, attach_type: AttachType) -> list[int]:
     """Return the ids of the programs on a tcx hook, first to run first; OSError EINVAL before Linux 6.6."""
     ids = (ctypes.c_uint32 * 64)()
-    attributes = _ProgramQuery(
+    attributes = uapi.ProgramQuery(
         target_ifindex=interface_index, attach_type=attach_type, prog_ids=ctypes.addressof(ids), count=len(ids)
     )
     _call(Command.PROG_QUERY, attributes)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from inspector.errors import LiveError, NoSuchNamespaceError
+from inspector.errors import AttachError, LiveError, NoSuchNamespaceError
 from inspector.live import kernel
 from inspector.live.namespaces import inside
 
@@ -25,6 +26,10 @@ _ETH_P_ALL: Final = 0x0003
 _EEXIST: Final = 17
 _CLSACT_PARENT: Final = 0xFFFFFFF1
 _FILTER_NAME: Final = "epm-inspector"
+HALF_QDISC: Final = (
+    "a qdisc of kind ingress is in the place of clsact, and has no hook for what leaves; use another mode, or let its "
+    "owner put clsact there ('tc qdisc show' shows it)"
+)
 CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _numbers: Final = itertools.count()
 
@@ -98,7 +103,10 @@ def _is_stale(name: str) -> bool:
 
 
 class ClsactFilter:
-    """A bpf filter in direct-action mode on a clsact qdisc (tc-bpf(8)); the qdisc is made when missing."""
+    """A bpf filter in direct-action mode on a clsact qdisc (tc-bpf(8)); the qdisc is made when missing.
+
+    `behind` names what is before it in spite of all, or is empty.
+    """
 
     def __init__(self, program_fd: int, interface_index: int, direction: str, netns: str | None) -> None:
         self._index = interface_index
@@ -109,6 +117,7 @@ class ClsactFilter:
         with IPRoute() as rtnetlink:
             self._made_qdisc = self._make_qdisc(rtnetlink)
             _remove_filters(rtnetlink, interface_index, self._parent, _is_stale)
+            priority, self.behind = _first_place(rtnetlink, interface_index, self._parent)
             rtnetlink.tc(
                 "add-filter",
                 "bpf",
@@ -119,6 +128,7 @@ class ClsactFilter:
                 protocol=_ETH_P_ALL,
                 classid=1,
                 direct_action=True,
+                prio=priority,
             )
             self._attached = True
 
@@ -128,6 +138,8 @@ class ClsactFilter:
         except NetlinkError as error:
             if error.code != _EEXIST:
                 raise
+            if has_half_qdisc(self._index):
+                raise AttachError(HALF_QDISC) from error
             return False
         return True
 
@@ -167,6 +179,32 @@ def _is_unused(rtnetlink: Any, index: int) -> bool:
     if all(qdisc.get_attr("TCA_KIND") != "clsact" for qdisc in rtnetlink.get_qdiscs(index=index)):
         return False
     return not any(list_filters(rtnetlink, index, parent) for parent in CLSACT_HOOKS.values())
+
+
+def has_half_qdisc(index: int) -> bool:
+    """Say whether the older qdisc of ingress is in clsact's place: it takes filters of egress for its own."""
+    with IPRoute() as rtnetlink:
+        return any(qdisc.get_attr("TCA_KIND") == "ingress" for qdisc in rtnetlink.get_qdiscs(index=index))
+
+
+def _first_place(rtnetlink: Any, index: int, parent: int) -> tuple[int, str]:
+    """Return the priority which makes a filter the first one, and what is before it all the same.
+
+    By 0 the kernel chooses one, which need not be before all others. Where somebody has the very first, a bpf filter of
+    all protocols takes another program before its own; filters of other kinds or protocols do not.
+    """
+    heads = {
+        message["info"] >> 16: message
+        for message in rtnetlink.get_filters(index=index, parent=parent)
+        if not message["handle"] and not message.get_attr("TCA_CHAIN")
+    }
+    lowest = min(heads, default=1)
+    if lowest > 1 or not heads:
+        return lowest - 1, ""
+    kind, protocol = heads[1].get_attr("TCA_KIND"), socket.ntohs(heads[1]["info"] & 0xFFFF)
+    if (kind, protocol) == ("bpf", _ETH_P_ALL):
+        return 1, ""
+    return next(priority for priority in itertools.count(2) if priority not in heads), f"a filter of kind {kind}"
 
 
 def _exists(rtnetlink: Any, index: int) -> bool:

@@ -34,6 +34,10 @@ SUSPECTS_MAPS: Final = ("epm_flows", "epm_answers", "epm_pools")
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
 COLLECT_PROGRAM: Final = "epm_collect"
+XDP_BARE_PROGRAM: Final = "epm_xdp_bare"
+"""Of devices whose packets begin with the IP header."""
+TC_BARE_PROGRAM: Final = "epm_tc_bare"
+PROGRAMS: Final = (XDP_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, TC_BARE_PROGRAM)
 
 ORDERED_MACHINES: Final = frozenset({"x86_64", "AMD64"})
 """Processors which show each other their stores in the order in which they were made."""
@@ -264,8 +268,7 @@ def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
         f"-DEPM_COMPACT_PAGES={wanted.compact_bytes // page}",
         f"-DEPM_BULK_PAGES={wanted.bulk_bytes // page}",
         # What is not wanted is not compiled: half the time goes by program.
-        f"-DEPM_WITH_XDP={int(XDP_PROGRAM in names)}",
-        f"-DEPM_WITH_TC={int(TC_PROGRAM in names)}",
+        *(f"-D{name.upper().replace('EPM_', 'EPM_WITH_')}={int(name in names)}" for name in PROGRAMS),
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
         f"-DEPM_SUSPECTS={int(wanted.silent_ns > 0)}",
@@ -292,7 +295,7 @@ def source_text(path: Path) -> str:
 
 def _load_one(instructions: bytes, name: str) -> int:
     """Load one program, which bcc has compiled and given its maps' descriptors."""
-    if name == TC_PROGRAM:
+    if name in (TC_PROGRAM, TC_BARE_PROGRAM):
         return kernel.program_load(instructions, kernel.ProgramType.SCHED_CLS, name)
     return kernel.program_load(
         instructions,

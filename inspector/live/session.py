@@ -22,6 +22,7 @@ from inspector.live.percpu import Lane, set_waiting
 from inspector.live.privileges import require_capabilities
 from inspector.live.rings import open_bulk, open_compact
 from inspector.live.watch import Watch
+from inspector.model import OTHER_INTERFACES
 from inspector.record import INTERFACES, LOSS_REASONS, Counter
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 COMPACT_RING_BYTES: Final = 1 << 27
 _LANE_BYTES: Final = (1 << 21, 1 << 25)
 BULK_RING_BYTES: Final = 1 << 24
-OTHER: Final = "other"
 
 _CLOCK_INTERVAL_S: Final = 1.0
 # Programs which were running when the links went are done long before.
@@ -55,7 +55,7 @@ _LOSING_S: Final = 2.0
 # A request is held for so long; then the decoder waits for its answer.
 _HELD_NS: Final = 1_000_000_000
 
-__all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER", "Attachment", "Session", "open_session"]
+__all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER_INTERFACES", "Attachment", "Session", "open_session"]
 
 
 def lane_bytes() -> int:
@@ -95,7 +95,7 @@ class Session:
         self.interface_names = self.places.names
         self._watch = Watch(self.places)
         self.consumed = 0
-        self._slots = [OTHER, *(device.name for device in devices[:INTERFACES])]
+        self._slots = [OTHER_INTERFACES, *(device.name for device in devices[:INTERFACES])]
         self._cpus = possible_cpus()
         self._offsets = (0, 0)
         self._clock_due = 0.0
@@ -146,8 +146,9 @@ class Session:
 
     @property
     def program_fd(self) -> int:
-        """The descriptor of the program which is attached, for test runs."""
-        return next(iter(self._program.programs.values()))
+        """The descriptor of the program which is attached to the first interface, for test runs."""
+        wanted = self.attachments[0].program_id
+        return next(fd for fd in self._program.programs.values() if kernel.program_info(fd).id == wanted)
 
     def _now(self) -> int:
         # A record may still carry the offset from before the last refresh.
@@ -243,11 +244,11 @@ class Session:
         return blocks
 
     def counters(self) -> dict[str, dict[Counter, int]]:
-        """Return counters by interface name, and those of unknown interfaces as `other` if there are any."""
+        """Return counters by interface name, and those of unknown interfaces as OTHER_INTERFACES if there are any."""
         slots = read_counters(self._program.maps["epm_counters"], self._cpus)
         named = dict(zip(self._slots, slots, strict=False))
-        if not any(named[OTHER].values()):
-            del named[OTHER]
+        if not any(named[OTHER_INTERFACES].values()):
+            del named[OTHER_INTERFACES]
         return named
 
     def collect(self, *, everything: bool = False) -> list[CountedPairs]:
@@ -312,7 +313,7 @@ def open_session(
     with inside(netns):
         devices = [find_device(name) for name in dict.fromkeys(interfaces)]
         program = loader.load(
-            programs_for(mode),
+            programs_for(devices, mode),
             compact_ring_bytes=compact_ring_bytes or lane_bytes(),
             bulk_ring_bytes=bulk_ring_bytes,
             tunnels=tunnels,

@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from inspector import __version__
 from inspector.errors import Anomaly, AttachmentLoss
-from inspector.model import CountedPairs, Direction, Finding, FindingBatch, Verdict
+from inspector.model import OTHER_INTERFACES, CountedPairs, Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
 from inspector.sinks.histogram import BulkHistogram
@@ -188,7 +188,7 @@ class Metrics:
         mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
         interface = self._learn_interface(finding.source)
         vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
-        of_interface = interface or OTHER
+        of_interface = interface or OTHER_INTERFACES
         of_service = (of_interface, vip or OTHER, service or OTHER)
         self._prepare(of_interface, vip or OTHER)
         counters = [
@@ -349,7 +349,7 @@ class Metrics:
         label = self._learn_interface(name)
         if label is None:
             self._overflow.labels("interface").inc()
-            return OTHER
+            return OTHER_INTERFACES
         return label
 
     def _learn_interface(self, name: str) -> str | None:

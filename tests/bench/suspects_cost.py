@@ -11,7 +11,7 @@ import json
 import os
 from typing import Final
 
-from inspector.live import kernel, loader
+from inspector.live import kernel, loader, uapi
 from inspector.live.counters import possible_cpus, read_counters
 from inspector.live.options import pack_options
 from inspector.live.rings import open_compact
@@ -32,7 +32,7 @@ class _EnableStatistics(ctypes.Structure):
 
 def _run_time_ns(program_fd: int) -> int:
     info = ctypes.create_string_buffer(224)
-    attributes = kernel._ObjectInfo(bpf_fd=program_fd, info_len=len(info), info=ctypes.addressof(info))
+    attributes = uapi.ObjectInfo(bpf_fd=program_fd, info_len=len(info), info=ctypes.addressof(info))
     kernel._call(kernel.Command.OBJ_GET_INFO_BY_FD, attributes)
     return int.from_bytes(info.raw[_RUN_TIME : _RUN_TIME + 8], "little")
 

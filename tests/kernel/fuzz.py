@@ -21,7 +21,7 @@ from collections import Counter as Totals
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from inspector.live import kernel
+from inspector.live import kernel, uapi
 from inspector.live.counters import possible_cpus
 from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import Counter, record_time
@@ -85,7 +85,7 @@ class Target:
         self._in = ctypes.create_string_buffer(_LARGEST)
         self._out = ctypes.create_string_buffer(_LARGEST)
         self._out_bytes = memoryview(self._out)
-        self._run = kernel._TestRun(
+        self._run = uapi.TestRun(
             prog_fd=harness.program.programs[name],
             data_in=ctypes.addressof(self._in),
             data_out=ctypes.addressof(self._out),
@@ -117,7 +117,7 @@ class Counters:
         self._key = ctypes.c_uint32(0)
         self._value = ctypes.create_string_buffer(_COUNTERS.size * possible_cpus())
         self._offset = cpu * _COUNTERS.size
-        self._lookup = kernel._MapElement(
+        self._lookup = uapi.MapElement(
             map_fd=harness.program.maps["epm_counters"],
             key=ctypes.addressof(self._key),
             value=ctypes.addressof(self._value),

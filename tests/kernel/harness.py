@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 PORTS: Final = (135, 593, 65535)
 LOOPBACK: Final = 1
 """The device which a test run says the packet came from."""
-GOES_ON: Final = {loader.XDP_PROGRAM: 2, loader.TC_PROGRAM: 0xFFFFFFFF}
+GOES_ON: Final = {
+    loader.XDP_PROGRAM: 2,
+    loader.XDP_BARE_PROGRAM: 2,
+    loader.TC_PROGRAM: 0xFFFFFFFF,
+    loader.TC_BARE_PROGRAM: 0xFFFFFFFF,
+}
 """What a program returns: XDP_PASS, and on tc -1, which leaves the decision to the next program."""
 
 
@@ -44,9 +49,11 @@ class Harness:
         tunnels: bool = False,
         lanes: bool | None = None,
         silent_ns: int = 0,
+        names: Sequence[str] = (loader.XDP_PROGRAM, loader.TC_PROGRAM),
     ) -> None:
         self.tunnels = tunnels
         self.program = loader.load(
+            names,
             compact_ring_bytes=compact_bytes,
             bulk_ring_bytes=bulk_bytes,
             tunnels=tunnels,
@@ -103,12 +110,16 @@ def trimmed(record: bytes | memoryview) -> bytes:
 
 
 def expected(
-    frame: bytes, interface_index: int = LOOPBACK, *, tunnels: bool = False
+    frame: bytes,
+    interface_index: int = LOOPBACK,
+    *,
+    tunnels: bool = False,
+    link_type: LinkType = LinkType.ETHERNET,
 ) -> tuple[list[bytes], dict[Counter, int]]:
     """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
     found = read_frame(
         frame,
-        link_type=LinkType.ETHERNET,
+        link_type=link_type,
         time_ns=0,
         interface_index=interface_index,
         ports=PORTS,

@@ -12,7 +12,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import LiveError, NoSuchInterfaceError
-from inspector.live import loader, preflight
+from inspector.live import loader, preflight, proof
 from inspector.live.counters import possible_cpus
 from inspector.live.namespaces import inside
 from inspector.live.session import open_session
@@ -208,7 +208,7 @@ def test_detached_rings_can_still_be_read(cable: Cable) -> None:
 def test_prove(cable: Cable, mode: Mode) -> None:
     """The proof attaches, finds its own packet in the ring, and leaves the interface as it was."""
     assert {check.level for check in preflight.run_checks(cable.near, mode, cable.here)} <= {"ok", "warn"}
-    checks = preflight.prove(cable.near, mode, cable.here)
+    checks = proof.prove(cable.near, mode, cable.here)
     assert [(c.name, c.level) for c in checks] == [
         ("attach", "ok"),
         ("program", "ok"),

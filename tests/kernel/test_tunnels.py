@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live import kernel
+from inspector.live import kernel, uapi
 from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.model import TunnelKind
 from inspector.record import TUNNEL_DEPTH, TUNNEL_REACH, Counter, unpack_record
@@ -156,7 +156,7 @@ def test_verifier_has_room(harness: Harness, plain: Harness, name: str) -> None:
         info = ctypes.create_string_buffer(224)
         kernel._call(
             kernel.Command.OBJ_GET_INFO_BY_FD,
-            kernel._ObjectInfo(bpf_fd=loaded.program.programs[name], info_len=len(info), info=ctypes.addressof(info)),
+            uapi.ObjectInfo(bpf_fd=loaded.program.programs[name], info_len=len(info), info=ctypes.addressof(info)),
         )
         # verified_insns of struct bpf_prog_info
         (verified,) = struct.unpack_from("=I", info, 216)

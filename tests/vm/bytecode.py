@@ -16,7 +16,7 @@ import struct
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from inspector.live import kernel
+from inspector.live import kernel, uapi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ def _names(library: Any, module: Any, what: str) -> list[bytes]:
 
 def _describe_map(fd: int) -> dict[str, int]:
     info = _MapInfo()
-    question = kernel._ObjectInfo(bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info))
+    question = uapi.ObjectInfo(bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info))
     kernel._call(kernel.Command.OBJ_GET_INFO_BY_FD, question)
     return {name: getattr(info, name) for name, _ in _MapAttributes._fields_}
 

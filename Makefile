@@ -59,6 +59,10 @@ bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes 
 fuzz-kernel: $(VENV)/test.stamp  ## a million hostile frames through the kernel program (FRAMES=N, SEED=N)
 	$(PYTHON) -m tests.kernel.fuzz $(if $(FRAMES),--frames $(FRAMES)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: soak
+soak: $(VENV)/test.stamp  ## run an inspector for SOAK_MINUTES (20) through traffic and faults: does anything grow?
+	$(PYTHON) -m tests.soak $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
+
 .PHONY: golden
 golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; review the difference
 	$(PYTHON) -m tests.golden.rewrite

@@ -146,8 +146,8 @@ def lay(pair: Cable, *, index: int | None = None) -> None:
     wait_until_up(pair)
 
 
-@pytest.fixture
-def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for both before anything is made
+@contextlib.contextmanager
+def laid_cable() -> Iterator[Cable]:
     """Make the pair of namespaces, and remove it whatever happens."""
     pair = Cable(f"epm-test-{os.getpid()}-here", f"epm-test-{os.getpid()}-there")
     with contextlib.ExitStack() as stack:
@@ -155,6 +155,13 @@ def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for 
             netns.create(name)
             stack.callback(netns.remove, name)
         lay(pair)
+        yield pair
+
+
+@pytest.fixture
+def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for both before anything is made
+    """Give a pair of namespaces for one test."""
+    with laid_cable() as pair:
         yield pair
 
 

@@ -236,7 +236,7 @@ def test_bulk_traffic_stays_whole(cable: Cable, mode: Mode, tcx: bool, port: int
 
 
 def test_more_interfaces_than_are_counted_apart(cable: Cable) -> None:
-    """All interfaces are inspected; of those beyond the sixteenth the counters are together, under a name of no interface."""
+    """All interfaces are inspected; of those beyond the sixteenth the counters are together, as nobody's."""
     names = ["other", *(f"port{number}" for number in range(INTERFACES + 1))]
     for name in names:
         ip(cable.here, f"link add {name} type veth peer name {name} netns {cable.there}")

@@ -12,8 +12,9 @@ RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbcli
 # The servers which alerts and dashboards are made for; promtool comes with the first one.
 STACK_PACKAGES := prometheus prometheus-alertmanager
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
-# a machine of its own, xdp-tools for somebody else's XDP programs, tools that tests use.
-TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools $(STACK_PACKAGES)
+# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, tools that tests use.
+TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
+	chromium-driver $(STACK_PACKAGES)
 # A machine to emulate, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 kmod python3-apt
 

@@ -103,6 +103,13 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_status)
 
 
+def _add_top(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("top", help="watch a running inspector on the whole screen")
+    parser.add_argument("--url", metavar="URL", help="one on another machine, by the address of its metrics")
+    _add_runtime_option(parser, "where to look for those of this machine, instead of the usual places")
+    parser.set_defaults(run=_top)
+
+
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
     parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
@@ -211,6 +218,12 @@ def _check(arguments: argparse.Namespace) -> int:
     )
 
 
+def _top(arguments: argparse.Namespace) -> int:
+    from inspector.commands import top
+
+    return top.run(arguments.runtime_directory, arguments.url)
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
@@ -225,7 +238,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_attach, _add_read, _add_check, _add_status, _add_demo):
+    for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
     return parser
 

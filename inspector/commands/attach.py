@@ -32,6 +32,7 @@ from inspector.runtime import open_local_socket
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
+from inspector.sinks.overview import Overview
 from inspector.sinks.server import MetricsServer
 from inspector.sinks.tls import Certificates, TlsFiles
 
@@ -73,6 +74,7 @@ class Sinks(NamedTuple):
     """Where what is found goes."""
 
     metrics: Metrics
+    overview: Overview
     output: Delivery
     writer: CaptureWriter | None
     evidence: Evidence | None
@@ -92,7 +94,7 @@ class Inspection:
         self._beginning = beginning
         self._signals = signals
         self._session = session
-        self._metrics, self._output, self._writer, self._evidence = sinks
+        self._metrics, self._overview, self._output, self._writer, self._evidence = sinks
         config = arguments.config
         self._pipeline = Pipeline(
             config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
@@ -169,14 +171,17 @@ class Inspection:
             finding = self._pipeline.count(pairs)
             if finding is not None:
                 self._metrics.observe_pairs(finding, pairs)
+                self._overview.observe_pairs(finding, pairs)
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings if self._evidence is None else self._evidence.name(findings):
             if isinstance(found, Finding):
                 self._metrics.observe(found)
+                self._overview.observe(found)
                 self._output.show(found)
             else:
                 self._metrics.observe_batch(found)
+                self._overview.observe_batch(found)
                 self._output.show_batch(found)
 
     def _refresh(self, *, force: bool = False) -> None:
@@ -229,7 +234,8 @@ def run(arguments: AttachArguments) -> int:
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        routes = Routes(metrics)
+        overview = Overview()
+        routes = Routes(metrics, overview)
         server = MetricsServer(host, port, routes.table(), certificates=_certificates(config))
         stack.callback(server.close)
         session = stack.enter_context(
@@ -253,7 +259,7 @@ def run(arguments: AttachArguments) -> int:
         if evidence is not None:
             stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
-        sinks = Sinks(metrics, output, writer, evidence)
+        sinks = Sinks(metrics, overview, output, writer, evidence)
         inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
         # Whoever reads that it is attached may end it at once, and expects a summary.

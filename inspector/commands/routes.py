@@ -7,9 +7,12 @@ main loop has left for them and never touch session or pipeline.
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from inspector.model import format_time
 from inspector.sinks.metrics import CONTENT_TYPE
+from inspector.sinks.page import HEADERS, HTML, page
 from inspector.sinks.server import Response
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from inspector.sinks.metrics import Metrics
+    from inspector.sinks.overview import Overview
 
 JSON: Final = "application/json"
 
@@ -36,13 +40,22 @@ class Inspected(Protocol):
 class Routes:
     """The routes of one process. `inspection` is None until everything is attached."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, overview: Overview) -> None:
         self._metrics = metrics
+        self._overview = overview
         self.inspection: Inspected | None = None
 
     def table(self) -> dict[str, Callable[[], Response]]:
         """Return the function of each path."""
-        return {"/metrics": self._render_metrics, "/healthz": self._health, "/status": self._status}
+        return {
+            "/": lambda: self._page(refresh=False),
+            "/live": lambda: self._page(refresh=True),
+            "/findings": self._findings,
+            "/healthz": self._health,
+            "/metrics": self._render_metrics,
+            "/offers": self._offers,
+            "/status": self._status,
+        }
 
     def _render_metrics(self) -> Response:
         return Response(200, self._metrics.render(), CONTENT_TYPE)
@@ -57,4 +70,28 @@ class Routes:
     def _status(self) -> Response:
         if self.inspection is None:
             return Response(503, b"nothing is attached yet\n")
-        return Response(200, json.dumps(self.inspection.snapshot, indent=2).encode() + b"\n", JSON)
+        return _json(self.inspection.snapshot)
+
+    def _findings(self) -> Response:
+        return _json([finding.as_dict() for finding in self._overview.findings()])
+
+    def _offers(self) -> Response:
+        offers, others = self._overview.offers()
+        return _json({"time": format_time(time.time_ns()), "offers": offers, "other_answers": others})
+
+    def _page(self, *, refresh: bool) -> Response:
+        if self.inspection is None:
+            return Response(503, b"nothing is attached yet\n")
+        offers, _ = self._overview.offers()
+        html = page(
+            self.inspection.snapshot,
+            offers,
+            self._overview.findings(),
+            healthy=self.inspection.healthy,
+            refresh=refresh,
+        )
+        return Response(200, html.encode(), HTML, HEADERS)
+
+
+def _json(value: object) -> Response:
+    return Response(200, json.dumps(value, indent=2).encode() + b"\n", JSON)

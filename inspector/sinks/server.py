@@ -44,11 +44,12 @@ _SERVER: Final = f"epm-inspector/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a route answers: HTTP status, body, and its type."""
+    """What a route answers: HTTP status, body, its type, and headers beyond the usual."""
 
     status: int
     body: bytes
     content_type: str = TEXT
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +317,7 @@ class _Connection:
                 (b"Content-Length", str(len(response.body)).encode()),
                 (b"Server", _SERVER.encode()),
                 (b"X-Content-Type-Options", b"nosniff"),
+                *response.headers,
                 *headers,
             ],
         )

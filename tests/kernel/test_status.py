@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.cli import main
+from inspector.commands.screen import offer_rows
 from inspector.commands.status import NOT_RUNNING
+from inspector.commands.top import find_sources, look
+from inspector.runtime import find_running
 from tests.kernel import frames
 from tests.kernel.command import PATIENCE_SECONDS, attach, start
+from tests.kernel.process import ask_and_answer, inspecting
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Cable
@@ -111,3 +115,21 @@ def test_no_place_for_the_socket(cable: Cable, tmp_path: Path) -> None:
         assert command.process.wait(PATIENCE_SECONDS) == 1
         assert command.lines[-1].startswith(f"epm-inspector: cannot listen on {tmp_path}/run/")
         assert cable.programs() == []
+
+
+def test_what_people_look_at(cable: Cable, tmp_path: Path) -> None:
+    """A mismatch on the wire is on the page, among the findings and the offers, and in the view of `top`."""
+    with inspecting(cable, tmp_path, "--runtime-directory", str(tmp_path / "run")) as inspector:
+        inspector.wait_until_attached()
+        port = ask_and_answer(cable, "10.11.2.7")
+        [source] = find_sources(tmp_path / "run")
+        inspector.wait_for(lambda: bool(look(source).findings))
+        view = look(source)
+        [finding] = view.findings
+        assert (finding["verdict"], finding["client_port"], finding["asked"]) == ("mismatch", port, cable.far_address)
+        assert finding == inspector.findings[0]
+        assert offer_rows(view, None) == [(cable.far_address, "SAMR", "10.11.2.7", "mismatch", 1, 0.0)]
+        [running], _ = find_running(tmp_path / "run")
+        page = running.ask("/").decode()
+        assert f"<td>{cable.far_address}</td><td>SAMR</td>" in page
+        assert f"{cable.far_address} was asked, the tower says 10.11.2.7" in page

@@ -20,6 +20,7 @@ from inspector.errors import ConfigError
 from inspector.live.session import open_session
 from inspector.record import Counter
 from inspector.sinks.metrics import Metrics
+from inspector.sinks.overview import Overview
 from tests.kernel.both_modes import POOLED, VIP, answer, ask, frame_of, opened
 from tests.kernel.conftest import Cable
 
@@ -52,7 +53,7 @@ def inspected(cable: Cable, silent_ns: int) -> tuple[dict[str, float], dict[Coun
         inspection = Inspection(
             session,
             arguments([cable.near], CONFIG),
-            Sinks(metrics, output, None, None),
+            Sinks(metrics, Overview(), output, None, None),
             Beginning(0, ""),
             cast("Signals", signals),
         )

@@ -24,6 +24,7 @@ from inspector.record import pack_record
 from inspector.sinks import batchlines
 from inspector.sinks.jsonl import JsonLines, StreamLines
 from inspector.sinks.metrics import Metrics
+from inspector.sinks.overview import Overview
 from inspector.wire.limits import Limits
 from tests.build import pdu
 from tests.build.blocks import block_of
@@ -211,7 +212,7 @@ class Running:
         self.reopened = 0
         output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
         self.pipeline = pipeline_of(columns=False)
-        sinks = attach.Sinks(self.metrics, output, None, None)
+        sinks = attach.Sinks(self.metrics, Overview(), output, None, None)
         self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
 
     def _reopen(self) -> None:

@@ -1,0 +1,96 @@
+"""`epm-inspector top`: a running inspector on the whole screen, asked over its own interface once a second."""
+
+from __future__ import annotations
+
+import http
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from inspector.errors import RunningError
+from inspector.runtime import directories, find_running
+
+_ANSWER_SECONDS: Final = 5.0
+_ANSWER_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An inspector: what it is called here, and the function which asks it for a path's JSON (RunningError)."""
+
+    name: str
+    ask: Callable[[str], Any]
+
+
+class View(NamedTuple):
+    """What an inspector said at one moment: the objects of `/status`, `/offers` and `/findings`."""
+
+    state: Mapping[str, Any]
+    offers: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """When the state was made, in seconds since 1970."""
+        return datetime.fromisoformat(self.state["time"]).timestamp()
+
+
+def look(source: Source) -> View:
+    """Ask an inspector. Raises RunningError where it does not answer, or not as one that can be looked at so."""
+    state, offers, findings = (source.ask(path) for path in ("/status", "/offers", "/findings"))
+    try:
+        view = View(state, offers["offers"], findings)
+        if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
+            return view
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")
+
+
+def find_sources(directory: Path | None = None) -> list[Source]:
+    """Return the inspectors of this machine. Raises RunningError where none can be looked at."""
+    running, hidden = find_running(directory)
+    if not running:
+        if hidden:
+            raise hidden[0]
+        looked = ", ".join(map(str, [directory] if directory is not None else directories()))
+        raise RunningError(f"no inspector is running (looked in {looked}); --url looks at one elsewhere")
+    return [Source(f"process {one.pid}", one.ask_json) for one in running]
+
+
+def remote(url: str) -> Source:
+    """Return the inspector whose metrics are at an address, `https` with the certificates which this machine trusts."""
+    base = url.rstrip("/").removesuffix("/metrics")
+    if not base.startswith(("http://", "https://")):
+        base = f"http://{base}"
+
+    def ask(path: str) -> Any:
+        try:
+            with urllib.request.urlopen(base + path, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - http or https
+                if answer.status != http.HTTPStatus.OK:
+                    raise RunningError(f"{base} answers {answer.status} to {path}")
+                return json.loads(answer.read(_ANSWER_BYTES))
+        except urllib.error.HTTPError as error:
+            raise RunningError(f"{base} answers {error.code} to {path}") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise RunningError(f"{base} cannot be asked: {reason}") from None
+
+    return Source(base, ask)
+
+
+def run(directory: Path | None, url: str | None) -> int:
+    """Run the command until the user ends it. Raises RunningError where there is nothing to look at."""
+    sources = [remote(url)] if url is not None else find_sources(directory)
+    # Of an inspector far away the first answer says at once whether there is one.
+    first = look(sources[0])
+    # Only this command needs it.
+    from inspector.commands.screen import Screen
+
+    Screen(sources, first).run()
+    return 0

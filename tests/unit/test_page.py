@@ -1,0 +1,197 @@
+"""The page for people without Grafana: what it says, that it loads nothing, and that packets cannot write on it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from inspector.commands.routes import Routes
+from inspector.model import Interface, Verdict
+from inspector.sinks.metrics import Metrics
+from inspector.sinks.overview import Overview
+from inspector.sinks.page import HEADERS, REFRESH_SECONDS, page
+from tests.unit.test_console import FINDING
+
+STATE: dict[str, Any] = {
+    "version": "1.0",
+    "pid": 42,
+    "started": "2026-11-25T09:00:00.000000000Z",
+    "time": "2026-11-25T09:00:10.000000000Z",
+    "interfaces": [
+        {
+            "name": "eth0",
+            "netns": None,
+            "attached": True,
+            "since": "2026-11-25T09:00:01.000000000Z",
+            "explanation": "native XDP",
+            "hook": "xdp",
+            "mode": "native",
+            "packets": {"to_server": 1000, "from_server": 234},
+        },
+        {
+            "name": "eth1",
+            "netns": "inner",
+            "attached": False,
+            "since": "2026-11-25T09:00:02.000000000Z",
+            "explanation": "it has gone",
+            "hook": None,
+            "mode": None,
+            "packets": None,
+        },
+    ],
+    "packets": {"to_server": 1000, "from_server": 234},
+    "lost": {"compact_full": 0, "bulk_full": 7, "copy": 0},
+    "records_consumed": 1200,
+    "ring": {"used_bytes": 1, "size_bytes": 100},
+    "tracked_connections": 3,
+    "verdicts": {str(verdict): 0 for verdict in Verdict} | {"mismatch": 3},
+    "anomalies": {"stream_gap": 2},
+}
+OFFER = {
+    "asked": "10.11.2.2",
+    "service": "MAPI",
+    "offered": "10.11.2.7",
+    "verdict": "mismatch",
+    "answers": 3,
+    "last": "2026-11-25T09:00:09.000000000Z",
+}
+EVIL = "<script>alert(1)</script>&\"'"
+
+
+class Reader(HTMLParser):
+    """Notes elements with their attributes, tables as lists of rows, and what is open."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Each ends in the order in which they were opened."""
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note text."""
+        self.text += f"{data} "
+
+    def count(self, tag: str) -> int:
+        """Return how many elements of a kind there are."""
+        return sum(name == tag for name, _ in self.elements)
+
+
+def shown(**more: Any) -> Reader:
+    """Return what is on the page."""
+    arguments: dict[str, Any] = {"healthy": True, "refresh": False} | more
+    return Reader(page(STATE, [OFFER], [FINDING], **arguments))
+
+
+def test_what_it_says() -> None:
+    """State, loss, interfaces with the reason why one is not attached, offers and findings."""
+    text = " ".join(shown().text.split())
+    for words in (
+        "Attached to 1 of 2 interfaces. The main loop runs. 1,234 packets were seen. 7 of them were lost",
+        "3 answers offered another address than the one that was asked.",
+        "eth1@inner no - 2026-11-25 09:00:02 - it has gone",
+        "10.11.2.2 MAPI 10.11.2.7 mismatch 3 2026-11-25 09:00:09",
+        "stream_gap 2",
+    ):
+        assert words in text
+    assert "does not run" in shown(healthy=False).text
+
+
+def test_it_can_be_heard() -> None:
+    """Language, landmarks, one heading, captions, and headings of columns and rows in every table."""
+    html = shown()
+    assert ("html", {"lang": "en"}) in html.elements
+    assert [html.count(tag) for tag in ("main", "header", "nav", "footer", "h1", "title")] == [1] * 6
+    assert html.count("table") == html.count("caption") == html.count("thead") == 5
+    scopes = [attributes.get("scope") for tag, attributes in html.elements if tag == "th"]
+    assert set(scopes) == {"col", "row"}
+    assert html.count("tr") == scopes.count("row") + html.count("table")
+
+
+def test_it_asks_again_only_where_that_is_wanted() -> None:
+    """By itself it stays as it is; the page that refreshes has a link to the one that does not."""
+    assert not any(attributes.get("http-equiv") for _, attributes in shown().elements)
+    refreshing = shown(refresh=True).elements
+    assert ("meta", {"http-equiv": "refresh", "content": str(REFRESH_SECONDS)}) in refreshing
+    assert ("a", {"href": "/"}) in refreshing
+
+
+def test_nothing_is_loaded_or_run() -> None:
+    """No script, image or style from anywhere; the policy allows the one style that is in it, by its hash."""
+    html = shown()
+    assert {tag for tag, _ in html.elements}.isdisjoint({"script", "img", "link", "iframe", "object", "form"})
+    assert not any(name.startswith("on") or name == "style" for _, attributes in html.elements for name in attributes)
+    targets = [attributes["href"] for tag, attributes in html.elements if tag == "a"]
+    assert all(target is not None and target.startswith("/") and "//" not in target for target in targets)
+    [style] = re.findall(r"<style>(.*?)</style>", page(STATE, [], [], healthy=True, refresh=False), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest())
+    policy = dict(HEADERS)[b"Content-Security-Policy"]
+    assert b"default-src 'none'" in policy
+    assert digest in policy
+
+
+def test_packets_cannot_write_on_it() -> None:
+    """What comes from outside stands there as text, wherever it stands."""
+    evil = Interface(UUID(int=1), 1, name=EVIL)
+    finding = replace(FINDING, why=EVIL, requested=evil, mappings=(), source=EVIL)
+    state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": EVIL, "explanation": EVIL}]}
+    html = page(state, [OFFER | {"asked": EVIL, "service": EVIL}], [finding], healthy=True, refresh=False)
+    assert "<script" not in html
+    assert Reader(html).text.count(EVIL) == 6
+    assert 'alert(1)</script>&"' not in html
+
+
+def test_nothing_so_far() -> None:
+    """Without a finding there are sentences where tables would be."""
+    state = STATE | {"verdicts": {str(verdict): 0 for verdict in Verdict}, "anomalies": {}}
+    html = Reader(page(state, [], [], healthy=True, refresh=False))
+    assert html.count("table") == 1
+    assert html.text.count("Nothing so far.") == 4
+
+
+@pytest.fixture
+def routes() -> Routes:
+    """Return the routes of an inspection which has found a mismatch."""
+    overview = Overview()
+    overview.observe(FINDING)
+    return Routes(Metrics(CollectorRegistry()), overview)
+
+
+class Inspected:
+    """A running inspection."""
+
+    healthy = True
+    snapshot = STATE
+
+
+def test_routes(routes: Routes) -> None:
+    """The page in both forms, findings and offers as JSON; before anything is attached there is no page."""
+    table = routes.table()
+    assert table["/"]().status == 503
+    routes.inspection = Inspected()
+    answer = table["/"]()
+    assert (answer.status, answer.content_type, answer.headers) == (200, "text/html; charset=utf-8", HEADERS)
+    assert b"refresh" in table["/live"]().body
+    assert json.loads(table["/findings"]().body) == [FINDING.as_dict()]
+    [offer] = json.loads(table["/offers"]().body)["offers"]
+    assert (offer["asked"], offer["offered"], offer["answers"]) == ("10.11.2.2", "10.11.2.7", 1)

@@ -1,7 +1,8 @@
 """`python -m tests.kernel.fuzz [--frames N] [--seed SEED] [--jobs N]`: hostile frames through the kernel program.
 
-Each frame goes through the XDP program and its tc twin, made with and without tunnels, by the kernel's test call. It
-must come out unchanged with "go on", and the record (or none) and the counters must be those of the Python reader.
+Each frame goes through the XDP program and its tc twin by the kernel's test call: made as they are, for tunnels, and
+for suspects only. It must come out unchanged with "go on", and the record (or none) and the counters must be those of
+the Python reader.
 Frames come in chunks, each with a seed of its own: what was found is had again by `--seed` and `--chunk`.
 """
 
@@ -19,12 +20,13 @@ import sys
 import time
 from collections import Counter as Totals
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from inspector.live import kernel, uapi
 from inspector.live.counters import possible_cpus
 from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import Counter, record_time
+from inspector.wire.limits import Limits
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
 from tests.kernel.hostile_frames import FrameMaker
 
@@ -79,7 +81,7 @@ class Target:
     """One program of a harness."""
 
     def __init__(self, harness: Harness, name: str) -> None:
-        self.name = f"{name}{' with tunnels' if harness.tunnels else ''}"
+        self.name = name + (" with tunnels" if harness.tunnels else "")
         self._on_tc = name == TC_PROGRAM
         self._goes_on = GOES_ON[name]
         self._in = ctypes.create_string_buffer(_LARGEST)
@@ -135,7 +137,7 @@ class Counters:
 
 
 class Twins:
-    """The XDP program and its tc twin, made with or without tunnels: the same frames through both."""
+    """The XDP program and its tc twin, made for the same: the same frames through both."""
 
     def __init__(self, harness: Harness, cpu: int) -> None:
         self._harness = harness
@@ -179,11 +181,16 @@ def _named(counts: Sequence[int]) -> dict[str, int]:
     return {counter.name: counts[counter] for counter in Counter if counts[counter]}
 
 
-class Fuzzer:
-    """Both programs, made with and without tunnels. Stays on one processor while it is open."""
+PLAIN: Final[dict[str, Any]] = {}
+TUNNELS: Final = {"tunnels": True}
+SUSPECTS: Final = {"silent_ns": Limits().idle_ns}
 
-    def __init__(self, *, tunnels: Sequence[bool] = (False, True), lanes: bool | None = None) -> None:
-        self._tunnels, self._lanes = tunnels, lanes
+
+class Fuzzer:
+    """Both programs, made in several ways (options of a harness). Stays on one processor while it is open."""
+
+    def __init__(self, made: Sequence[dict[str, Any]] = (PLAIN, TUNNELS, SUSPECTS)) -> None:
+        self._made = made
         self._stack = contextlib.ExitStack()
         self._affinity = os.sched_getaffinity(0)
         self._twins: list[Twins] = []
@@ -192,9 +199,8 @@ class Fuzzer:
         cpu = sorted(self._affinity)[os.getpid() % len(self._affinity)]
         os.sched_setaffinity(0, {cpu})
         self._stack.callback(os.sched_setaffinity, 0, self._affinity)
-        for tunnels in self._tunnels:
-            harness = self._stack.enter_context(Harness(tunnels=tunnels, lanes=self._lanes))
-            self._twins.append(Twins(harness, cpu))
+        for options in self._made:
+            self._twins.append(Twins(self._stack.enter_context(Harness(**options)), cpu))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ import pytest
 from inspector.live import loader
 from tests.kernel import fuzz
 from tests.kernel.conftest import scattered_header
-from tests.kernel.fuzz import Difference, Fuzzer, chunk
+from tests.kernel.fuzz import PLAIN, TUNNELS, Difference, Fuzzer, chunk
 from tests.kernel.harness import expected, without_time
 from tests.kernel.hostile_frames import SHORTEST, FrameMaker
 from tests.kernel.live import EVERY_HOOK, attached, collect, conserved
@@ -71,19 +71,19 @@ DEFECTS = {
 
 
 def test_hostile_frames() -> None:
-    """Each goes on unchanged through XDP and tc, and is read as in Python, with and without tunnels."""
+    """Each goes on unchanged through XDP and tc, and is read as in Python, however the program is made."""
     with Fuzzer() as fuzzer:
         figures = fuzzer.fuzz(chunk(SEED, 0, FRAMES))
     assert figures.frames == FRAMES
     # On tc the test call refuses some.
-    assert figures.runs > 3.8 * FRAMES
+    assert figures.runs > 5.7 * FRAMES
     assert figures.records > FRAMES
     assert len(figures.outcomes) == 7
 
 
 def test_hostile_frames_into_the_ring_of_other_machines() -> None:
     """The same where the compact ring is a BPF ring buffer."""
-    with Fuzzer(tunnels=(True,), lanes=False) as fuzzer:
+    with Fuzzer([{**TUNNELS, "lanes": False}]) as fuzzer:
         assert fuzzer.fuzz(chunk(SEED, 1, FRAMES // 4)).records > FRAMES // 8
 
 
@@ -105,7 +105,7 @@ def test_defects_are_found(defect: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert text.count(right) == 1
     (sources / name).write_text(text.replace(right, wrong), encoding="ascii")
     monkeypatch.setattr(loader, "source_folder", lambda: sources)
-    with Fuzzer(tunnels=(False,)) as fuzzer, pytest.raises(Difference, match=noticed):
+    with Fuzzer([PLAIN]) as fuzzer, pytest.raises(Difference, match=noticed):
         fuzzer.fuzz(chunk(SEED, 0, FRAMES))
 
 

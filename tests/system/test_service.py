@@ -165,3 +165,20 @@ def test_it_stops_in_good_order(box: Box) -> None:
     assert attached(box) == []
     assert box.run("sh", "-c", f"ls -d /run/{SERVICE} 2>&1 || true").startswith("ls: cannot access")
     box.run("systemctl", "start", SERVICE)
+
+
+def test_a_reload_is_told_and_done(box: Box) -> None:
+    """`systemctl reload` returns once the configuration has been read again; process and program stay."""
+    [program] = attached(box)
+    main = box.property("MainPID")
+    box.run("sh", "-c", 'printf "ports = [135]\\n" > /etc/epm-inspector.toml')
+    box.run("systemctl", "reload", SERVICE)
+    box.wait_for(lambda: "/etc/epm-inspector.toml was read again; changed: ports" in box.journal())
+    assert (box.property("MainPID"), attached(box)) == (main, [program])
+    assert box.property("ActiveState") == "active"
+
+
+def test_status_is_to_be_had(box: Box) -> None:
+    """The command that shows running inspectors finds the service, on the socket in /run."""
+    shown = box.run("sh", "-c", f". /etc/default/{SERVICE}; export PYTHONPATH; /opt/{SERVICE}/bin/{SERVICE} status")
+    assert "near" in shown

@@ -88,7 +88,8 @@ class FrameMaker:
             frame[at : at + 2] = self._pick(_WORDS).to_bytes(2, "big")
         elif kind < 13:
             # A length that is right, or nearly, for something that begins somewhere.
-            frame[at : at + 2] = max(len(frame) - at + self._below(5) - 2, 0).to_bytes(2, "big")
+            near = max(len(frame) - at + self._below(5) - 2, 0)
+            frame[at : at + 2] = (near & 0xFFFF).to_bytes(2, "big")
         elif kind < 14:
             frame[at] = self._below(256)
         elif kind < 15:

@@ -44,7 +44,9 @@ def is_journal(descriptor: int, environment: Mapping[str, str] = os.environ) -> 
 def say(text: str, priority: Priority = Priority.NOTICE) -> None:
     """Write a text to standard error; in the journal each of its lines has the priority."""
     prefix = f"<{int(priority)}>" if is_journal(_STANDARD_ERROR) else ""
-    print("\n".join(prefix + line for line in text.splitlines()), file=sys.stderr, flush=True)
+    # Whoever took standard error away does not want to know.
+    with contextlib.suppress(OSError):
+        print("\n".join(prefix + line for line in text.splitlines()), file=sys.stderr, flush=True)
 
 
 class Notifier:

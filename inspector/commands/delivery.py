@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
 from inspector.errors import OutputError
+from inspector.notify import say
 from inspector.sinks.console import Console
 from inspector.sinks.journal import SOCKET, Journal
 from inspector.sinks.jsonl import JsonLines, StreamLines, is_like_ascii
@@ -120,9 +120,7 @@ class Delivery:
         """Say something about the run, on standard error."""
         # The line of state is drawn anew below.
         self._guard(self.console, self.console.close)
-        # Whoever took standard error away does not want to know.
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+        say(text)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

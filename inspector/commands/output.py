@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch, Verdict
+from inspector.notify import Priority, say
 from inspector.record import Counter
 from inspector.sinks.console import Console, Tally
 from inspector.sinks.jsonl import JsonLines, StreamLines
@@ -98,4 +99,4 @@ class Output:
 
 def warn(message: str) -> None:
     """Show a warning on standard error."""
-    print(f"epm-inspector: warning: {message}", file=sys.stderr)
+    say(f"epm-inspector: warning: {message}", Priority.WARNING)

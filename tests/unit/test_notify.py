@@ -149,3 +149,12 @@ def test_priorities_are_for_the_journal_only(tmp_path: Path) -> None:
 def test_closed_standard_error_is_no_journal() -> None:
     """A descriptor that is not open goes nowhere."""
     assert not notify.is_journal(987)
+
+
+def test_standard_error_that_was_taken_away_ends_nothing() -> None:
+    """As when a terminal has gone: what is said goes nowhere."""
+    script = (
+        "from inspector.notify import *; import os; os.close(2); os.open('/dev/full', os.O_WRONLY); say('x'); print(1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n"

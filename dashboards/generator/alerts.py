@@ -224,6 +224,7 @@ def _of_inspectors(pace: Pace) -> tuple[Alert, ...]:
         _not_attached(),
         _attachment_unstable(pace),
         _reload_failed(),
+        _stalled(),
         _down(pace),
         _absent(),
     )
@@ -292,6 +293,22 @@ def _reload_failed() -> Alert:
         " pools declared since then are not in force, and will not be there at all after a restart.",
         dashboard=HEALTH_DASHBOARD,
         panel=14,
+    )
+
+
+def _stalled() -> Alert:
+    return Alert(
+        name="EpmInspectorStalled",
+        severity="critical",
+        judged=Comparison("time() - max by (job, instance) (epm_inspector_last_round_timestamp_seconds)", ">", 60),
+        conditions=(),
+        hold_seconds=2 * MINUTE,
+        summary="{instance} answers, but has stopped reading",
+        description="The main loop of the inspector on {instance} has not been round for more than a minute: it hangs,"
+        " or waits for something that its findings go to. Traffic is not disturbed, but nothing is read, and the other"
+        " figures stand still.",
+        dashboard=HEALTH_DASHBOARD,
+        panel=32,
     )
 
 

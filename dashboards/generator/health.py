@@ -246,7 +246,24 @@ def _delay() -> tuple[Panel, ...]:
             "How long ago the last packet was read that mattered. Grows where no endpoint mapper is asked.",
             "s",
             (Query(f"time() - max by (instance) ({last} > 0)", "{{instance}}"),),
+            width=6,
             runbook="EpmInspectorNoAnswers",
+        ),
+        Panel(
+            32,
+            "timeseries",
+            "Time since the main loop went round",
+            "Half a second at most while all is well. Where it grows the inspector hangs, and all other figures stand"
+            " still.",
+            "s",
+            (
+                Query(
+                    f"time() - max by (instance) (epm_inspector_last_round_timestamp_seconds{{{SCOPE}}})",
+                    "{{instance}}",
+                ),
+            ),
+            width=6,
+            runbook="EpmInspectorStalled",
         ),
     )
 

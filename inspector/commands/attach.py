@@ -187,6 +187,7 @@ class Inspection:
     def _refresh(self, *, force: bool = False) -> None:
         """Bring the metrics up to date with the kernel's counters and the decoder's, about once a second."""
         now = self._alive_at = time.monotonic()
+        self._metrics.went_round(time.time())
         self._notifier.alive(self._state())
         if now < self._refresh_due and not force:
             return

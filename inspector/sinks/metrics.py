@@ -99,6 +99,9 @@ class Metrics:
             "response_latency_seconds", "Time between a request and its answer, both seen here.", LATENCY_BUCKETS
         )
         self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
+        self._last_round = self._gauge(
+            "last_round_timestamp_seconds", "When the main loop, which reads the rings, went round the last time."
+        )
         self._declare_kernel()
         self._declare_sinks()
         Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
@@ -264,6 +267,10 @@ class Metrics:
             self._counted.inc(count)
         else:
             self._submitted.inc(count)
+
+    def went_round(self, now_s: float) -> None:
+        """Note that the main loop runs, at a time in seconds since 1970: the metrics are served by another thread."""
+        self._last_round.set(now_s)
 
     def update_ring(self, used: int, size: int, held: int = 0) -> None:
         """Take over the rings' fill, in bytes, and how many requests the kernel program holds."""

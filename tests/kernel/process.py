@@ -117,14 +117,19 @@ def inspecting(
     *options: str,
     prefix: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    output: int | None = None,
 ) -> Iterator[Inspector]:
-    """Run the command, begun by `prefix`, in the near namespace until the block ends; its files are in `folder`."""
+    """Run the command, begun by `prefix`, in the near namespace until the block ends; its files are in `folder`.
+
+    `output` is a descriptor for its findings, instead of a file.
+    """
     arguments = [*prefix, *COMMAND, "--json", *options, cable.near]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
     with inside(cable.here), IPRoute() as rtnetlink:
         rtnetlink.link("set", index=rtnetlink.link_lookup(ifname="lo")[0], state="up")
     with (folder / "findings").open("wb") as out, (folder / "errors").open("wb") as err, inside(cable.here):
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
+        to = out if output is None else output
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=to, stderr=err, env=environment)
     with process:
         try:
             yield Inspector(cable, process, folder)

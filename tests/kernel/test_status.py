@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,7 @@ from inspector.cli import main
 from inspector.commands.screen import offer_rows
 from inspector.commands.status import NOT_RUNNING
 from inspector.commands.top import find_sources, look
+from inspector.live.namespaces import inside
 from inspector.runtime import find_running
 from tests.kernel import frames
 from tests.kernel.command import PATIENCE_SECONDS, attach, start
@@ -133,3 +138,29 @@ def test_what_people_look_at(cable: Cable, tmp_path: Path) -> None:
         page = running.ask("/").decode()
         assert f"<td>{cable.far_address}</td><td>SAMR</td>" in page
         assert f"{cable.far_address} was asked, the tower says 10.11.2.7" in page
+
+
+def test_a_main_loop_that_hangs_is_seen(cable: Cable, tmp_path: Path) -> None:
+    """While nobody takes its findings the metrics answer, and say since when it waits; then it goes on, whole."""
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe, inspecting(cable, tmp_path, output=writing) as inspector:  # noqa: PTH123 - a pipe
+        os.close(writing)
+        inspector.wait_until_attached()
+
+        def behind() -> float:
+            return time.time() - inspector.samples()["last_round_timestamp_seconds",]
+
+        assert behind() < 5
+        asked = 0
+        while behind() < 3:
+            ask_and_answer(cable, "10.11.2.7")
+            asked += 1
+        with inside(cable.here), pytest.raises(urllib.error.HTTPError) as unhealthy:
+            inspector.wait_for(
+                lambda: urllib.request.urlopen(f"http://{inspector.address}/healthz", timeout=10).status != 200
+            )
+        assert unhealthy.value.code == 503
+        found = [json.loads(pipe.readline())["verdict"] for _ in range(asked)]
+        assert found == ["mismatch"] * asked
+        inspector.wait_for(lambda: behind() < 5)
+        assert inspector.stop() == 0

@@ -11,6 +11,7 @@ import pytest
 from inspector.errors import AttachError
 from inspector.judge.policy import Policy
 from inspector.live import drivers, preflight, proof
+from inspector.live.namespaces import inside
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, unpack_record
@@ -78,7 +79,8 @@ def refused(device: Cable, mode: Mode, words: str) -> None:
     assert "\n" not in str(error.value)
     assert device.near in str(error.value)
     failed = [check.name for check in preflight.run_checks(device.near, mode, device.here) if check.level == "fail"]
-    cannot_tell = words == NO_NATIVE and drivers.find_xdp_features(device.device().index) is None
+    with inside(device.here):
+        cannot_tell = words == NO_NATIVE and drivers.find_xdp_features(device.device().index) is None
     assert failed == ([] if cannot_tell else ["mode"])
 
 

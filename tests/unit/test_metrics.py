@@ -106,7 +106,7 @@ def metrics() -> Metrics:
 def test_kernel_program_has_the_same_latency_buckets() -> None:
     """The bounds of the histogram are those by which the kernel program counts."""
     source = Path(__file__).parents[2] / "bpf" / "epm_answers.h"
-    bounds = re.findall(r"latency_ns > (\d+)", source.read_text(encoding="ascii"))
+    bounds = re.findall(r"latency_ns, (\d+)", source.read_text(encoding="ascii"))
     assert [int(bound) for bound in bounds] == [round(bound * 1e9) for bound in LATENCY_BUCKETS]
 
 
@@ -118,7 +118,7 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         vip_responses_total service_responses_total
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
-        ring_size_bytes tracked_connections last_record_timestamp_seconds build_info response_latency_seconds
+        ring_size_bytes tracked_connections last_record_timestamp_seconds last_round_timestamp_seconds build_info response_latency_seconds
         record_age_seconds packets_matched_total attachments_lost_total reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
         findings_lost_total evidence_files_total evidence_left_out_total

@@ -119,7 +119,8 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
         ring_size_bytes tracked_connections last_record_timestamp_seconds last_round_timestamp_seconds
-        build_info response_latency_seconds record_age_seconds packets_matched_total attachments_lost_total reattachments_total
+        build_info response_latency_seconds record_age_seconds packets_matched_total attachments_lost_total
+        reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
         findings_lost_total evidence_files_total evidence_left_out_total
         evidence_sampling packets_counted_total requests_held

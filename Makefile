@@ -8,15 +8,27 @@ SYSTEM_PYTHON := /usr/bin/python3
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # The BPF Compiler Collection with its headers, the laboratory's server, clients and balancer.
-RUN_PACKAGES := python3-bpfcc python3-venv linux-libc-dev libc6-dev samba smbclient nftables iproute2
+ATTACH_PACKAGES := python3-bpfcc linux-libc-dev
+RUN_PACKAGES := $(ATTACH_PACKAGES) python3-venv libc6-dev samba smbclient nftables iproute2
 # The servers which alerts and dashboards are made for; promtool comes with the first one.
 STACK_PACKAGES := prometheus prometheus-alertmanager
+# What builds the Debian package and judges it.
+DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
-# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, tools that tests use.
+# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
+# tests use.
 TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
-	chromium-driver $(STACK_PACKAGES)
+	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 kmod python3-apt
+
+# Where `make install` puts what; DESTDIR stands before all of it.
+PREFIX ?= /usr/local
+DESTDIR ?=
+ENVIRONMENT ?= $(PREFIX)/lib/epm-inspector
+UNIT_FOLDER ?= /etc/systemd/system
+LOCATIONS = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ENVIRONMENT='$(ENVIRONMENT)' UNIT_FOLDER='$(UNIT_FOLDER)'
+WHEELS := build/wheels.stamp
 
 .DEFAULT_GOAL := help
 
@@ -46,6 +58,7 @@ lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy packaging/documents.py
 
 .PHONY: format
 format: $(VENV)/test.stamp  ## put every file into the project's format
@@ -71,6 +84,23 @@ golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; re
 .PHONY: dashboards
 dashboards: $(VENV)/stack.stamp  ## rewrite dashboards, alerts and provisioning files; review the difference
 	$(PYTHON) -m dashboards.generator
+
+.PHONY: wheels
+wheels: $(WHEELS)  ## build the wheel, and gather those it needs; `make install` needs no network after that
+
+.PHONY: install
+install: $(WHEELS)  ## install for this machine (PREFIX, DESTDIR, ENVIRONMENT, UNIT_FOLDER); docs/installation.md
+	$(if $(DESTDIR),,$(call install,$(ATTACH_PACKAGES),attaching to interfaces))
+	@$(LOCATIONS) packaging/install.sh
+
+.PHONY: uninstall
+uninstall:  ## remove it; changed settings, captures and evidence stay (PURGE=1: they go, too)
+	@$(LOCATIONS) PURGE='$(PURGE)' packaging/uninstall.sh
+
+.PHONY: deb
+deb: $(WHEELS)  ## build a Debian package for this release and architecture: build/*.deb
+	$(call install,$(DEB_PACKAGES),the Debian package)
+	@packaging/deb.sh
 
 .PHONY: clean
 clean:  ## remove the virtual environment and everything built
@@ -123,4 +153,10 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	$(call install,$(TEST_PACKAGES),tests)
 	@echo "installing the tools for tests into $(VENV)"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Some hundred files; one that is newer than the stamp makes the wheels anew.
+$(WHEELS): pyproject.toml README.md LICENSE packaging/wheels.sh $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
+	$(call install,python3-venv,building the wheel)
+	@packaging/wheels.sh
 	@touch $@

@@ -30,8 +30,8 @@ _MAKER: Final = "inspector.prepare"
 # What has a part in compiled code without having any of its functions.
 _PARTS: Final = ("layout.py", "compiled.py", "machinecode.py", "objectfile.py", "record.py", "rehearsal.py")
 
-# Lines of /proc/cpuinfo, on x86 and on ARM.
-_TOLD_APART_BY: Final = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
+# Vendor, family, model and features in one line, on x86 and on ARM. A service may not see the same in /proc/cpuinfo.
+_PROCESSOR: Final = Path("/sys/devices/system/cpu/modalias")
 
 _making = False
 _loaded: MachineCode | None = None
@@ -57,7 +57,9 @@ def _folders() -> Iterator[Path]:
     if "CACHE_DIRECTORY" in os.environ:
         yield Path(os.environ["CACHE_DIRECTORY"].split(":")[0])
     yield _PACKAGE / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / _NAME
+    # An account need not have a home.
+    with contextlib.suppress(RuntimeError):
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / _NAME
 
 
 def _fingerprint() -> str:
@@ -96,10 +98,9 @@ def _processor() -> str:
     if "NUMBA_CPU_NAME" in os.environ:
         return f"{platform.machine()} {os.environ['NUMBA_CPU_NAME']} {os.environ.get('NUMBA_CPU_FEATURES')}"
     try:
-        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
+        return platform.machine() + _PROCESSOR.read_text(encoding="ascii")
     except OSError:
-        first = ""
-    return platform.machine() + "".join(line for line in first.splitlines() if line.startswith(_TOLD_APART_BY))
+        return platform.machine()
 
 
 def names_in(folder: Path) -> tuple[Path, Path]:

@@ -1,21 +1,26 @@
-"""A small machine with a real systemd: namespaces of its own, and a root in memory over this machine's (see box.sh)."""
+"""A small machine with a real systemd: namespaces of its own, and a root in memory over a folder (see box.sh)."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
-import site
+import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from inspector.sinks.capture import build_frame
+from tests.build import pdu
+from tests.build.connection import Wire
+from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.conftest import require_tools, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICE: Final = "epm-inspector"
@@ -38,19 +43,21 @@ def _control_groups() -> Path:
 
 
 class Box:
-    """The running machine. Leaving the context ends everything in it, and nothing is left."""
+    """The running machine. Leaving the context ends everything in it, and nothing is left.
 
-    def __init__(self, folder: Path) -> None:
+    Its root is over the folder `below`; there the command `fill` is run before it starts.
+    """
+
+    def __init__(self, folder: Path, below: Path = Path("/"), fill: Sequence[str] = ()) -> None:
         require_tools(["unshare", "nsenter", "systemctl"])
         if not INIT.exists():
             unavailable("systemd is not installed")
         self._group = _control_groups() / f"epm-test-{os.getpid()}"
         self._group.mkdir()
-        packages = next(path for path in site.getsitepackages() if Path(path).is_dir())
         # Of its own group before its namespaces are made: that becomes the root of what it sees.
         command = f'echo $$ > {self._group}/cgroup.procs; exec unshare "$@"'
         namespaces = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup", "--kill-child"]
-        inner = ["bash", str(_SCRIPT), str(folder), str(ROOT), packages]
+        inner = ["bash", str(_SCRIPT), str(folder), str(below), *fill]
         self._log = folder.with_suffix(".log")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -93,7 +100,7 @@ class Box:
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command in the machine and return what it prints."""
-        inside = ["nsenter", f"--target={self.init}", "--all", "--wd=/", *command]
+        inside = ["nsenter", f"--target={self.init}", "--all", *command]
         done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=300)
         assert not check or done.returncode == 0, f"{command}: {done.stderr}\n{self.journal()}"
         return done.stdout.strip()
@@ -112,8 +119,36 @@ class Box:
     def journal(self, *options: str) -> str:
         """Return what the journal has of the service."""
         command = ("journalctl", "--no-pager", f"--unit={SERVICE}", *options)
-        inside = ["nsenter", f"--target={self.init}", "--all", "--wd=/", *command]
+        inside = ["nsenter", f"--target={self.init}", "--all", *command]
         return subprocess.run(inside, capture_output=True, text=True, check=False, timeout=60).stdout
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the service's lines in the journal, with their fields."""
+        return [json.loads(line) for line in self.journal("--output=json").splitlines()]
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Return the findings in the journal."""
+        return [json.loads(entry["MESSAGE"]) for entry in self.messages() if entry["MESSAGE"].startswith("{")]
+
+    def connect(self) -> None:
+        """Give the machine a cable, from `near`, which the service inspects, to `far`."""
+        for command in ("set lo up", "add near type veth peer name far", "set near up", "set far up"):
+            self.run("ip", "link", *command.split())
+
+    def converse(self, client_port: int) -> None:
+        """Put a conversation with a mismatch on the cable."""
+        tower = tcp_tower(SAMR, 49152, "10.11.2.7")
+        wire = Wire(client_port=client_port).open().client(pdu.bind()).server(pdu.bind_ack())
+        wire.client(pdu.request(map_request(tower), call_id=2)).server(pdu.response(map_response([tower]), call_id=2))
+        with self.network(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("far", 0))
+            for segment in wire.segments:
+                raw.send(build_frame(segment))
+
+    def attached(self) -> list[int]:
+        """Return the ids of the programs on the cable's near end."""
+        [link] = json.loads(self.run("ip", "-json", "link", "show", "dev", "near"))
+        return [link["xdp"]["prog"]["id"]] if "xdp" in link else []
 
     def process(self) -> Path:
         """Return the folder of the service's main process in this machine's /proc."""

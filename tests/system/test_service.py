@@ -2,77 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import socket
-from typing import TYPE_CHECKING, Any
+import site
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from inspector.lab.scrape import scrape
 from inspector.live.privileges import Capability
-from inspector.sinks.capture import build_frame
-from tests.build import pdu
-from tests.build.connection import Wire
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel.process import mask, privileges_of
-from tests.system.box import SERVICE, Box
+from tests.system.box import ROOT, SERVICE, Box
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ADDRESS = "127.0.0.1:10135"
+# Packages are those of this environment.
+PACKAGES = next(path for path in site.getsitepackages() if Path(path).is_dir())
+FROM_SOURCES = ["bash", str(Path(__file__).with_name("from_sources.sh")), str(ROOT), PACKAGES]
 UNIT_CAPABILITIES = mask(Capability.CAP_BPF, Capability.CAP_NET_ADMIN, Capability.CAP_PERFMON)
 
 
 @pytest.fixture(scope="module")
 def box(root: None, bpf: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:  # noqa: ARG001 - asked for first
     """Boot the machine, give it an interface, start the service, and wait for what it compiles."""
-    with Box(tmp_path_factory.mktemp("box")) as machine:
-        for command in (
-            "link set lo up",
-            "link add near type veth peer name far",
-            "link set near up",
-            "link set far up",
-        ):
-            machine.run("ip", *command.split())
+    with Box(tmp_path_factory.mktemp("box"), fill=FROM_SOURCES) as machine:
+        machine.connect()
         machine.set_times(RestartSec="100ms", TimeoutAbortSec="1")
         machine.run("systemctl", "start", SERVICE)
         yield machine
-
-
-def messages(box: Box) -> list[dict[str, Any]]:
-    """Return the service's lines in the journal, with their fields."""
-    return [json.loads(line) for line in box.journal("--output=json").splitlines()]
-
-
-def findings(box: Box) -> list[dict[str, Any]]:
-    """Return the findings in the journal."""
-    return [json.loads(entry["MESSAGE"]) for entry in messages(box) if entry["MESSAGE"].startswith("{")]
-
-
-def converse(box: Box, client_port: int) -> None:
-    """Put a conversation with a mismatch on the cable."""
-    tower = tcp_tower(SAMR, 49152, "10.11.2.7")
-    wire = Wire(client_port=client_port).open().client(pdu.bind()).server(pdu.bind_ack())
-    wire.client(pdu.request(map_request(tower), call_id=2)).server(pdu.response(map_response([tower]), call_id=2))
-    with box.network(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        raw.bind(("far", 0))
-        for segment in wire.segments:
-            raw.send(build_frame(segment))
-
-
-def attached(box: Box) -> list[int]:
-    """Return the ids of the programs on the interface."""
-    [link] = json.loads(box.run("ip", "-json", "link", "show", "dev", "near"))
-    return [link["xdp"]["prog"]["id"]] if "xdp" in link else []
 
 
 def test_it_is_ready_and_says_how_it_stands(box: Box) -> None:
     """Started is what systemd calls it once the program is attached; the status is a line."""
     assert box.property("ActiveState") == "active"
     assert box.property("StatusText").startswith("inspecting near: ")
-    assert len(attached(box)) == 1
+    assert len(box.attached()) == 1
 
 
 def test_it_has_what_the_unit_leaves_and_no_more(box: Box) -> None:
@@ -95,11 +61,11 @@ def test_it_has_what_the_unit_leaves_and_no_more(box: Box) -> None:
 
 def test_it_inspects_into_the_journal(box: Box) -> None:
     """Findings are lines of JSON; how it stands has a priority; the metrics are on loopback."""
-    before = len(findings(box))
-    converse(box, 40001)
-    box.wait_for(lambda: len(findings(box)) > before)
-    assert (findings(box)[-1]["verdict"], findings(box)[-1]["client_port"]) == ("mismatch", 40001)
-    [line] = [entry for entry in messages(box) if entry["MESSAGE"].startswith("attached near: ")][-1:]
+    before = len(box.findings())
+    box.converse(40001)
+    box.wait_for(lambda: len(box.findings()) > before)
+    assert (box.findings()[-1]["verdict"], box.findings()[-1]["client_port"]) == ("mismatch", 40001)
+    [line] = [entry for entry in box.messages() if entry["MESSAGE"].startswith("attached near: ")][-1:]
     assert line["PRIORITY"] == "5"
     assert line["SYSLOG_IDENTIFIER"] == SERVICE
     with box.network():
@@ -110,19 +76,19 @@ def test_it_inspects_into_the_journal(box: Box) -> None:
 def test_compiled_code_is_kept_for_the_next_start(box: Box) -> None:
     """Compiling works within the unit's limits, into the folder which systemd gives."""
     assert box.run("sh", "-c", f"ls /var/cache/private/{SERVICE}/compiled-*/*.json")
-    assert not [entry for entry in messages(box) if int(entry["PRIORITY"]) <= 4]
+    assert not [entry for entry in box.messages() if int(entry["PRIORITY"]) <= 4]
 
 
 def test_a_killed_service_comes_back(box: Box) -> None:
     """What was attached goes with it, what comes back attaches anew."""
-    [before] = attached(box)
+    [before] = box.attached()
     restarts = int(box.property("NRestarts"))
     box.signal(signal.SIGKILL)
-    box.wait_for(lambda: attached(box) not in ([], [before]))
+    box.wait_for(lambda: box.attached() not in ([], [before]))
     box.wait_for(lambda: box.property("ActiveState") == "active")
     assert int(box.property("NRestarts")) == restarts + 1
-    converse(box, 40002)
-    box.wait_for(lambda: findings(box)[-1]["client_port"] == 40002)
+    box.converse(40002)
+    box.wait_for(lambda: box.findings()[-1]["client_port"] == 40002)
 
 
 def test_the_watchdog_sees_a_service_that_hangs(box: Box) -> None:
@@ -137,7 +103,7 @@ def test_the_watchdog_sees_a_service_that_hangs(box: Box) -> None:
     box.wait_for(lambda: int(box.property("NRestarts")) == restarts + 1)
     box.wait_for(lambda: box.property("ActiveState") == "active")
     assert "Watchdog timeout" in box.journal()
-    assert len(attached(box)) == 1
+    assert len(box.attached()) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +118,7 @@ def test_what_does_not_start(box: Box, option: str, state: str, said: str) -> No
         box.run("sh", "-c", f'echo EPM_OPTIONS="{option}" >> {settings}')
         box.run("systemctl", "restart", SERVICE, check=False)
         box.wait_for(lambda: box.property("ActiveState") == state and said in box.journal())
-        assert attached(box) == []
+        assert box.attached() == []
     finally:
         box.run("sh", "-c", f"printf '%s\\n' \"$0\" > {settings}", right)
         box.run("systemctl", "restart", SERVICE)
@@ -162,19 +128,19 @@ def test_it_stops_in_good_order(box: Box) -> None:
     """Nothing stays on the interface, or in /run."""
     box.run("systemctl", "stop", SERVICE)
     assert (box.property("ActiveState"), box.property("Result")) == ("inactive", "success")
-    assert attached(box) == []
+    assert box.attached() == []
     assert box.run("sh", "-c", f"ls -d /run/{SERVICE} 2>&1 || true").startswith("ls: cannot access")
     box.run("systemctl", "start", SERVICE)
 
 
 def test_a_reload_is_told_and_done(box: Box) -> None:
     """`systemctl reload` returns once the configuration has been read again; process and program stay."""
-    [program] = attached(box)
+    [program] = box.attached()
     main = box.property("MainPID")
-    box.run("sh", "-c", 'printf "ports = [135]\\n" > /etc/epm-inspector.toml')
+    box.run("sh", "-c", 'printf "ports = [135]\\n" > /etc/epm-inspector/epm-inspector.toml')
     box.run("systemctl", "reload", SERVICE)
-    box.wait_for(lambda: "/etc/epm-inspector.toml was read again; changed: ports" in box.journal())
-    assert (box.property("MainPID"), attached(box)) == (main, [program])
+    box.wait_for(lambda: "/etc/epm-inspector/epm-inspector.toml was read again; changed: ports" in box.journal())
+    assert (box.property("MainPID"), box.attached()) == (main, [program])
     assert box.property("ActiveState") == "active"
 
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from prometheus_client.parser import text_string_to_metric_families
 
 from inspector import __version__
 from inspector.errors import (
@@ -25,76 +21,16 @@ from inspector.errors import (
     PrivilegeError,
     ToolchainError,
 )
-from inspector.model import Direction, Finding, Interface, Mapping, Verdict
+from inspector.model import Direction, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
 from inspector.sinks.labels import attach_failure_reason
-from inspector.sinks.metrics import CONTENT_TYPE, LATENCY_BUCKETS, LEARNED_INTERFACES, Metrics
+from inspector.sinks.metrics import CONTENT_TYPE, LATENCY_BUCKETS, Metrics
 from inspector.sinks.trouble import Loss
+from tests.build.findings import PREFIX, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy.typing as npt
-
-MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
-UNNAMED = Interface(UUID(int=7), 1)
-PREFIX = "epm_inspector_"
-
-
-def mapping(verdict: Verdict = Verdict.MISMATCH, interface: Interface | None = MAPI) -> Mapping:
-    """Return a mapping of the original case."""
-    return Mapping(interface, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, verdict, "why")
-
-
-def finding(
-    verdict: Verdict = Verdict.MISMATCH,
-    *,
-    source: str = "eth0",
-    asked: str = "10.11.2.2",
-    mappings: tuple[Mapping, ...] | None = None,
-    requested: Interface | None = MAPI,
-    latency_ns: int | None = None,
-) -> Finding:
-    """Return a finding of the original case."""
-    return Finding(
-        time_ns=0,
-        source=source,
-        direction=Direction.FROM_SERVER,
-        client=ip_address("10.1.1.1"),
-        client_port=33654,
-        asked=ip_address(asked),
-        asked_raw=ip_address(asked),
-        server_port=135,
-        operation="ept_map",
-        call_id=2,
-        transfer_syntax="ndr20",
-        status=0,
-        verdict=verdict,
-        why="why",
-        requested=requested,
-        latency_ns=latency_ns,
-        mappings=(mapping(verdict),) if mappings is None else mappings,
-    )
-
-
-class Scraped:
-    """The metrics as a scraper sees them."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self.samples = {
-            (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(metrics.render().decode())
-            for sample in family.samples
-        }
-
-    def __call__(self, name: str, **labels: str) -> float | None:
-        """Return a sample's value, None if there is no such series."""
-        return self.samples.get((name, tuple(sorted(labels.items()))))
-
-    def series(self, name: str) -> int:
-        """Return how many series have that name."""
-        return sum(1 for found, _ in self.samples if found == name)
+    pass
 
 
 @pytest.fixture
@@ -191,92 +127,6 @@ def test_answers_are_counted_by_what_was_asked(metrics: Metrics) -> None:
     assert scraped("label_overflow_total", label="vip") == scraped("label_overflow_total", label="service") == 0
 
 
-class Batch:
-    """Many findings at once: each judgement, and how often."""
-
-    def __init__(self, *counts: tuple[Finding, int]) -> None:
-        self._counts = counts
-
-    def __len__(self) -> int:
-        return sum(count for _, count in self._counts)
-
-    def counts(self) -> Iterator[tuple[Finding, int]]:
-        """Yield each judgement with its count."""
-        yield from self._counts
-
-    def latencies_ns(self) -> npt.NDArray[np.int64]:
-        """Return no latencies."""
-        return np.zeros(0, np.int64)
-
-
-def test_a_learned_vip_is_counted_apart_from_then_on(metrics: Metrics) -> None:
-    """What was asked of it before is under `other`, also where the judgement is the one of before."""
-    match, mismatch = finding(Verdict.MATCH, asked="10.9.9.9"), finding(asked="10.9.9.9")
-    for _ in range(2):
-        metrics.observe_batch(Batch((match, 3)))  # type: ignore[arg-type]  # as much of a batch as is used
-    metrics.observe_batch(Batch((mismatch, 1), (match, 5)))  # type: ignore[arg-type]  # the same
-    scraped = Scraped(metrics)
-    assert scraped("vip_responses_total", interface="eth0", vip="other", verdict="match") == 6
-    assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="match") == 5
-    assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="mismatch") == 1
-    assert scraped("service_responses_total", interface="eth0", vip="10.9.9.9", service="MAPI") == 6
-    assert scraped("mismatches_total", interface="eth0", vip="10.9.9.9", service="MAPI") == 1
-
-
-def test_vips_are_learned_up_to_a_number(metrics: Metrics) -> None:
-    """Configured ones always have a label, the first few others too, the rest share one and are counted."""
-    for last in (5, 6, 7, 8, 5, 2):
-        metrics.observe(finding(asked=f"10.11.2.{last}"))
-    scraped = Scraped(metrics)
-    counts = {
-        vip: scraped("mismatches_total", interface="eth0", vip=vip, service="MAPI")
-        for vip in ("10.11.2.5", "10.11.2.6", "10.11.2.7", "10.11.2.2", "other")
-    }
-    assert counts == {"10.11.2.5": 2, "10.11.2.6": 1, "10.11.2.7": None, "10.11.2.2": 1, "other": 2}
-    assert scraped("label_overflow_total", label="vip") == 2
-
-
-def test_configured_vips_are_compared_as_addresses() -> None:
-    """An IPv6 address may be written in several ways."""
-    metrics = Metrics(CollectorRegistry(), vips=["2001:DB8:0::1"], learned_vips=0)
-    metrics.observe(finding(asked="2001:db8::1"))
-    assert Scraped(metrics)("mismatches_total", interface="eth0", vip="2001:db8::1", service="MAPI") == 1
-
-
-def test_services_without_a_name_share_a_label(metrics: Metrics) -> None:
-    """A UUID is never a label; the name is the mismatching mapping's before the request's."""
-    metrics.observe(finding(mappings=(mapping(interface=UNNAMED),), requested=None))
-    metrics.observe(finding(mappings=(mapping(interface=None),), requested=MAPI))
-    scraped = Scraped(metrics)
-    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="other") == 1
-    assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 1
-    assert scraped("label_overflow_total", label="service") == 1
-
-
-def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
-    """Random addresses, UUIDs and sources leave the number of series where the bounds are."""
-    for number in range(500):
-        metrics.observe(
-            finding(
-                asked=str(IPv4Address(number)),
-                source=f"source {number}",
-                mappings=(mapping(interface=Interface(UUID(int=number), 1)),),
-                requested=None,
-            )
-        )
-    scraped = Scraped(metrics)
-    assert scraped.series("responses_total") <= (LEARNED_INTERFACES + 1) * len(Verdict)
-    assert scraped.series("mismatches_total") <= (LEARNED_INTERFACES + 1) * 4
-    assert scraped("label_overflow_total", label="interface") == 500 - LEARNED_INTERFACES
-    assert scraped.series("vip_responses_total") <= (LEARNED_INTERFACES + 1) * 4 * len(Verdict)
-    assert scraped.series("service_responses_total") <= (LEARNED_INTERFACES + 1) * 4
-    before = len(scraped.samples)
-    for number in range(1000, 1500):
-        metrics.observe(finding(asked=str(IPv4Address(number)), source=f"source {number}"))
-    # Of the one service that is named now: its mismatches, and its answers.
-    assert len(Scraped(metrics).samples) <= before + 2
-
-
 def test_kernel_counters_are_taken_over_by_difference(metrics: Metrics) -> None:
     """Each counter of the kernel has its metric; a program loaded anew begins at 0 and goes on counting."""
     first = {counter: int(counter) + 1 for counter in Counter}
@@ -362,34 +212,6 @@ def test_lost_and_put_back(metrics: Metrics) -> None:
     metrics.reattached("eth0")
     assert Scraped(metrics)("attachments_lost_total", interface="eth0", reason="detached") == 1
     assert Scraped(metrics)("reattachments_total", interface="eth0") == 1
-
-
-def test_how_many_vips_may_be_learned_can_change(metrics: Metrics) -> None:
-    """What was learned keeps its label and its place in the count."""
-    for last, allowed in ((3, 2), (4, 2), (5, 2), (6, 3), (7, 3), (8, 1)):
-        metrics.reconfigure([], allowed)
-        metrics.observe(finding(asked=f"10.11.2.{last}"))
-    metrics.observe(finding(asked="10.11.2.3"))
-    scraped = Scraped(metrics)
-    learned = {
-        f"10.11.2.{last}": scraped("mismatches_total", interface="eth0", vip=f"10.11.2.{last}", service="MAPI")
-        for last in range(3, 9)
-    }
-    assert learned == {
-        "10.11.2.3": 2,
-        "10.11.2.4": 1,
-        "10.11.2.5": None,
-        "10.11.2.6": 1,
-        "10.11.2.7": None,
-        "10.11.2.8": None,
-    }
-    assert scraped("label_overflow_total", label="vip") == 3
-
-
-def test_made_up_reasons_are_other(metrics: Metrics) -> None:
-    """A message is not a label."""
-    metrics.attach_failure("eth0", "device busy at 0x7fff")
-    assert Scraped(metrics)("attach_failures_total", interface="eth0", reason="other") == 1
 
 
 def test_build_info(metrics: Metrics) -> None:

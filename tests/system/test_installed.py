@@ -41,12 +41,16 @@ PURGE: Final = {"package": "dpkg --purge epm-inspector", "make": "make --directo
 def debian(root: None, bpf: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001 - asked for first
     """Make a clean Debian of this machine's release in a folder, and both ways to install."""
     require_tools(["mmdebstrap", "dpkg-buildpackage", "lintian", "make"])
-    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    system = platform.freedesktop_os_release()
+    components = "main,universe" if system["ID"] == "ubuntu" else "main"
     folder = tmp_path_factory.mktemp("debian") / "root"
     included = ",".join(PACKAGES.split())
     for command in (
         ["make", f"--directory={ROOT}", "deb"],
-        ["mmdebstrap", "--quiet", "--variant=apt", f"--include={included}", release, str(folder)],
+        [
+            *("mmdebstrap", "--quiet", "--variant=apt", f"--components={components}", f"--include={included}"),
+            *(system["VERSION_CODENAME"], str(folder)),
+        ],
     ):
         # Not as tight as it can be, but soon.
         done = subprocess.run(

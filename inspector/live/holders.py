@@ -59,7 +59,7 @@ def _find_xdp_holder(device: Device, mode: str, program_id: int) -> Holder:
         processes = _processes_with("prog_id", str(program_id))
         return Holder(f"{program}{_of(processes)}", f"end what put it there, or {off}")
     if f"program {_DISPATCHER} " in program:
-        inner = [describe_program(int(one["prog_id"])) for one in links if one.get("target_obj_id") == str(program_id)]
+        inner = [describe_program(int(one["prog_id"])) for one in links if one["extended_id"] == str(program_id)]
         runs = f", which runs {', '.join(inner)}" if inner else ""
         return Holder(
             f"{program}, the dispatcher of libxdp{runs}",
@@ -150,7 +150,9 @@ def _links() -> list[dict[str, str]] | None:
             with contextlib.suppress(FileNotFoundError):
                 fd = kernel.link_open(link_id)
                 try:
-                    found.append(_read(_OWN / str(fd)))
+                    # Before Linux 6.2 the latter is not among what is shown.
+                    extended = {"extended_id": str(kernel.link_info(fd).extended_id)}
+                    found.append(_read(_OWN / str(fd)) | extended)
                 finally:
                     os.close(fd)
     except PermissionError:

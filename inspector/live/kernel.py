@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LINK_TYPE_TRACING: Final = 2
 
 
 class Command(enum.IntEnum):
@@ -97,11 +98,15 @@ class ProgramInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """What the kernel says of a link to an interface; the index is 0 once it is detached from it."""
+    """What the kernel says of a link: to an interface, whose index is 0 once it is detached from it, or to a program.
+
+    `extended_id` is the program in which it replaces a function, 0 for links of another type.
+    """
 
     id: int
     program_id: int
     interface_index: int
+    extended_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +273,9 @@ def link_info(link_fd: int) -> LinkInfo:
         Command.OBJ_GET_INFO_BY_FD,
         uapi.ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
     )
-    return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex))
+    if info.type == _LINK_TYPE_TRACING:
+        return LinkInfo(int(info.id), int(info.prog_id), 0, int(info.target_obj_id))
+    return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex), 0)
 
 
 def link_ids() -> list[int]:

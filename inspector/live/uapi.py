@@ -120,16 +120,29 @@ class ProgramInfo(ctypes.Structure):
     ]
 
 
-class LinkInfo(ctypes.Structure):
-    """The beginning of struct bpf_link_info, as of links to interfaces."""
+class _InterfaceEnd(ctypes.Structure):
+    _fields_ = [("ifindex", ctypes.c_uint32), ("attach_type", ctypes.c_uint32)]
 
+
+class _ProgramEnd(ctypes.Structure):
+    _fields_ = [("tracing_type", ctypes.c_uint32), ("target_obj_id", ctypes.c_uint32)]
+
+
+class _LinkEnd(ctypes.Union):
+    _anonymous_ = ("interface", "program")
+    _fields_ = [("interface", _InterfaceEnd), ("program", _ProgramEnd)]
+
+
+class LinkInfo(ctypes.Structure):
+    """The beginning of struct bpf_link_info, as of links to interfaces, and to programs (BPF_LINK_TYPE_TRACING)."""
+
+    _anonymous_ = ("of",)
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
         ("prog_id", ctypes.c_uint32),
         ("padding", ctypes.c_uint32),
-        ("ifindex", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
+        ("of", _LinkEnd),
     ]
 
 

@@ -122,12 +122,17 @@ def receive(channel: socket.socket, length: int) -> bytes:
 
 def wait_until_up(pair: Cable) -> None:
     """Wait until both ends pass packets: the kernel notices a carrier up to a second late."""
-    deadline = time.monotonic() + 10
     for namespace, name in ((pair.here, pair.near), (pair.there, pair.far)):
-        with inside(namespace), IPRoute() as rtnetlink:
-            while rtnetlink.link("get", ifname=name)[0].get_attr("IFLA_OPERSTATE") != "UP":
-                assert time.monotonic() < deadline, f"{name} does not come up"
-                time.sleep(0.01)
+        wait_for_carrier(namespace, name)
+
+
+def wait_for_carrier(namespace: str, name: str) -> None:
+    """Wait until one interface passes packets."""
+    deadline = time.monotonic() + 10
+    with inside(namespace), IPRoute() as rtnetlink:
+        while rtnetlink.link("get", ifname=name)[0].get_attr("IFLA_OPERSTATE") != "UP":
+            assert time.monotonic() < deadline, f"{name} does not come up"
+            time.sleep(0.01)
 
 
 def lay(pair: Cable, *, index: int | None = None) -> None:

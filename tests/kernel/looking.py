@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.live import watch
 from inspector.live.namespaces import inside
 from inspector.live.watch import Change, Watch
 from inspector.record import unpack_record
 from tests.kernel import frames
-from tests.kernel.conftest import Cable
+from tests.kernel.conftest import Cable, wait_for_carrier
 from tests.kernel.live import attached, collect, conserved, filters
 
 if TYPE_CHECKING:
@@ -67,6 +69,19 @@ def set_link(namespace: str, name: str, **changes: Any) -> None:
     """Change an interface, as `ip link set` does."""
     with inside(namespace), IPRoute() as rtnetlink:
         rtnetlink.link("set", index=rtnetlink.link_lookup(ifname=name)[0], **changes)
+
+
+def rename(namespace: str, old: str, new: str) -> None:
+    """Give an interface another name; before Linux 6.2 that takes one which is down for a moment."""
+    try:
+        set_link(namespace, old, ifname=new)
+    except NetlinkError as error:
+        if error.code != errno.EBUSY:
+            raise
+        set_link(namespace, old, state="down")
+        set_link(namespace, old, ifname=new)
+        set_link(namespace, new, state="up")
+        wait_for_carrier(namespace, new)
 
 
 def delete(namespace: str, name: str) -> None:

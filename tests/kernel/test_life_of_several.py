@@ -15,7 +15,7 @@ from inspector.live.session import open_session
 from inspector.record import Counter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
 from tests.kernel.live import EVERY_HOOK, XDP_PASS, conserved
-from tests.kernel.looking import Looker, add_interface, delete, sees, set_link
+from tests.kernel.looking import Looker, add_interface, delete, rename, sees, set_link
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -30,7 +30,7 @@ def test_names_change_places(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> N
         looker = Looker(session, monkeypatch)
         near = sees(session, cable)
         for old, new in ((cable.near, "third"), ("second", cable.near), ("third", "second")):
-            set_link(cable.here, old, ifname=new)
+            rename(cable.here, old, new)
         changes = looker.look()
         assert [change.loss for change in changes[:2]] == [AttachmentLoss.REPLACED] * 2
         assert [change.attached is not None for change in changes[2:]] == [True, True]
@@ -50,7 +50,7 @@ def test_renamed_to_anothers_name(cable: Cable, mode: Mode, tcx: bool, monkeypat
         looker = Looker(session, monkeypatch)
         near = sees(session, cable)
         delete(cable.here, "first")
-        set_link(cable.here, cable.near, ifname="first")
+        rename(cable.here, cable.near, "first")
         lost, gone, back = looker.look()
         assert (lost.state.name, lost.loss) == (cable.near, AttachmentLoss.REPLACED)
         assert (gone.state.name, gone.loss) == ("first", AttachmentLoss.DELETED)

@@ -49,9 +49,9 @@ test: lint  ## lint, types, and all tests; what the machine cannot run is skippe
 	$(PYTHON) -m pytest
 
 .PHONY: vm-test
-vm-test: $(VENV)/test.stamp  ## kernel and laboratory tests on other kernels, in virtual machines (KERNELS=6.1, TESTS=...)
+vm-test: $(VENV)/test.stamp  ## kernel tests on other kernels, in virtual machines (KERNELS=6.1, TESTS=..., BRIEF=1)
 	$(call install,$(VM_PACKAGES),virtual machines)
-	$(PYTHON) -m tests.vm $(KERNELS) $(if $(TESTS),--tests $(TESTS))
+	$(PYTHON) -m tests.vm $(KERNELS) $(if $(BRIEF),--brief) $(if $(TESTS),--tests $(TESTS))
 
 .PHONY: lint
 lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)

@@ -129,6 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=f"of these: {', '.join(known)}; default: all")
     parser.add_argument("--tests", nargs="+", help="files or tests, instead of the list's")
+    parser.add_argument("--brief", action="store_true", help="the list's short choice of tests")
     parser.add_argument("--list", action="store_true", help="print the kernels of the list as JSON, and end")
     chosen = parser.parse_args(arguments)
     if chosen.list:
@@ -138,7 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"not in {LIST.relative_to(ROOT)}: {', '.join(unknown)}")
     kernels, failed = fetch_all([known[series] for series in chosen.kernels or known])
-    tests = chosen.tests or [*listed["tests"]["run"], *(f"--deselect={name}" for name in left_out(listed))]
+    run = listed["tests"]["brief" if chosen.brief else "run"]
+    tests = chosen.tests or [*run, *(f"--deselect={name}" for name in left_out(listed))]
     outcomes = asyncio.run(Run(listed["machine"], tests).test_all(kernels)) if kernels else []
     failed += sum(len(outcome.failures) for outcome in outcomes)
     print(f"kernels: {sum(outcome.passed for outcome in outcomes)} passed, {failed} failed", flush=True)

@@ -33,7 +33,9 @@ EVERY_TC_WAY = pytest.mark.parametrize("tcx", TC_WAYS.values(), ids=TC_WAYS.keys
 LOOPBACK = 1
 
 
-def attached(cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = False) -> Session:
+def attached(
+    cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = False, bulk_ring_bytes: int = 1 << 20
+) -> Session:
     """Open a session on the near interface, with small rings."""
     return open_session(
         [cable.near],
@@ -43,7 +45,7 @@ def attached(cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = Fals
         tcx=tcx,
         tunnels=tunnels,
         compact_ring_bytes=1 << 18,
-        bulk_ring_bytes=1 << 20,
+        bulk_ring_bytes=bulk_ring_bytes,
     )
 
 

@@ -68,7 +68,7 @@ BPF_PERCPU_ARRAY(epm_scratch, struct epm_scratch, 1);
 /* 1 if a latency is above a bound, without a branch: the verifier of Linux 6.1 would follow each way of all of them. */
 #define EPM_IS_ABOVE(latency_ns, bound_ns) ((bound_ns##ULL - (latency_ns)) >> 63)
 
-/* Upper bounds of the latency histogram in nanoseconds: LATENCY_BUCKETS of inspector/sinks/metrics.py. */
+/* Upper bounds of the latency histogram in nanoseconds: LATENCY_BUCKETS of inspector/sinks/families.py. */
 static __always_inline __u64 epm_latency_place(__u64 latency_ns)
 {
 	__u64 place = 0;

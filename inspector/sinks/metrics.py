@@ -1,4 +1,4 @@
-"""Every metric of the inspector, declared in this one file, in the exposition format of Prometheus.
+"""What findings, the kernel program and the inspection do to the metrics.
 
 No packet can mint a series: each label's values come from a closed set, from the configuration
 and the command line, or from a fixed number of learned ones; everything else is `other`, and
@@ -8,25 +8,24 @@ the value 0, so that a rate() sees the first event.
 
 from __future__ import annotations
 
-import platform
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics, generate_latest
-from prometheus_client import Counter as Total
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from inspector import __version__
 from inspector.errors import Anomaly, AttachmentLoss
 from inspector.model import OTHER_INTERFACES, CountedPairs, Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
-from inspector.sinks.histogram import BulkHistogram
+from inspector.sinks.families import Families
 from inspector.sinks.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
 from inspector.sinks.trouble import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
+
+    from prometheus_client import Counter as Total
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
@@ -34,10 +33,6 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 LEARNED_VIPS: Final = 64
 LEARNED_INTERFACES: Final = 64
 _REMEMBERED: Final = 65536
-
-# Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
-LATENCY_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_AGE_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
@@ -50,9 +45,7 @@ class Metrics:
     def __init__(
         self, registry: CollectorRegistry, *, vips: Iterable[str] = (), learned_vips: int = LEARNED_VIPS
     ) -> None:
-        # Without this every counter carries a second series with its birthday.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry
+        self._registry, self._families = registry, Families(registry)
         self._interfaces: set[str] = set()
         self._vips = {str(ip_address(vip)) for vip in vips}
         self._learned_vips = self._vips_left = learned_vips
@@ -61,126 +54,26 @@ class Metrics:
         self._known: dict[int, _Known] = {}
         self._prepared: set[tuple[str, str]] = set()
         self._told: dict[Hashable, int] = {}
-        self._declare()
-        self._declare_config()
         self._initialise()
-
-    def _declare(self) -> None:
-        """Declare what comes from findings, and then the rest."""
-        self._responses = self._counter(
-            "responses", "Answers judged, by verdict (unanswered requests included).", "interface", "verdict"
-        )
-        self._mismatches = self._counter(
-            "mismatches",
-            "Answers that offer another server address than the one that was asked, and no declared pool explains it.",
-            "interface",
-            "vip",
-            "service",
-        )
-        self._vip_responses = self._counter(
-            "vip_responses",
-            "Answers judged, by the address that was asked: a declared VIP, one which a mismatch named, or `other`.",
-            "interface",
-            "vip",
-            "verdict",
-        )
-        self._service_responses = self._counter(
-            "service_responses",
-            "Answers judged, by VIP and service: what the mismatches are a part of.",
-            "interface",
-            "vip",
-            "service",
-        )
-        self._anomalies = self._counter("anomalies", "Things that could not be read, or only with doubt.", "reason")
-        self._overflow = self._counter(
-            "label_overflow", "Events counted under the label value `other`, having none of their own.", "label"
-        )
-        self._latency = self._histogram(
-            "response_latency_seconds", "Time between a request and its answer, both seen here.", LATENCY_BUCKETS
-        )
-        self._connections = self._gauge("tracked_connections", "Connections whose state is held.")
-        self._last_round = self._gauge(
-            "last_round_timestamp_seconds", "When the main loop, which reads the rings, went round the last time."
-        )
-        self._declare_kernel()
-        self._declare_sinks()
-        Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
-            {"version": __version__, "python_version": platform.python_version()}
-        )
-        # CPU, memory, descriptors and the start of this process, under the names which every exporter gives them.
-        ProcessCollector(registry=self._registry)
-
-    def _declare_kernel(self) -> None:
-        """Declare what comes from the kernel program and its rings."""
-        self._packets = self._counter(
-            "packets", "TCP packets to and from the ports of the endpoint mapper.", "interface", "direction"
-        )
-        self._matched = self._counter("packets_matched", "Packets with payload, SYN, FIN or RST: submitted or lost.")
-        self._counted = self._counter("packets_counted", "Of those, requests and responses counted without a record.")
-        self._held = self._gauge("requests_held", "Requests without a record whose response the kernel waits for.")
-        self._submitted = self._counter("ring_submitted", "Records put into a ring by the kernel program.")
-        self._lost = self._counter("ring_lost", "Matched packets of which no record could be made.", "reason")
-        self._consumed = self._counter("records_consumed", "Records taken out of the rings.")
-        self._attach_failures = self._counter(
-            "attach_failures", "Attempts to attach the program that failed.", "interface", "reason"
-        )
-        self._attachments_lost = self._counter(
-            "attachments_lost", "How often the program went from an interface while it ran.", "interface", "reason"
-        )
-        self._reattachments = self._counter(
-            "reattachments", "How often the program was put on an interface again.", "interface"
-        )
-        self._program_attached = self._gauge(
-            "program_attached", "1 while the program is attached there in that mode.", "interface", "hook", "mode"
-        )
-        self._ring_used = self._gauge("ring_used_bytes", "Bytes in the rings which are not read yet.")
-        self._ring_size = self._gauge("ring_size_bytes", "Bytes which the rings can hold.")
-        self._last_record = self._gauge("last_record_timestamp_seconds", "When the newest record was made.")
-        self._age = self._histogram(
-            "record_age_seconds", "Age of the newest record of each batch when it was read.", _AGE_BUCKETS
-        )
-
-    def _declare_sinks(self) -> None:
-        """Declare what comes from the places where findings and evidence go."""
-        self._findings_lost = self._counter(
-            "findings_lost", "Findings that could not be taken to a place where they should go.", "sink", "reason"
-        )
-        self._evidence_files = self._counter("evidence_files", "Conversations written to files of their own.")
-        self._evidence_left_out = self._counter(
-            "evidence_left_out", "Mismatches whose conversation was not written.", "reason"
-        )
-        self._evidence_one_of = self._gauge(
-            "evidence_sampling", "Of so many connections the packets of one are held for evidence; 0: of none."
-        )
-
-    def _declare_config(self) -> None:
-        """Declare what Prometheus' own programs tell of their configuration, under the same names."""
-        self._config_successful = self._gauge(
-            "config_last_reload_successful", "Whether the last attempt to read the configuration succeeded."
-        )
-        self._config_time = self._gauge(
-            "config_last_reload_success_timestamp_seconds",
-            "When the configuration was read successfully the last time.",
-        )
 
     def _initialise(self) -> None:
         """Make the series exist which are known in advance."""
         for anomaly in Anomaly:
-            self._anomalies.labels(str(anomaly))
+            self._families.anomalies.labels(str(anomaly))
         for reason in LOST.values():
-            self._lost.labels(reason)
+            self._families.lost.labels(reason)
         for label in ("interface", "vip", "service"):
-            self._overflow.labels(label)
+            self._families.overflow.labels(label)
         for loss in Loss:
-            self._findings_lost.labels(*loss.value)
+            self._families.findings_lost.labels(*loss.value)
         for left_out in LeftOut:
-            self._evidence_left_out.labels(str(left_out))
+            self._families.evidence_left_out.labels(str(left_out))
 
     def observe(self, finding: Finding) -> None:
         """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
         self._count_finding(finding, 1)
         if finding.latency_ns is not None:
-            self._latency.observe(finding.latency_ns / 1e9)
+            self._families.latency.observe(finding.latency_ns / 1e9)
 
     def _count_finding(self, finding: Finding, count: int) -> None:
         for counter in self._counters(finding):
@@ -195,25 +88,25 @@ class Metrics:
         of_service = (of_interface, vip or OTHER, service or OTHER)
         self._prepare(of_interface, vip or OTHER)
         counters = [
-            self._responses.labels(of_interface, str(finding.verdict)),
-            self._vip_responses.labels(of_interface, vip or OTHER, str(finding.verdict)),
-            self._service_responses.labels(*of_service),
+            self._families.responses.labels(of_interface, str(finding.verdict)),
+            self._families.vip_responses.labels(of_interface, vip or OTHER, str(finding.verdict)),
+            self._families.service_responses.labels(*of_service),
         ]
         named = {"interface": interface}
         if mismatch:
-            counters.append(self._mismatches.labels(*of_service))
+            counters.append(self._families.mismatches.labels(*of_service))
             named |= {"vip": vip, "service": service}
         elif vip is not None and service is not None:
             # While all is well, so that the first mismatch of this service is a step from 0.
-            self._mismatches.labels(*of_service)
-        return counters + [self._overflow.labels(label) for label, value in named.items() if value is None]
+            self._families.mismatches.labels(*of_service)
+        return counters + [self._families.overflow.labels(label) for label, value in named.items() if value is None]
 
     def _prepare(self, interface: str, vip: str) -> None:
         """Make the series of a VIP on an interface exist on first sight."""
         if (interface, vip) not in self._prepared:
             self._prepared.add((interface, vip))
             for verdict in Verdict:
-                self._vip_responses.labels(interface, vip, str(verdict))
+                self._families.vip_responses.labels(interface, vip, str(verdict))
 
     def observe_batch(self, batch: FindingBatch) -> None:
         """Count the findings of a batch, as `observe` would one by one."""
@@ -223,12 +116,12 @@ class Metrics:
                 known = self._remember(judgement)
             for counter in known.counters:
                 counter.inc(count)
-        self._latency.observe_many(batch.latencies_ns() / 1e9)
+        self._families.latency.observe_many(batch.latencies_ns() / 1e9)
 
     def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
         """Count what the kernel program counted, as `observe` would one by one; `finding` is that of any of them."""
         self._count_finding(finding, pairs.total)
-        self._latency.add(pairs.latencies, pairs.latency_ns / 1e9)
+        self._families.latency.add(pairs.latencies, pairs.latency_ns / 1e9)
 
     def _remember(self, judgement: Finding) -> _Known:
         """Return the counters of a judgement, and keep them."""
@@ -240,7 +133,7 @@ class Metrics:
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
-        self._anomalies.labels(str(anomaly)).inc(count)
+        self._families.anomalies.labels(str(anomaly)).inc(count)
 
     def update_kernel(self, counters: Mapping[str, Mapping[Counter, int]]) -> None:
         """Take over the kernel program's counters: by interface, since the program was loaded.
@@ -256,45 +149,45 @@ class Metrics:
 
     def _add_kernel(self, interface: str, counter: Counter, count: int) -> None:
         if counter in DIRECTIONS:
-            self._packets.labels(interface, str(DIRECTIONS[counter])).inc(count)
+            self._families.packets.labels(interface, str(DIRECTIONS[counter])).inc(count)
         elif counter in LOST:
-            self._lost.labels(LOST[counter]).inc(count)
+            self._families.lost.labels(LOST[counter]).inc(count)
         elif counter in ANOMALIES:
-            self._anomalies.labels(str(ANOMALIES[counter])).inc(count)
+            self._families.anomalies.labels(str(ANOMALIES[counter])).inc(count)
         elif counter is Counter.MATCHED:
-            self._matched.inc(count)
+            self._families.matched.inc(count)
         elif counter is Counter.COUNTED:
-            self._counted.inc(count)
+            self._families.counted.inc(count)
         else:
-            self._submitted.inc(count)
+            self._families.submitted.inc(count)
 
     def went_round(self, now_s: float) -> None:
         """Note that the main loop runs, at a time in seconds since 1970: the metrics are served by another thread."""
-        self._last_round.set(now_s)
+        self._families.last_round.set(now_s)
 
     def update_ring(self, used: int, size: int, held: int = 0) -> None:
         """Take over the rings' fill, in bytes, and how many requests the kernel program holds."""
-        self._ring_used.set(used)
-        self._ring_size.set(size)
-        self._held.set(held)
+        self._families.ring_used.set(used)
+        self._families.ring_size.set(size)
+        self._families.held.set(held)
 
     def records_consumed(self, count: int, newest_time_ns: int, age_s: float) -> None:
         """Count a batch of records taken out of the rings; its newest was made at `newest_time_ns`, `age_s` ago."""
-        self._consumed.inc(count)
-        self._last_record.set(newest_time_ns / 1e9)
-        self._age.observe(age_s)
+        self._families.consumed.inc(count)
+        self._families.last_record.set(newest_time_ns / 1e9)
+        self._families.age.observe(age_s)
 
     def update_losses(self, losses: Iterable[tuple[Loss, int]]) -> None:
         """Take over how many findings could not be taken to their places so far."""
         for loss, count in losses:
-            self._findings_lost.labels(*loss.value).inc(self._rise(loss, count))
+            self._families.findings_lost.labels(*loss.value).inc(self._rise(loss, count))
 
     def update_evidence(self, written: int, left_out: Mapping[LeftOut, int], one_of: int) -> None:
         """Take over what became of mismatches so far, and of how many connections one is held."""
-        self._evidence_files.inc(self._rise("evidence", written))
+        self._families.evidence_files.inc(self._rise("evidence", written))
         for reason, count in left_out.items():
-            self._evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
-        self._evidence_one_of.set(one_of)
+            self._families.evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
+        self._families.evidence_one_of.set(one_of)
 
     def _rise(self, name: Hashable, count: int) -> int:
         """Return by how much a count has grown since it was told last."""
@@ -304,36 +197,36 @@ class Metrics:
 
     def tracked_connections(self, count: int) -> None:
         """Take over how many connections have state."""
-        self._connections.set(count)
+        self._families.connections.set(count)
 
     def attached(self, interface: str, hook: str, mode: str) -> None:
         """Note that the program is on an interface: `hook` is xdp or tc, `mode` native, generic, ..."""
         label = self._interface(interface)
         self._attached.setdefault(label, set()).add((hook, mode))
-        self._program_attached.labels(label, hook, mode).set(1)
+        self._families.program_attached.labels(label, hook, mode).set(1)
 
     def detached(self, interface: str) -> None:
         """Note that the program is on no hook of an interface any more."""
         label = self._interface(interface)
         for hook, mode in self._attached.pop(label, ()):
-            self._program_attached.labels(label, hook, mode).set(0)
+            self._families.program_attached.labels(label, hook, mode).set(0)
 
     def attachment_lost(self, interface: str, reason: AttachmentLoss) -> None:
         """Count that an interface has no program any more, against our will."""
-        self._attachments_lost.labels(self._interface(interface), str(reason)).inc()
+        self._families.attachments_lost.labels(self._interface(interface), str(reason)).inc()
 
     def reattached(self, interface: str) -> None:
         """Count that an interface has the program again."""
-        self._reattachments.labels(self._interface(interface)).inc()
+        self._families.reattachments.labels(self._interface(interface)).inc()
 
     def config_reloaded(self, time_ns: int) -> None:
         """Note that the configuration was read, at this time."""
-        self._config_successful.set(1)
-        self._config_time.set(time_ns / 1e9)
+        self._families.config_successful.set(1)
+        self._families.config_time.set(time_ns / 1e9)
 
     def config_rejected(self) -> None:
         """Note that the configuration could not be read again; the old one holds."""
-        self._config_successful.set(0)
+        self._families.config_successful.set(0)
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
         """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
@@ -345,7 +238,7 @@ class Metrics:
     def attach_failure(self, interface: str, reason: str) -> None:
         """Count a failure to attach; `reason` is what `attach_failure_reason` returns."""
         known = reason if reason in ATTACH_FAILURES.values() else OTHER
-        self._attach_failures.labels(self._interface(interface), known).inc()
+        self._families.attach_failures.labels(self._interface(interface), known).inc()
 
     def render(self) -> bytes:
         """Return all metrics as text of the type `CONTENT_TYPE`."""
@@ -355,7 +248,7 @@ class Metrics:
         """Return the label of an interface that something other than a finding is about."""
         label = self._learn_interface(name)
         if label is None:
-            self._overflow.labels("interface").inc()
+            self._families.overflow.labels("interface").inc()
             return OTHER_INTERFACES
         return label
 
@@ -367,14 +260,14 @@ class Metrics:
             return None
         self._interfaces.add(name)
         for direction in Direction:
-            self._packets.labels(name, str(direction))
+            self._families.packets.labels(name, str(direction))
         for verdict in Verdict:
-            self._responses.labels(name, str(verdict))
+            self._families.responses.labels(name, str(verdict))
         for reason in (*ATTACH_FAILURES.values(), OTHER):
-            self._attach_failures.labels(name, reason)
+            self._families.attach_failures.labels(name, reason)
         for loss in AttachmentLoss:
-            self._attachments_lost.labels(name, str(loss))
-        self._reattachments.labels(name)
+            self._families.attachments_lost.labels(name, str(loss))
+        self._families.reattachments.labels(name)
         return name
 
     def _learn_vip(self, address: str) -> str | None:
@@ -388,15 +281,6 @@ class Metrics:
         # What was asked of this address so far was counted under `other`.
         self._known.clear()
         return address
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Total:
-        return Total(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        return Gauge(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...]) -> BulkHistogram:
-        return BulkHistogram(f"epm_inspector_{name}", documentation, registry=self._registry, buckets=buckets)
 
 
 class _Known(NamedTuple):

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,16 +14,14 @@ from inspector.lab.scrape import scrape
 from inspector.live.namespaces import inside
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.kernel.running import Running, begin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.kernel.conftest import Cable
 
-ROOT: Final = Path(__file__).parents[2]
-COMMAND: Final = (sys.executable, "-m", "inspector", "attach")
 NOBODY: Final = 65534
-_PATIENCE_S: Final = 60.0
 _SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
 
 
@@ -54,22 +47,10 @@ def mask(*numbers: int) -> int:
 
 
 @dataclass
-class Inspector:
+class Inspector(Running):
     """The running command, in the near namespace."""
 
     cable: Cable
-    process: subprocess.Popen[bytes]
-    folder: Path
-
-    @property
-    def lines(self) -> list[str]:
-        """What it said on standard error so far."""
-        return (self.folder / "errors").read_text().splitlines()
-
-    @property
-    def findings(self) -> list[dict[str, Any]]:
-        """The findings it printed so far."""
-        return [json.loads(line) for line in (self.folder / "findings").read_text().splitlines()]
 
     def findings_of(self, asked: str) -> list[dict[str, Any]]:
         """Return those of one asked address, without reading what the others say."""
@@ -92,23 +73,6 @@ class Inspector:
             for sample in family.samples
         }
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = _PATIENCE_S) -> None:
-        """Return when the condition holds; fail with what the command said when it does not come to hold in time."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, self.lines
-            assert time.monotonic() < deadline, self.lines
-            time.sleep(0.02)
-
-    def wait_until_attached(self) -> None:
-        """Return when it inspects."""
-        self.wait_for(lambda: any(line.startswith("metrics ") for line in self.lines))
-
-    def stop(self) -> int:
-        """End it in good order and return the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_PATIENCE_S)
-
 
 @contextlib.contextmanager
 def inspecting(
@@ -123,16 +87,12 @@ def inspecting(
 
     `output` is a descriptor for its findings, instead of a file.
     """
-    arguments = [*prefix, *COMMAND, "--json", *options, cable.near]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
     with inside(cable.here), IPRoute() as rtnetlink:
         rtnetlink.link("set", index=rtnetlink.link_lookup(ifname="lo")[0], state="up")
-    with (folder / "findings").open("wb") as out, (folder / "errors").open("wb") as err, inside(cable.here):
-        to = out if output is None else output
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=to, stderr=err, env=environment)
+        process = begin(folder, [*options, cable.near], prefix=prefix, variables=variables, output=output)
     with process:
         try:
-            yield Inspector(cable, process, folder)
+            yield Inspector(process, folder, cable)
         finally:
             process.kill()
 

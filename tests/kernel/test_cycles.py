@@ -21,10 +21,11 @@ from inspector.live.links import CLSACT_HOOKS, list_filters
 from inspector.live.namespaces import inside
 from inspector.live.session import open_session
 from tests.kernel import frames
-from tests.kernel.command import PATIENCE_SECONDS, attach, start
+from tests.kernel.command import attach, start
 from tests.kernel.conftest import Cable, constant_program
 from tests.kernel.live import EVERY_HOOK, HOOKS, attached, filters
 from tests.kernel.objects import Found, exists, held_by_this_process, open_descriptors
+from tests.kernel.running import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

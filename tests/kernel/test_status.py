@@ -21,8 +21,9 @@ from inspector.commands.top import find_sources, look
 from inspector.live.namespaces import inside
 from inspector.runtime import find_running
 from tests.kernel import frames
-from tests.kernel.command import PATIENCE_SECONDS, attach, start
+from tests.kernel.command import attach, start
 from tests.kernel.process import ask_and_answer, inspecting
+from tests.kernel.running import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Cable

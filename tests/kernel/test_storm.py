@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inspector.live.namespaces import inside
-from tests.kernel.process import ROOT, Inspector, ask_and_answer, inspecting
+from tests.kernel.process import Inspector, ask_and_answer, inspecting
+from tests.kernel.running import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,9 +19,10 @@ from inspector.sinks.frames import build_frame
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
-from tests.kernel.command import PATIENCE_SECONDS, ROOT, Command, attach, start
+from tests.kernel.command import Command, attach, start
 from tests.kernel.conftest import Cable, lay
 from tests.kernel.objects import force_detach, links_of
+from tests.kernel.running import PATIENCE_SECONDS, ROOT
 from tests.lab.scenario import free_address
 
 if TYPE_CHECKING:

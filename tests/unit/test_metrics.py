@@ -24,8 +24,9 @@ from inspector.errors import (
 from inspector.model import Direction, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
+from inspector.sinks.families import LATENCY_BUCKETS
 from inspector.sinks.labels import attach_failure_reason
-from inspector.sinks.metrics import CONTENT_TYPE, LATENCY_BUCKETS, Metrics
+from inspector.sinks.metrics import CONTENT_TYPE, Metrics
 from inspector.sinks.trouble import Loss
 from tests.build.findings import PREFIX, UNNAMED, Scraped, finding, mapping
 

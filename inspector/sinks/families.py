@@ -30,7 +30,7 @@ class Families:
         self._declare_process()
 
     def _declare_findings(self) -> None:
-        """Declare what comes from findings."""
+        """Declare what comes from findings, and from the loop that makes them."""
         self.responses = self._counter(
             "responses", "Answers judged, by verdict (unanswered requests included).", "interface", "verdict"
         )

@@ -46,7 +46,7 @@ class Running:
 
     def wait_until_attached(self) -> None:
         """Return when it inspects."""
-        self.wait_for(lambda: any(line.startswith("metrics ") for line in self.lines))
+        self.wait_for(lambda: any(line.startswith("metrics http") for line in self.lines))
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""

@@ -134,7 +134,8 @@ class Screen(App[None]):
 
     def _take(self, number: int, view: View | None, trouble: str) -> None:
         """Show an answer, unless another inspector is wanted or nothing is to change any more."""
-        if number != self._number or self._paused:
+        # An answer may come while the view closes, when there are no tables any more.
+        if not self.is_running or number != self._number or self._paused:
             return
         self._trouble = trouble
         if view is not None and view.seconds != self._view.seconds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,17 @@ def why_no_bpf() -> str | None:
     except ToolchainError as error:
         return str(error)
     return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals() -> None:
+    """Let what tests start have the signals of a shell's foreground, also under `nohup` or behind `&`.
+
+    A program inherits signals that are ignored. One that is handled is not inherited: this process goes on ignoring it.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

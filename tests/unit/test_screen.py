@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 from textual.worker import WorkerState
 
 from inspector.commands import screen
@@ -208,30 +208,30 @@ def test_narrow_and_short() -> None:
 
 def test_an_answer_while_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that arrives after the tables have gone is left alone: no traceback for who leaves the view."""
-    inspector, closing = Inspector(), threading.Event()
-    states = []
+    closing = threading.Event()
+    ends = []
 
-    def ask(path: str) -> Any:
-        if path == "/status" and inspector.asked:
-            assert closing.wait(10)
-        return inspector.ask(path)
+    class Slow(Inspector):
+        def ask(self, path: str) -> Any:
+            if path == "/status" and self.asked:
+                assert closing.wait(10)
+            return super().ask(path)
 
-    async def on_unmount(part: Footer) -> None:
+    async def on_unmount(part: Input) -> None:
         closing.set()
         for worker in part.app.workers:
             await worker.wait()
-            states.append(worker.state)
+            ends.append(worker.state)
 
-    async def run() -> None:
-        source = Source("process 42", ask)
-        async with Screen([source], look(source)).run_test() as pilot:
-            await until(pilot, lambda: len(pilot.app.workers) == 1)
+    async def steps(pilot: Pilot[None]) -> None:
+        await pilot.press("n")
+        assert len(pilot.app.workers) == 1
 
-    # Long enough that no second question takes the place of the one that waits.
-    monkeypatch.setattr(screen, "INTERVAL_S", 0.5)
-    monkeypatch.setattr(Footer, "on_unmount", on_unmount, raising=False)
-    asyncio.run(run())
-    assert states == [WorkerState.SUCCESS]
+    # Nothing is asked but by the key: a second question would take the place of the one that waits.
+    monkeypatch.setattr(screen, "INTERVAL_S", 60)
+    monkeypatch.setattr(Input, "on_unmount", on_unmount, raising=False)
+    drive([Slow()], steps)
+    assert ends == [WorkerState.SUCCESS]
 
 
 def test_rows_of_what_is_missing() -> None:

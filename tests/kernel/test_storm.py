@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyroute2 import IPRoute, NetlinkError
 
 from inspector.live.namespaces import inside
 from tests.kernel.process import Inspector, ask_and_answer, inspecting
 from tests.kernel.running import ROOT
+from tests.lab.storm import Storm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,6 +155,38 @@ def storm_ridden(cable: Cable, folder: Path, mode: str) -> Iterator[Inspector]:
     with inspecting(cable, folder, "--mode", mode, "--config", str(config)) as inspector:
         inspector.wait_until_attached()
         yield inspector
+
+
+def received(cable: Cable) -> int:
+    """Return how many packets have come to the near end."""
+    with inside(cable.here), IPRoute() as rtnetlink:
+        [link] = rtnetlink.link("get", ifname=cable.near)
+        return int(link.get("stats64")["rx_packets"])
+
+
+def test_a_full_queue_holds_the_sender_up(cable: Cable) -> None:
+    """A device that takes no more for a while ends no storm, and what was sent is what arrives."""
+    only_ours(cable)
+    forged = Storm(1, floods=True)
+    before = received(cable)
+    with inside(cable.there), IPRoute() as rtnetlink:
+        [index] = rtnetlink.link_lookup(ifname=cable.far)
+        # A queue of fewer packets than a round has, which lets a megabyte out in a second.
+        try:
+            rtnetlink.tc("add", "tbf", index, rate="8mbit", burst=4000, limit=4000)
+        except NetlinkError as error:
+            if error.code != errno.ENOENT:
+                raise
+            pytest.skip(f"this kernel has no token bucket filter: {error}")
+    with inside(cable.there), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
+        channel.bind((cable.far, 0))
+        forged.vary()
+        forged.send(channel)
+    deadline = time.monotonic() + 10
+    while received(cable) - before < len(forged) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    assert received(cable) - before == len(forged)
 
 
 def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path) -> None:

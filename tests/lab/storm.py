@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import json
 import socket
 import sys
@@ -51,6 +52,7 @@ _MARKS: Final = (
 )
 _NOISE: Final = b"\xf0\x0d" * 100
 _GROUPS: Final = 1024
+_FULL_S: Final = 0.0002
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _MESSAGE: Final = np.dtype(
     {
@@ -199,9 +201,13 @@ class Storm:
         while done < len(self):
             at = self._messages.ctypes.data + done * _MESSAGE.itemsize
             sent = _LIBC.sendmmsg(channel.fileno(), ctypes.c_void_p(at), min(len(self) - done, 1024), 0)
-            if sent < 0:
+            if sent >= 0:
+                done += sent
+                continue
+            if ctypes.get_errno() != errno.ENOBUFS:
                 raise OSError(ctypes.get_errno(), "sendmmsg")
-            done += sent
+            # The device's queue is full: the other side is slower. That frame has not gone out, and goes next.
+            time.sleep(_FULL_S)
 
 
 def rage(

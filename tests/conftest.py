@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+NOBODY: Final = 65534
 
 
 def unavailable(reason: str) -> None:
@@ -71,3 +75,16 @@ def root() -> None:
     """Ask for root: network namespaces are made and entered."""
     if os.geteuid() != 0:
         unavailable("root is needed to make network namespaces")
+
+
+@pytest.fixture(scope="session")
+def nobody(root: None) -> None:  # noqa: ARG001 - asks for it before another user is tried
+    """Ask for a project which another user may run: one in the home of root is closed to all others."""
+    command = [sys.executable, "-c", "import inspector"]
+    try:
+        done = subprocess.run(command, user=NOBODY, group=NOBODY, capture_output=True, text=True, check=False)
+        reason = done.stderr.strip().rpartition("\n")[2] if done.returncode else None
+    except PermissionError as error:
+        reason = str(error)
+    if reason is not None:
+        unavailable(f"another user cannot run the project where it lies: {reason}")

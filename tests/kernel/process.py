@@ -14,6 +14,7 @@ from inspector.lab.scrape import scrape
 from inspector.live.namespaces import inside
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.conftest import NOBODY
 from tests.kernel.running import Running, begin
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.kernel.conftest import Cable
 
-NOBODY: Final = 65534
 _SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
 
 

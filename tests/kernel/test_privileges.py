@@ -87,6 +87,7 @@ def test_another_namespace_can_be_entered_again(cable: Cable) -> None:
             process.wait(30)
 
 
+@pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize("mode", ["native", "generic", "tc"])
 def test_unprivileged_user_with_three_capabilities(cable: Cable, tmp_path: Path, mode: str) -> None:
     """Nobody, with exactly those that are needed: attaches, inspects, keeps one, detaches."""
@@ -103,6 +104,7 @@ def test_unprivileged_user_with_three_capabilities(cable: Cable, tmp_path: Path,
     assert cable.programs() == []
 
 
+@pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize("missing", NEEDED)
 def test_two_of_three_are_not_enough(cable: Cable, tmp_path: Path, missing: str) -> None:
     """The one that is missing is named in one line, and nothing is attached."""

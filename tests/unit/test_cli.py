@@ -19,8 +19,7 @@ from inspector.sinks.capture import CaptureWriter
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
-
-NOBODY = 65534
+from tests.conftest import NOBODY
 
 
 def run(
@@ -139,7 +138,7 @@ def test_a_reader_that_goes_ends_the_command_quietly(tmp_path: Path) -> None:
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
 
 
-@pytest.mark.usefixtures("root", "bpf")
+@pytest.mark.usefixtures("nobody", "bpf")
 def test_attach_without_privileges() -> None:
     """The capabilities that are missing are named."""
     message = error_of(run("attach", "lo", user=NOBODY))

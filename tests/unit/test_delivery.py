@@ -31,7 +31,7 @@ def test_every_place_at_once(
     path = tmp_path / "new" / "findings.jsonl"
     config = Config(findings_file=path, findings_journal=True, journal_verdicts=[Verdict.MISMATCH])
     with Delivery(json=True, config=config, warn=print) as delivery:
-        findings = inspect(Batches(delivery), [storm(20)])  # type: ignore[arg-type]
+        findings = inspect(Batches(delivery), [storm(9)])  # type: ignore[arg-type]
         delivery.show(FINDING)
         assert dict(delivery.losses()) == dict.fromkeys(Loss, 0)
     lines = path.read_text()

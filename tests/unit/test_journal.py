@@ -43,7 +43,7 @@ def parse(entry: bytes) -> dict[str, list[str]]:
 
 
 class Daemon:
-    """The journal's socket."""
+    """The journal's socket. It holds as many entries as the kernel lets it: eleven, unless the system asks for more."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -157,9 +157,11 @@ def test_priorities_and_verdicts(daemon: Daemon) -> None:
     for verdict in Verdict:
         sink.show(replace(FINDING, verdict=verdict))
     assert {entry["EPM_VERDICT"][0] for entry in daemon.entries()} == NOTEWORTHY
+    priorities: dict[str, str] = {}
     for verdict in Verdict:
         all_of_them.show(replace(FINDING, verdict=verdict))
-    priorities = {entry["EPM_VERDICT"][0]: entry["PRIORITY"][0] for entry in daemon.entries()}
+        (entry,) = daemon.entries()
+        priorities[entry["EPM_VERDICT"][0]] = entry["PRIORITY"][0]
     assert set(priorities) == set(Verdict)
     assert (priorities["mismatch"], priorities["not_registered"], priorities["match"]) == ("4", "5", "6")
 

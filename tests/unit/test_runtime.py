@@ -19,12 +19,11 @@ from inspector import runtime
 from inspector.errors import ListenError, RunningError
 from inspector.runtime import LocalSocket, Running, directories, find_running, open_local_socket
 from inspector.sinks.server import MetricsServer, Response
-from tests.conftest import unavailable
+from tests.conftest import NOBODY, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOBODY = 65534
 HOLD_A_SOCKET = """
 import sys, time
 from pathlib import Path

@@ -19,8 +19,8 @@ DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # tests use.
 TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
 	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
-# A machine to emulate, modules to load, apt to name Debian's kernels.
-VM_PACKAGES := qemu-system-x86 kmod python3-apt
+# A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
+VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
 
 # Where `make install` puts what; DESTDIR stands before all of it.
 PREFIX ?= /usr/local

@@ -15,6 +15,7 @@ from inspector.live.counters import parse_cpu_list
 from inspector.live.options import pack_options
 from inspector.live.privileges import missing_capabilities, require_capabilities
 from inspector.live.session import open_session
+from tests.conftest import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ def test_without_privileges() -> None:
     child = os.fork()
     if child == 0:
         try:
-            os.setuid(65534)
+            os.setuid(NOBODY)
             open_session(["lo"])
         except PrivilegeError as error:
             os.write(writer, str(error).encode())

@@ -203,11 +203,11 @@ class Storm:
             sent = _LIBC.sendmmsg(channel.fileno(), ctypes.c_void_p(at), min(len(self) - done, 1024), 0)
             if sent >= 0:
                 done += sent
-                continue
-            if ctypes.get_errno() != errno.ENOBUFS:
+            elif ctypes.get_errno() == errno.ENOBUFS:
+                # The device's queue is full: the other side is slower. That frame has not gone out, and goes next.
+                time.sleep(_FULL_S)
+            else:
                 raise OSError(ctypes.get_errno(), "sendmmsg")
-            # The device's queue is full: the other side is slower. That frame has not gone out, and goes next.
-            time.sleep(_FULL_S)
 
 
 def rage(

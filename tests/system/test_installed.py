@@ -16,7 +16,7 @@ import pytest
 
 from inspector import __version__
 from inspector.lab.scrape import scrape
-from tests.conftest import require_tools
+from tests.conftest import NOBODY, require_tools
 from tests.system.box import ROOT, SERVICE, Box
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_the_command_is_there_for_everybody(box: Box) -> None:
     """An ordinary user reads a capture file with it."""
     assert box.run("epm-inspector", "--version") == f"epm-inspector {__version__}"
     [finding] = box.run(
-        *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+        *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
         *("epm-inspector", "read", "--json", "/source/tests/golden/traces/mapper-original-case-inner.pcapng"),
     ).splitlines()
     assert '"verdict":"mismatch"' in finding

@@ -9,13 +9,13 @@ from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.delivery import Delivery
-from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.delivery import Delivery, Sinks
+from inspector.commands.evidence import open_evidence
 from inspector.commands.output import tally_of, warn
 from inspector.commands.privileges import give_up_privileges
 from inspector.commands.routes import Routes
@@ -68,16 +68,6 @@ class AttachArguments:
     config_file: Path | None = None
     runtime_directory: Path | None = None
     drop_all: bool = False
-
-
-class Sinks(NamedTuple):
-    """Where what is found goes."""
-
-    metrics: Metrics
-    overview: Overview
-    output: Delivery
-    writer: CaptureWriter | None
-    evidence: Evidence | None
 
 
 class Inspection:

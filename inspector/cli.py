@@ -189,10 +189,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from inspector.commands import read
+    from inspector.commands import filereader, read
 
     return read.run(
-        read.ReadArguments(
+        filereader.ReadArguments(
             files=arguments.files,
             config=_load(arguments),
             json=arguments.json,

@@ -17,7 +17,7 @@ DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
 # a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
 # tests use.
-TEST_PACKAGES := tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
+TEST_PACKAGES := mount tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
 	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector.model import format_time
+from inspector.sinks.http import Response
 from inspector.sinks.metrics import CONTENT_TYPE
 from inspector.sinks.page import HEADERS, HTML, page
-from inspector.sinks.server import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,7 +18,8 @@ from inspector.commands import screen
 from inspector.commands.screen import Screen, finding_rows, offer_rows, state_lines
 from inspector.commands.top import Source, View, look, remote
 from inspector.errors import RunningError
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 from tests.unit.test_console import FINDING
 from tests.unit.test_page import OFFER, STATE
 

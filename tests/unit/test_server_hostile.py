@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from inspector.sinks.server import MetricsServer, Response, ServerLimits
+from inspector.sinks.http import Response, ServerLimits
+from inspector.sinks.server import MetricsServer
 from tests.unit.test_server import BODY, everything, exchange, request
 
 LIMITS = ServerLimits(
     connections=8, header_bytes=4096, header_seconds=0.5, idle_seconds=0.5, write_seconds=0.3, goodbye_seconds=0.2
 )
-SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -144,12 +145,12 @@ def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
         b"GET /metrics\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost : x\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"\x00\x01\x02\x03" * 100,
         b"G" * 3000,
     ],
@@ -168,7 +169,7 @@ def test_odd_requests(server: MetricsServer, sent: bytes) -> None:
 @pytest.mark.parametrize("header", [b"Expect: 100-continue", b"Upgrade: websocket\r\nConnection: Upgrade", b"X:"])
 def test_headers_that_change_nothing(server: MetricsServer, header: bytes) -> None:
     """What is offered and not wanted is passed over."""
-    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
     assert received.endswith(BODY)
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import ListenError
-from inspector.sinks.server import MetricsServer, Response, ServerLimits
+from inspector.sinks.http import Response, ServerLimits
+from inspector.sinks.server import MetricsServer
 from inspector.sinks.tls import Certificates, TlsFiles
 from tests.build.certificates import Pair, issue, make_issuer
 from tests.conftest import require_tools
@@ -104,7 +105,7 @@ def test_goodbye_is_proper(site: Site) -> None:
     context = ssl.create_default_context(cafile=str(site.issuer.certificate))
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     with site.connect() as raw, context.wrap_socket(raw, server_hostname="127.0.0.1") as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = b""
         while more := client.recv(65536):
             received += more
@@ -137,7 +138,7 @@ def test_old_versions_are_refused(site: Site) -> None:
 def test_plain_requests_get_nothing(site: Site) -> None:
     """A request without TLS is not answered."""
     with site.connect() as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""
         try:
             while more := client.recv(65536):
@@ -193,7 +194,7 @@ def test_clients_that_do_not_read_are_cut_off(site: Site) -> None:
     """An answer that nobody takes is dropped after the write limit."""
     context = ssl.create_default_context(cafile=str(site.issuer.certificate))
     with site.connect() as raw, context.wrap_socket(raw, server_hostname="127.0.0.1") as client:
-        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(1)
         received = 0
         try:

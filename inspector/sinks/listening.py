@@ -6,6 +6,7 @@ each SYN, chooses by source address (Documentation/networking/filter.rst; SO_ATT
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket
 import struct
@@ -49,24 +50,22 @@ def listen_with_reserve(host: str, port: int, networks: Sequence[Network]) -> tu
 
     Raises ListenError, also where another process listens there: only the second socket may share the port.
     """
-    everybody: socket.socket | None = None
-    try:
-        everybody = _bind(host, port)
-        # Set after bind(): bind() itself must fail where another process, of whatever user, has the port.
-        everybody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved = _bind(host, everybody.getsockname()[1], reuse_port=True)
+    with contextlib.ExitStack() as stack:
         try:
+            everybody = stack.enter_context(_bind(host, port))
+            reserved = stack.enter_context(socket.socket(everybody.family, everybody.type, everybody.proto))
+            # Set after bind(), which must fail where another process, of whatever user, has the port.
+            everybody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(everybody.getsockname())
             # The program returns an index into the group, whose order is that of listen().
             everybody.listen(BACKLOG)
             reserved.listen(BACKLOG)
             _choose_by_source(everybody, networks)
-        except BaseException:
-            reserved.close()
-            raise
-    except (OSError, ValueError) as error:
-        if everybody is not None:
-            everybody.close()
-        raise _refusal(host, port, error) from None
+        except (OSError, ValueError) as error:
+            raise _refusal(host, port, error) from None
+        stack.pop_all()
     return everybody, reserved
 
 
@@ -83,7 +82,7 @@ def _refusal(host: str, port: int, error: OSError | ValueError) -> ListenError:
     )
 
 
-def _bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     # The resolver takes a port modulo 65536, and something would listen where nobody looks.
     if not 0 <= port <= _LAST_PORT:
         raise ValueError(f"ports end at {_LAST_PORT}")
@@ -91,8 +90,6 @@ def _bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
     except BaseException:
         listener.close()

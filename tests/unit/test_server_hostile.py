@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
+import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from inspector.sinks.http import Response, ServerLimits
 from inspector.sinks.server import MetricsServer
 from tests.unit.test_server import BODY, everything, exchange, request
+
+if TYPE_CHECKING:
+    from inspector.sinks.tls import Certificates
 
 LIMITS = ServerLimits(
     connections=8, header_bytes=4096, header_seconds=0.5, idle_seconds=0.5, write_seconds=0.3, goodbye_seconds=0.2
@@ -209,3 +216,42 @@ def test_a_slow_but_whole_request_is_answered(server: MetricsServer) -> None:
             client.sendall(SCRAPE[at : at + 1])
             time.sleep(0.002)
         assert client.recv(65536).endswith(BODY)
+
+
+def test_without_descriptors_clients_wait_and_one_line_says_so() -> None:
+    """While the process has no descriptor left nobody is accepted; the client that waits is answered afterwards."""
+    said: list[str] = []
+    routes = {"/metrics": lambda: Response(200, BODY)}
+    with MetricsServer("127.0.0.1", 0, routes, report=said.append) as server, socket.socket() as client:
+        client.settimeout(10)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(SCRAPE)
+            # Long enough for several attempts.
+            time.sleep(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(65536).endswith(BODY)
+    assert said == ["metrics server: connections wait: Too many open files"]
+
+
+def test_a_defect_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """A defect of the server itself, here in place of certificates: one line, no traceback, however often it is met."""
+
+    class Broken:
+        def context(self) -> None:
+            raise RuntimeError("a defect")
+
+    said: list[str] = []
+    with MetricsServer("127.0.0.1", 0, {}, certificates=cast("Certificates", Broken()), report=said.append) as server:
+        for _ in range(5):
+            with connect(server) as client:
+                assert client.recv(1) == b""
+        gc.collect()
+    assert len(said) == 1
+    assert said[0].endswith("RuntimeError: a defect")
+    assert capfd.readouterr().err == ""

@@ -49,7 +49,8 @@ class ServerLimits:
     beginning) to the end of its header, and a TLS handshake; `idle_seconds` the wait for another request;
     `write_seconds` the wait for the client to take an answer; `goodbye_seconds` the wait
     for the client to close after the last one. More than `answers_per_second` are made to
-    wait, all clients of the socket together: making an answer keeps the inspection from its work.
+    wait, all clients of the socket together: making an answer keeps the inspection from its work. So does accepting:
+    connections beyond `accepts_per_second` wait in the accept queue, and the kernel drops those it cannot hold.
     """
 
     connections: int = 64
@@ -59,6 +60,7 @@ class ServerLimits:
     write_seconds: float = 10
     goodbye_seconds: float = 1
     answers_per_second: float = 100
+    accepts_per_second: float = 1000
 
 
 class Pace:

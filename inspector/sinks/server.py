@@ -155,7 +155,9 @@ class MetricsServer:
     async def _accept(self, listener: _Listener) -> None:
         """Accept connections for ever, one in each turn of the loop: no listener waits for a queue of another."""
         listener.socket.setblocking(False)
+        pace = Pace(self._limits.accepts_per_second)
         while True:
+            await pace.turn()
             try:
                 accepted, address = await self._loop.sock_accept(listener.socket)
             except OSError as error:
@@ -165,6 +167,7 @@ class MetricsServer:
                 await asyncio.sleep(_ACCEPT_RETRY_S)
                 continue
             self._begin(self._serve_client(listener, accepted, address[0] if address else ""))
+            # Its task begins now, and makes room, before the next connection is accepted.
             await asyncio.sleep(0)
 
     async def _serve_client(self, listener: _Listener, accepted: socket.socket, client: str) -> None:

@@ -133,6 +133,22 @@ def test_answers_are_paced() -> None:
     assert used < 0.5 * spent
 
 
+def test_accepting_is_paced() -> None:
+    """Connections beyond the pace wait in the accept queue, and are answered in the end."""
+    limits = ServerLimits(accepts_per_second=20)
+    began = time.monotonic()
+    with (
+        MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, limits=limits) as server,
+        ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(connect(server)) for _ in range(45)]
+        for client in clients:
+            client.sendall(SCRAPE)
+        assert all(client.recv(65536).endswith(BODY) for client in clients)
+    # A quarter of a second's worth comes at once.
+    assert time.monotonic() - began >= 45 / 20 - 0.25 - 1 / 20
+
+
 def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
     """A client whose connection made room for others has no turn any more: a scrape does not come after it."""
     limits = ServerLimits(connections=2, answers_per_second=2)

@@ -21,12 +21,13 @@ _AUTHORITY: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<name>[^:\[\]]*
 class HostNames:
     """Names and addresses that may be in a header Host; the port may be any, since tunnels change it.
 
-    Besides `names`: this machine's host name, `localhost` and names below it (RFC 6761 section 6.3), loopback
-    addresses, and the address to which the client is connected.
+    Besides `names`: this machine's host name, whole and its first label, `localhost` and names below it (RFC 6761
+    section 6.3), loopback addresses, and the address to which the client is connected.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._accepted = {_canonical(name) for name in (*names, socket.gethostname(), "localhost")} - {""}
+        own = socket.gethostname()
+        self._accepted = {_canonical(name) for name in (*names, own, own.partition(".")[0], "localhost")} - {""}
 
     def accept(self, header: str, local_address: str) -> bool:
         """Return whether a connection to `local_address` may be served under the value of its header Host."""

@@ -105,6 +105,14 @@ def test_refused(header: str) -> None:
     assert not HostNames(["gateway1"]).accept(header, "192.0.2.10")
 
 
+def test_the_machine_has_a_long_and_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, or only its first label; with another domain it is the name of somebody else."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "gateway7.example")
+    names = HostNames()
+    headers = ("gateway7.example", "gateway7:10135", "gateway7.attacker.example", "example")
+    assert [names.accept(header, "192.0.2.10") for header in headers] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(("local", "header"), [("fe80::1%eth0", "[fe80::1]"), ("::ffff:192.0.2.10", "192.0.2.10")])
 def test_local_addresses_as_the_system_writes_them(local: str, header: str) -> None:
     """With a zone, and IPv4 at a socket for both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     IPvAnyAddress,
+    IPvAnyNetwork,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -27,6 +29,9 @@ from inspector.model import NOTEWORTHY, Verdict
 from inspector.wire.limits import Limits
 
 DEFAULT_LISTEN = "127.0.0.1:10135"
+
+# Letters, digits and hyphens between dots (RFC 1123 section 2.1), underscores as in many DNS zones, or IPv6.
+_HOST = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 def _check_prefix_length(network: IPv6Network) -> IPv6Network:
@@ -50,6 +55,12 @@ def _check_listen(text: str) -> str:
     return text
 
 
+def _check_host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f"a host is a name or an address, without port and brackets, not {text!r}")
+    return text
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -59,6 +70,7 @@ def _path_or_none(value: object) -> object:
 
 
 Listen = Annotated[str, AfterValidator(_check_listen)]
+HostName = Annotated[str, AfterValidator(_check_host)]
 Nat64Prefix = Annotated[IPv6Network, AfterValidator(_check_prefix_length)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_path_or_none)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -105,6 +117,9 @@ class Config(_Table):
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
     tunnels: bool = False
     listen: Listen = DEFAULT_LISTEN
+    serve_findings: bool = True
+    hosts: list[HostName] = []
+    scrapers: Annotated[list[IPvAnyNetwork], Field(max_length=64)] = []
     runtime_directory: Path | None = None
     findings_file: Path | None = None
     findings_journal: bool = False

@@ -215,7 +215,15 @@ def run(arguments: AttachArguments) -> int:
         signals = stack.enter_context(Signals())
         overview = Overview()
         routes = Routes(metrics, overview)
-        server = MetricsServer(host, port, routes.table(), certificates=_certificates(config))
+        server = MetricsServer(
+            host,
+            port,
+            routes.table(with_findings=config.serve_findings),
+            certificates=_certificates(config),
+            hosts=config.hosts,
+            scrapers=config.scrapers,
+            report=lambda text: say(text, Priority.WARNING),
+        )
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -230,7 +238,7 @@ def run(arguments: AttachArguments) -> int:
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
-        _serve_locally(server, arguments.runtime_directory, stack)
+        _serve_locally(server, routes, arguments.runtime_directory, stack)
         give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
         evidence = open_evidence(config.evidence.directory, config, session.interface_names)
         if evidence is not None:
@@ -241,7 +249,7 @@ def run(arguments: AttachArguments) -> int:
         routes.inspection = inspection
         # Whoever reads that it is attached may end it at once, and expects a summary.
         signals.attend(session.wake)
-        _announce(session, metrics, server)
+        _announce(session, metrics, server, "metrics and findings" if config.serve_findings else "metrics")
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
@@ -251,7 +259,7 @@ def run(arguments: AttachArguments) -> int:
     return 0
 
 
-def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> None:
+def _serve_locally(server: MetricsServer, routes: Routes, directory: Path | None, stack: contextlib.ExitStack) -> None:
     """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
     try:
         local = open_local_socket(directory)
@@ -261,7 +269,7 @@ def _serve_locally(server: MetricsServer, directory: Path | None, stack: context
         say(f"'epm-inspector status' will not find this inspector: {error}", Priority.WARNING)
         return
     stack.callback(local.close)
-    server.add(local.socket)
+    server.add(local.socket, routes.table())
 
 
 def _certificates(config: Config) -> Certificates | None:
@@ -272,14 +280,17 @@ def _certificates(config: Config) -> Certificates | None:
     return Certificates(files, lambda text: say(text, Priority.WARNING))
 
 
-def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:
+def _announce(session: Session, metrics: Metrics, server: MetricsServer, served: str) -> None:
     server.start()
     for attachment in session.attachments:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
         say(f"attached {attachment.interface}: {attachment.explanation}")
     say(f"metrics {server.url}/metrics")
     if server.is_exposed:
+        advice = "set tls_certificate, tls_key and tls_client_ca"
+        if served != "metrics":
+            advice += ", or serve_findings = false"
         text = (
-            "other machines can read the metrics, and whoever is on the way: there is no TLS (tls_certificate, tls_key)"
+            f"{server.url}: other machines can read {served}, and so can networks on the way: there is no TLS; {advice}"
         )
         say(text, Priority.WARNING)

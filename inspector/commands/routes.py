@@ -1,7 +1,7 @@
 """What a running inspection answers over HTTP: one method and one row of the table for each route.
 
-The metrics' address and the local socket serve the same. Routes are called in the server's thread: they read what the
-main loop has left for them and never touch session or pipeline.
+The local socket serves all routes, the metrics' address too unless the configuration keeps findings from it. Routes are
+called in the server's thread: they read what the main loop has left for them and never touch session or pipeline.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector.model import format_time
+from inspector.sinks.http import Response
 from inspector.sinks.metrics import CONTENT_TYPE
 from inspector.sinks.page import HEADERS, HTML, page
-from inspector.sinks.server import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from inspector.sinks.overview import Overview
 
 JSON: Final = "application/json"
+
+# Findings name clients and servers: no cache on the way or in a browser keeps them (RFC 9111 section 5.2.2.5).
+_NOT_STORED: Final = ((b"Cache-Control", b"no-store"),)
 
 
 class Inspected(Protocol):
@@ -45,17 +48,20 @@ class Routes:
         self._overview = overview
         self.inspection: Inspected | None = None
 
-    def table(self) -> dict[str, Callable[[], Response]]:
-        """Return the function of each path."""
-        return {
+    def table(self, *, with_findings: bool = True) -> dict[str, Callable[[], Response]]:
+        """Return the function of each path; without findings, those that show clients and servers refuse with 403."""
+        others: dict[str, Callable[[], Response]] = {
+            "/healthz": self._health,
+            "/metrics": self._render_metrics,
+            "/status": self._status,
+        }
+        findings: dict[str, Callable[[], Response]] = {
             "/": lambda: self._page(refresh=False),
             "/live": lambda: self._page(refresh=True),
             "/findings": self._findings,
-            "/healthz": self._health,
-            "/metrics": self._render_metrics,
             "/offers": self._offers,
-            "/status": self._status,
         }
+        return others | (findings if with_findings else dict.fromkeys(findings, _refuse))
 
     def _render_metrics(self) -> Response:
         return Response(200, self._metrics.render(), CONTENT_TYPE)
@@ -94,4 +100,8 @@ class Routes:
 
 
 def _json(value: object) -> Response:
-    return Response(200, json.dumps(value, indent=2).encode() + b"\n", JSON)
+    return Response(200, json.dumps(value, indent=2).encode() + b"\n", JSON, _NOT_STORED)
+
+
+def _refuse() -> Response:
+    return Response(403, b"findings are served on the UNIX socket only (serve_findings = false)\n")

@@ -61,6 +61,11 @@ def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:
         ('[[vip]]\naddress = "10.11.2.2"\npool = ["10.11.2.7", "10.11.2.300"]', "vip[0].pool[1]"),
         ('[[vip]]\npool = ["10.11.2.7"]', "vip[0].address"),
         ("[limits]\nidle_seconds = -1", "limits.idle_seconds"),
+        ('hosts = ["gateway1.example:10135"]', "hosts[0]"),
+        ('hosts = ["[2001:db8::1]"]', "hosts[0]"),
+        ('hosts = [""]', "hosts[0]"),
+        ('scrapers = ["prometheus.example"]', "scrapers[0]"),
+        ('scrapers = ["192.0.2.20/24"]', "scrapers[0]"),
     ],
 )
 def test_mistakes_are_named_by_line_or_key(tmp_path: Path, text: str, message: str) -> None:
@@ -100,3 +105,12 @@ def test_tls_is_off_where_it_is_empty(tmp_path: Path) -> None:
     """As in the example."""
     assert load(tmp_path, 'tls_certificate = ""\ntls_key = ""\ntls_client_ca = ""') == Config()
     assert load(tmp_path, 'tls_certificate = "a"\ntls_key = "b"').tls_key == Path("b")
+
+
+def test_who_may_ask_and_under_which_name(tmp_path: Path) -> None:
+    """Addresses and networks of scrapers, names and addresses of hosts; findings are served unless switched off."""
+    text = 'scrapers = ["192.0.2.20", "2001:db8::/64"]\nhosts = ["gateway1.example", "gateway_1", "2001:db8::1"]\n'
+    config = load(tmp_path, text + "serve_findings = false")
+    assert config.scrapers == [IPv4Network("192.0.2.20/32"), IPv6Network("2001:db8::/64")]
+    assert config.hosts == ["gateway1.example", "gateway_1", "2001:db8::1"]
+    assert (config.serve_findings, Config().serve_findings) == (False, True)

@@ -193,5 +193,20 @@ def test_routes(routes: Routes) -> None:
     assert (answer.status, answer.content_type, answer.headers) == (200, "text/html; charset=utf-8", HEADERS)
     assert b"refresh" in table["/live"]().body
     assert json.loads(table["/findings"]().body) == [FINDING.as_dict()]
+    for path in ("/findings", "/offers", "/status", "/", "/live"):
+        assert (b"Cache-Control", b"no-store") in table[path]().headers
     [offer] = json.loads(table["/offers"]().body)["offers"]
     assert (offer["asked"], offer["offered"], offer["answers"]) == ("10.11.2.2", "10.11.2.7", 1)
+
+
+def test_routes_without_findings(routes: Routes) -> None:
+    """Nothing that names clients or servers of findings: 403 and where it is; all else is as before."""
+    routes.inspection = Inspected()
+    table = routes.table(with_findings=False)
+    assert set(table) == set(routes.table())
+    for path in ("/", "/live", "/findings", "/offers"):
+        refusal = table[path]()
+        assert refusal.status == 403
+        assert b"UNIX socket" in refusal.body
+        assert b"serve_findings" in refusal.body
+    assert [table[path]().status for path in ("/metrics", "/healthz", "/status")] == [200] * 3

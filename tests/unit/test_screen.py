@@ -19,7 +19,8 @@ from inspector.commands.screen import Screen, finding_rows, offer_rows, state_li
 from inspector.commands.top import remote
 from inspector.commands.view import Source, View, look
 from inspector.errors import RunningError
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 from tests.unit.test_console import FINDING
 from tests.unit.test_page import OFFER, STATE
 

@@ -13,7 +13,8 @@ import pytest
 
 from inspector.cli import main
 from inspector.commands.status import NOT_RUNNING
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

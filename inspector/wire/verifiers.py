@@ -9,7 +9,6 @@ Positions are TCP sequence numbers, unwrapped: they only grow.
 
 from __future__ import annotations
 
-import struct
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -63,14 +62,17 @@ def _place_of(header: bytes, start: int) -> _PduPlace | None:
 class Chain:
     """PDUs that follow each other, from a place where one begins; `frontier` is where the next one does.
 
+    `seen` is up to where bytes came which are no PDUs; None if another chain follows them.
+
     Of the next one's header `_held` has the first bytes. `broken` chains lead to bytes which are no header, or are not
     followed any more.
     """
 
-    __slots__ = ("_held", "_known", "broken", "frontier", "start")
+    __slots__ = ("_held", "_known", "broken", "frontier", "seen", "start")
 
     def __init__(self, start: int, held: bytes = b"") -> None:
         self.start = self.frontier = start
+        self.seen: int | None = start
         self.broken = False
         self._held = bytearray(held)
         self._known: list[_PduPlace] = []
@@ -88,6 +90,10 @@ class Chain:
         """Whether a PDU with the same header is known at a position."""
         return place is not None and any(one.start == start and one.header == place.header for one in self._known)
 
+    def knows(self, position: int) -> bool:
+        """Whether it is known what the byte at a position is."""
+        return self.start <= position < self.end
+
     def leads_to(self, start: int) -> bool:
         """Whether the next PDU begins at a position, and nothing of it was seen."""
         return self.frontier == start and not self._held and not self.broken
@@ -103,6 +109,7 @@ class Chain:
     def stop(self) -> None:
         """Remember what is known, and do not go on."""
         self.broken = True
+        self.seen = None
         self._held.clear()
 
     def leads_where(self, other: Chain) -> bool:
@@ -127,6 +134,8 @@ class Chain:
         end = start + len(data)
         while not self.broken and start <= self.end < end:
             self._read_on(data[self.end - start :])
+        if self.broken and self.seen is not None and start <= max(self.seen, self.frontier):
+            self.seen = max(self.seen, end)
         known = Part(max(start, self.start), min(end, self.end))
         blank = [
             Part(max(start, place.blank), min(end, place.end))
@@ -173,7 +182,7 @@ class Direction:
     def __init__(self) -> None:
         self._chains: list[Chain] = []
         self._contradicted = False
-        # Of chains which contradict each other one had to go: nothing can be told any more.
+        # Of chains which contradict each other one had to go: only what begins with a header itself can be told any more.
         self._crowded = False
 
     def begin(self, sequence: int) -> None:
@@ -198,20 +207,24 @@ class Direction:
                 blank += [Part(one.start - start, one.end - start) for one in parts]
         if len(self._chains) > 1:
             self._merge()
-        unknown = [Part(0, len(data))] if self._crowded and data else _gaps(known, len(data))
+        if self._crowded and data and _plain_place(data) is None:
+            return blank, [Part(0, len(data))], False
+        unknown = _gaps(known, len(data))
         return blank, unknown, bool(unknown) and self._awaits(sequence + unknown[0].start)
 
     def _branch(self, sequence: int, data: bytes) -> None:
         """Begin chains where a segment begins like a PDU that no chain leads to, and where it contradicts one."""
-        place = _place_of(data[:HEADER_SIZE], 0) if _is_plainly_a_header(data) else None
-        is_new = place is not None
+        place = _plain_place(data)
+        is_new = place is not None or (
+            data.startswith(HTTP_GREETING) and not any(chain.knows(chain.unwrap(sequence)) for chain in self._chains)
+        )
         found: list[Chain] = []
         for chain in self._chains:
             start = chain.unwrap(sequence)
             found += chain.forks(start, data)
             if is_new and (chain.leads_to(start) or chain.has(place, start)):
                 is_new = False
-            elif is_new and chain.start <= start < chain.end:
+            elif is_new and chain.knows(start):
                 self._contradicted = True
         self._contradicted = self._contradicted or bool(found)
         if is_new:
@@ -240,18 +253,22 @@ class Direction:
 
     def _awaits(self, sequence: int) -> bool:
         """Whether bytes just before these may still come, and tell what these are."""
-        return any(not chain.broken and 0 < chain.unwrap(sequence) - chain.end < _NEAR for chain in self._chains)
+        return any(
+            chain.seen is not None and 0 < chain.unwrap(sequence) - max(chain.seen, chain.end) < _NEAR
+            for chain in self._chains
+        )
 
 
-def _is_plainly_a_header(data: bytes) -> bool:
-    """Whether bytes from nowhere begin with a header: other than in one of a known place, nothing may be doubtful.
+def _plain_place(data: bytes) -> _PduPlace | None:
+    """Return the place of the PDU that bytes from nowhere begin with: more than elsewhere must be right of its header.
 
     A verifier's trailer with level 5 and no padding, and the token behind it, have passed for one.
     """
     if len(data) < HEADER_SIZE or any(data[5:8]):
-        return False
-    length, auth_length = struct.unpack_from("<HH" if data[4] & 0x10 else ">HH", data, 8)
-    return not auth_length or auth_length + TRAILER_SIZE + HEADER_SIZE <= length
+        return None
+    place = _place_of(data[:HEADER_SIZE], 0)
+    # Without the trailer there is no room for a value.
+    return None if place is not None and place.blank == HEADER_SIZE < place.end else place
 
 
 def _gaps(known: list[Part], length: int) -> list[Part]:

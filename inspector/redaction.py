@@ -133,13 +133,12 @@ class Redactor:
         if segment.attributes & _UDP:
             entry.redacted = _redacted(segment, *of_datagram(segment.payload))
             return
-        is_syn = bool(segment.tcp_flags & _SYN)
-        if not segment.payload and not is_syn:
+        if segment.tcp_flags & _SYN:
+            self._follow(segment).pdus.begin(segment.sequence + 1)
+        if not segment.payload:
             entry.redacted = Redacted(segment)
             return
         followed = entry.direction = self._follow(segment)
-        if is_syn:
-            followed.pdus.begin(segment.sequence + 1)
         self._try(entry)
         if entry.redacted is None:
             followed.waiting.append(entry)

@@ -22,7 +22,7 @@ CONVERSATION_MANAGER: Final = UUID("333a2276-0000-0000-0d00-00809c000000")
 """Interface by which ends of the connectionless protocol call back; its stubs hold the tokens (C706 appendix P)."""
 
 _HALF: Final = SEQUENCE_MODULUS // 2
-# Of each chain so many PDUs are remembered, for retransmissions.
+# Of each chain so many PDUs at least are remembered, for retransmissions.
 _PDUS: Final = 32
 _CHAINS: Final = 8
 # Bytes before a header that are waited for: more than a window is not on its way.
@@ -126,6 +126,25 @@ class Chain:
                 found.append(Chain(position, header[: at - position]))
         return found
 
+    def follow(self, sequence: int, data: bytes) -> list[Part] | None:
+        """Go on with a segment that is just the next PDU: return what of it is to be blanked; None for all others.
+
+        No position of it was seen before, so it cannot contradict anything.
+        """
+        start = self.unwrap(sequence)
+        place = _place_of(data[:HEADER_SIZE], start) if self.leads_to(start) and len(data) >= HEADER_SIZE else None
+        if place is None or place.end != start + len(data):
+            return None
+        self._known.append(place)
+        self.frontier = place.end
+        self._trim()
+        return [Part(place.blank - start, len(data))] if place.blank < place.end else []
+
+    def _trim(self) -> None:
+        if len(self._known) > 2 * _PDUS:
+            del self._known[:-_PDUS]
+            self.start = self._known[0].start
+
     def take(self, start: int, data: bytes) -> tuple[Part, list[Part]]:
         """Go on with bytes at a position; return which of them are known, and which of those are to be blanked.
 
@@ -142,9 +161,7 @@ class Chain:
             for place in self._known
             if place.blank < end and place.end > start and place.blank < place.end
         ]
-        if len(self._known) > _PDUS:
-            del self._known[:-_PDUS]
-            self.start = self._known[0].start
+        self._trim()
         return known, blank
 
     def _read_on(self, data: bytes) -> None:
@@ -182,7 +199,7 @@ class Direction:
     def __init__(self) -> None:
         self._chains: list[Chain] = []
         self._contradicted = False
-        # Of chains which contradict each other one had to go: only what begins with a header itself can be told any more.
+        # Of chains which contradict each other one had to go: only what begins with a header itself can be told now.
         self._crowded = False
 
     def begin(self, sequence: int) -> None:
@@ -196,6 +213,10 @@ class Direction:
 
         Bytes are counted from the segment's start. What waits is to be taken again when others came.
         """
+        if len(self._chains) == 1 and not self._crowded:
+            followed = self._chains[0].follow(sequence, data)
+            if followed is not None:
+                return followed, [], False
         self._branch(sequence, data)
         known: list[Part] = []
         blank: list[Part] = []

@@ -17,6 +17,7 @@ from inspector.commands.recording import Recording
 from inspector.config import Config
 from inspector.model import Verdict
 from inspector.record import Attribute, pack_record
+from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.trouble import Loss
 from tests.build import ntlm, pdu
 from tests.build.connection import Wire
@@ -122,7 +123,10 @@ def test_evidence(tmp_path: Path, keep: bool, mss: int) -> None:
 def test_read_keeps_evidence_without_them(tmp_path: Path) -> None:
     """The command, with and without its option."""
     wire, values = spoken()
-    path = recorded(tmp_path / "a.pcapng", wire.segments, keep=True)
+    path = tmp_path / "a.pcapng"
+    with CaptureWriter(path, {}) as writer:
+        for segment in wire.segments:
+            writer.write(pack_record(segment))
     assert holds(path.read_bytes(), values)
     for option in ([], ["--keep-credentials"]):
         folder = tmp_path / f"proof{len(option)}"

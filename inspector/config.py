@@ -104,7 +104,6 @@ class Config(_Table):
 
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
     tunnels: bool = False
-    suspects_only: bool = False
     listen: Listen = DEFAULT_LISTEN
     runtime_directory: Path | None = None
     findings_file: Path | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from inspector.errors import OutputError
 from inspector.notify import say
@@ -17,9 +17,13 @@ from inspector.sinks.trouble import Loss, reason_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from inspector.commands.evidence import Evidence
+    from inspector.commands.recording import Recording
     from inspector.config import Config
     from inspector.model import Finding, FindingBatch
     from inspector.sinks.console import Tally
+    from inspector.sinks.metrics import Metrics
+    from inspector.sinks.overview import Overview
 
 
 class _Sink(Protocol):
@@ -129,3 +133,13 @@ class Delivery:
     def summary(self, tally: Tally) -> None:
         """Show the closing table."""
         self._guard(self.console, partial(self.console.summary, tally))
+
+
+class Sinks(NamedTuple):
+    """Where what is found goes."""
+
+    metrics: Metrics
+    overview: Overview
+    output: Delivery
+    recording: Recording | None
+    evidence: Evidence | None

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import NOTEWORTHY, Finding, Verdict, format_time
-from inspector.sinks.jsonl import json_of
+from inspector.sinks.jsonform import json_of
 from inspector.sinks.text import harmless
 from inspector.sinks.trouble import Trouble, reason_of
 

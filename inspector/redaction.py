@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.record import HEADER_SIZE, Attribute
+from inspector.wire.stream import SEQUENCE_MODULUS
 from inspector.wire.verifiers import Direction, of_datagram
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ WAITING_BYTES: Final = 8 << 20
 DIRECTIONS: Final = 16_384
 """Directions of connections that are followed at once; the one that was silent longest goes first."""
 
-# Of one direction.
+# Of one direction: of those that are written at once, and of a conversation that is there as a whole.
 _WAITING_SEGMENTS: Final = 64
+_WAITING_OF_WHOLE: Final = 256
 _SYN: Final = 0x02
 _UDP: Final = int(Attribute.UDP)
 
@@ -142,7 +144,7 @@ class Redactor:
         self._try(entry)
         if entry.redacted is None:
             followed.waiting.append(entry)
-            if len(followed.waiting) > _WAITING_SEGMENTS and self._patience_ns is not None:
+            if len(followed.waiting) > (_WAITING_OF_WHOLE if self._patience_ns is None else _WAITING_SEGMENTS):
                 self._give_up(followed.waiting[0])
         elif followed.waiting:
             self._try_waiting(followed)
@@ -174,8 +176,10 @@ class Redactor:
         before = None
         while followed.waiting and len(followed.waiting) != before:
             before = len(followed.waiting)
+            reached = followed.pdus.reached()
             for entry in followed.waiting:
-                if followed.pdus.reaches(entry.segment.sequence):
+                sequence = entry.segment.sequence
+                if any((sequence - start) % SEQUENCE_MODULUS <= length for start, length in reached):
                     self._try(entry)
             followed.waiting = [entry for entry in followed.waiting if entry.redacted is None]
 

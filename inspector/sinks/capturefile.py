@@ -101,6 +101,8 @@ class CaptureFile:
 
     def flush(self) -> None:
         """Write what is there; where that fails it is tried again with the next call."""
+        if not (self._pending or self._rest or self._is_down):
+            return
         try:
             self._prepare()
             self._drain()

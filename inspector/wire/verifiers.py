@@ -268,9 +268,9 @@ class Direction:
             if any(chain.leads_where(other) for other in self._chains[number + 1 :]):
                 chain.stop()
 
-    def reaches(self, sequence: int) -> bool:
-        """Whether it is known what the byte at a sequence number is, or may be once it is taken."""
-        return any(chain.start <= chain.unwrap(sequence) <= chain.end for chain in self._chains)
+    def reached(self) -> list[tuple[int, int]]:
+        """Return where it is known what bytes are, and the next one after these: sequence numbers, and how many."""
+        return [(chain.start % SEQUENCE_MODULUS, chain.end - chain.start) for chain in self._chains]
 
     def _awaits(self, sequence: int) -> bool:
         """Whether bytes just before these may still come, and tell what these are."""

@@ -96,8 +96,8 @@ def test_no_byte_of_a_value_is_left(seed: int, most: int, syn: bool, lose: bool)
                 continue
             assert all(theirs == ours or not theirs for theirs, ours in zip(after.payload, harmless, strict=True))
             assert len(after.payload) == len(before.payload)
-        if syn and not lose:
-            # All came in the end: then nothing else is blanked.
+        if syn and not lose and len(segments) <= 256:
+            # All came in the end, and no more waited than may: then nothing else is blanked.
             for one in redacted[1:]:
                 at = offset_of(one.segment)
                 assert one.segment.payload == spoken.without_values[at : at + len(one.segment.payload)]

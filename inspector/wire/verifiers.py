@@ -62,10 +62,8 @@ def _place_of(header: bytes, start: int) -> _PduPlace | None:
 class Chain:
     """PDUs that follow each other, from a place where one begins; `frontier` is where the next one does.
 
-    `seen` is up to where bytes came which are no PDUs; None if another chain follows them.
-
-    Of the next one's header `_held` has the first bytes. `broken` chains lead to bytes which are no header, or are not
-    followed any more.
+    Of the next one's header `_held` has the first bytes. A `broken` chain leads to bytes which are no header, which
+    came up to `seen`; or another chain goes on in the same way, and `seen` is None.
     """
 
     __slots__ = ("_held", "_known", "broken", "frontier", "seen", "start")
@@ -112,7 +110,7 @@ class Chain:
         self.seen = None
         self._held.clear()
 
-    def leads_where(self, other: Chain) -> bool:
+    def goes_on_like(self, other: Chain) -> bool:
         """Whether both go on in the same way."""
         return (self.frontier, self._held) == (other.frontier, other._held) and not (self.broken or other.broken)
 
@@ -265,7 +263,7 @@ class Direction:
     def _merge(self) -> None:
         """Follow one of the chains which go on in the same way: the others are there for retransmissions only."""
         for number, chain in enumerate(self._chains):
-            if any(chain.leads_where(other) for other in self._chains[number + 1 :]):
+            if any(chain.goes_on_like(other) for other in self._chains[number + 1 :]):
                 chain.stop()
 
     def reached(self) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ def test_a_full_disk(cable: Cable, tmp_path: Path) -> None:
             disk.fill()
             for start in range(5000, 6200, 40):
                 ask(cable, *range(start, start + 40))
-            running.wait_for(lambda: len(running.findings) == 1200)
+            running.wait_for(lambda: (tmp_path / "findings").read_bytes().count(b"\n") == 1200)
             running.wait_for(lambda: said(running, "written.pcapng cannot be written: No space left on device"))
             running.wait_for(lambda: running.metric("findings_lost_total", sink="capture", reason="failed") > 0)
             assert sum("written.pcapng" in line for line in running.lines) == 1
@@ -59,8 +59,8 @@ def test_a_full_disk(cable: Cable, tmp_path: Path) -> None:
             ask(cable, 7000)
             running.wait_for(lambda: said(running, "written.pcapng can be written again"))
             assert running.stop() == 0
-        found = ports(path)
-        assert found[-1:] == [7000] or len(found) > 20
+        # What was held is more than there is room for: as much as fits is there, and whole.
+        assert len(ports(path)) > 20
 
 
 @pytest.mark.parametrize("option", [[], ["--keep-credentials"]])

@@ -27,7 +27,9 @@ _INTERFACE_DESCRIPTION: Final = 1
 _ENHANCED_PACKET: Final = 6
 _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _LENGTH_NOT_KNOWN: Final = 2**64 - 1
-_SECTION_MAGIC: Final = struct.pack("=I", _SECTION_HEADER)
+SECTION_MAGIC: Final = struct.pack("=I", _SECTION_HEADER)
+"""The first four bytes of a capture file, the same in both byte orders."""
+
 _BYTE_ORDERS: Final = {struct.pack(order + "I", _BYTE_ORDER_MAGIC): order for order in "<>"}
 
 _OPTION_COMMENT: Final = 1
@@ -145,7 +147,7 @@ def whole_blocks(file: BinaryIO) -> int:
         head = file.read(12)
         if len(head) < 12:
             return position
-        if head[:4] == _SECTION_MAGIC:
+        if head[:4] == SECTION_MAGIC:
             order = _BYTE_ORDERS.get(head[8:12], "")
         if not order:
             return position

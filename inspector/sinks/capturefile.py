@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inspector.errors import OutputError
-from inspector.sinks.capture import CaptureBlocks, whole_blocks
+from inspector.sinks.capture import SECTION_MAGIC, CaptureBlocks, whole_blocks
 from inspector.sinks.trouble import Trouble, is_of_the_disk, reason_of
 
 if TYPE_CHECKING:
@@ -187,17 +187,19 @@ class CaptureFile:
         """Take off what is behind the last whole block: a process was killed, or its machine failed, as it wrote it."""
         with os.fdopen(os.dup(self._opened()), "rb") as file:
             whole = whole_blocks(file)
+            file.seek(0)
+            is_capture = file.read(len(SECTION_MAGIC)) == SECTION_MAGIC
         left = self._size - whole
         if not left:
             return
-        if not whole:
+        if not is_capture:
             raise OSError(errno.EINVAL, "it is there already, and no pcapng file")
         if left > _LONGEST_BLOCK:
             self._warn(f"{self._path}: damaged at byte {whole}: it is kept, and another file begun")
             self._rotate()
             return
         os.ftruncate(self._opened(), whole)
-        self._size = whole
+        self._size, self._has_packets = whole, whole > 0
         self._warn(f"{self._path}: {left} bytes of a block that was not finished were taken off")
 
     def _opened(self) -> int:

@@ -32,11 +32,11 @@ def _verdicts(text: str) -> frozenset[Verdict]:
         raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
 
 
-def _jobs(text: str) -> int:
-    jobs = int(text)
-    if jobs < 1:
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
         raise argparse.ArgumentTypeError("at least 1")
-    return jobs
+    return count
 
 
 def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,7 +45,11 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, appended as pcapng")
+    parser.add_argument(
+        "--write-max-bytes", type=_count, metavar="N", help="of FILE; then it becomes FILE.1 (default 64 MiB)"
+    )
+    parser.add_argument("--write-files", type=_count, metavar="N", help="kept in all: FILE, FILE.1 ... (default 8)")
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
     parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
@@ -75,7 +79,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
     parser.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
+        "--jobs", type=_count, metavar="N", help="files read at once (default: as many as cores, if they are large)"
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser)
@@ -133,6 +137,11 @@ def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
     )
+    parser.add_argument(
+        "--keep-credentials",
+        action="store_true",
+        help="do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
+    )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +153,8 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(arguments.config) if arguments.config else Config()
-    return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
+    said = {key: True for key in ("tunnels", "keep_credentials") if getattr(arguments, key, False)}
+    return config.model_copy(update=said)
 
 
 def _load_attach(arguments: argparse.Namespace) -> Config:
@@ -155,6 +165,8 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
         "runtime_directory": arguments.runtime_directory,
         "findings_file": arguments.output,
         "findings_journal": arguments.journal or None,
+        "write_max_bytes": arguments.write_max_bytes,
+        "write_files": arguments.write_files,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})

@@ -124,6 +124,9 @@ class Config(_Table):
     findings_file: Path | None = None
     findings_journal: bool = False
     journal_verdicts: list[Verdict] = sorted(NOTEWORTHY)
+    write_max_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 64 << 20
+    write_files: Annotated[int, Field(ge=1, le=1000)] = 8
+    keep_credentials: bool = False
     tls_certificate: OptionalPath = None
     tls_key: OptionalPath = None
     tls_client_ca: OptionalPath = None

@@ -18,6 +18,7 @@ from inspector.commands.delivery import Delivery, Sinks
 from inspector.commands.evidence import open_evidence
 from inspector.commands.output import tally_of, warn
 from inspector.commands.privileges import give_up_privileges
+from inspector.commands.recording import Recording
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
@@ -29,7 +30,6 @@ from inspector.notify import Notifier, Priority, say
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
 from inspector.runtime import open_local_socket
-from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
 from inspector.sinks.overview import Overview
@@ -84,7 +84,7 @@ class Inspection:
         self._beginning = beginning
         self._signals = signals
         self._session = session
-        self._metrics, self._overview, self._output, self._writer, self._evidence = sinks
+        self._metrics, self._overview, self._output, self._recording, self._evidence = sinks
         config = arguments.config
         self._pipeline = Pipeline(
             config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
@@ -128,6 +128,8 @@ class Inspection:
         self._report(self._pipeline.flush())
         if self._evidence is not None:
             self._evidence.close()
+        if self._recording is not None:
+            self._recording.close()
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
@@ -145,9 +147,9 @@ class Inspection:
                     self._unread += len(rows)
 
     def _take_rows(self, block: Block) -> None:
-        if self._writer is not None:
+        if self._recording is not None:
             for row in block:
-                self._writer.write(record_of(row))
+                self._recording.write(record_of(row))
         if self._evidence is not None:
             self._evidence.keep(block)
         self._report(self._pipeline.feed_batch(block))
@@ -181,14 +183,15 @@ class Inspection:
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
         self._metrics.update_losses(self._output.losses())
+        if self._recording is not None:
+            self._recording.flush(time.time_ns())
+            self._metrics.update_losses(self._recording.losses())
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
         self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
         tally = tally_of(counters.values(), [self._pipeline])
         self._lost = sum(tally.lost.values())
         self._output.status(tally)
-        if self._writer is not None:
-            self._writer.flush()
 
     def _state(self) -> str:
         """Return how it stands, for the service manager."""
@@ -234,9 +237,9 @@ def run(arguments: AttachArguments) -> int:
                 tunnels=config.tunnels,
             )
         )
-        writer = None
+        recording = None
         if arguments.write is not None:
-            writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
+            recording = stack.enter_context(Recording(arguments.write, config, session.interface_names, warn))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
         _serve_locally(server, routes, arguments.runtime_directory, stack)
         give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
@@ -244,7 +247,7 @@ def run(arguments: AttachArguments) -> int:
         if evidence is not None:
             stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
-        sinks = Sinks(metrics, overview, output, writer, evidence)
+        sinks = Sinks(metrics, overview, output, recording, evidence)
         inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
         # Whoever reads that it is attached may end it at once, and expects a summary.

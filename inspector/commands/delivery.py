@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inspector.commands.evidence import Evidence
+    from inspector.commands.recording import Recording
     from inspector.config import Config
     from inspector.model import Finding, FindingBatch
-    from inspector.sinks.capture import CaptureWriter
     from inspector.sinks.console import Tally
     from inspector.sinks.metrics import Metrics
     from inspector.sinks.overview import Overview
@@ -141,5 +141,5 @@ class Sinks(NamedTuple):
     metrics: Metrics
     overview: Overview
     output: Delivery
-    writer: CaptureWriter | None
+    recording: Recording | None
     evidence: Evidence | None

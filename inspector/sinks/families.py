@@ -98,7 +98,10 @@ class Families:
     def _declare_sinks(self) -> None:
         """Declare what comes from the places where findings and evidence go."""
         self.findings_lost = self._counter(
-            "findings_lost", "Findings that could not be taken to a place where they should go.", "sink", "reason"
+            "findings_lost",
+            "Findings (of the sink capture: packets) that could not be taken to a place where they should go.",
+            "sink",
+            "reason",
         )
         self.evidence_files = self._counter("evidence_files", "Conversations written to files of their own.")
         self.evidence_left_out = self._counter(

@@ -16,6 +16,7 @@ from inspector.judge.verdict import judge
 from inspector.model import Segment
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
+from inspector.redaction import Redactor
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations
@@ -169,6 +170,20 @@ def columns(data: bytes) -> None:
     assert list(other.flush()) == list(scalar.flush())
 
 
+def redaction(data: bytes) -> None:
+    """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
+    redactor, segments = Redactor(), list(_segments(data))
+    found = [one for segment in segments for one in redactor.feed(segment)]
+    found += redactor.flush()
+    assert len(found) == len(segments)
+    for segment, one in zip(segments, found, strict=True):
+        payload = one.segment.payload
+        assert one.segment._replace(payload=segment.payload) == segment
+        assert len(payload) == len(segment.payload)
+        assert all(after in (before, 0) for before, after in zip(segment.payload, payload, strict=True))
+        assert (payload == segment.payload) or one.blanked or one.unknown
+
+
 def _take(conversations: Conversations, segment: Segment) -> None:
     for observed in conversations.feed(segment):
         json.dumps(judge(observed, Policy(), "fuzz").as_dict())
@@ -184,4 +199,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "tower": tower,
     "conversation": conversation,
     "columns": columns,
+    "redaction": redaction,
 }

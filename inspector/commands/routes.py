@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter as Totals
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector.model import format_time
 from inspector.sinks.http import Response
+from inspector.sinks.jsonform import json_of
 from inspector.sinks.metrics import CONTENT_TYPE
 from inspector.sinks.page import HEADERS, HTML, page
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from inspector.model import Finding, Verdict
     from inspector.sinks.metrics import Metrics
     from inspector.sinks.overview import Overview
 
@@ -26,6 +29,9 @@ JSON: Final = "application/json"
 
 # Findings name clients and servers: no cache on the way or in a browser keeps them (RFC 9111 section 5.2.2.5).
 _NOT_STORED: Final = ((b"Cache-Control", b"no-store"),)
+
+ANSWER_BYTES: Final = 1 << 20
+"""Bytes of findings at most. The number of offers, of rows of the page and of its words is bounded as well."""
 
 
 class Inspected(Protocol):
@@ -79,7 +85,9 @@ class Routes:
         return _json(self.inspection.snapshot)
 
     def _findings(self) -> Response:
-        return _json([finding.as_dict() for finding in self._overview.findings()])
+        lines, left_out = _lines_within(self._overview.findings(), ANSWER_BYTES)
+        headers = ((b"X-Findings-Left-Out", str(left_out).encode()),) if left_out else ()
+        return Response(200, "[\n{}\n]\n".format(",\n".join(lines)).encode(), JSON, (*_NOT_STORED, *headers))
 
     def _offers(self) -> Response:
         offers, others = self._overview.offers()
@@ -97,6 +105,22 @@ class Routes:
             refresh=refresh,
         )
         return Response(200, html.encode(), HTML, HEADERS)
+
+
+def _lines_within(findings: list[Finding], size: int) -> tuple[list[str], int]:
+    """Return findings as JSON, in as many bytes at most, and how many had no room.
+
+    Each verdict has its share, which its newest findings fill: those which an attacker makes displace no others.
+    """
+    share = size // max(len({finding.verdict for finding in findings}), 1)
+    used: Totals[Verdict] = Totals()
+    lines = []
+    for finding in findings:
+        line = json_of(finding.as_dict())
+        used[finding.verdict] += len(line) + len(",\n")
+        if used[finding.verdict] <= share:
+            lines.append(line)
+    return lines, len(findings) - len(lines)
 
 
 def _json(value: object) -> Response:

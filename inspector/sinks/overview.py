@@ -28,6 +28,9 @@ OFFERS: Final = 512
 FINDINGS: Final = 50
 """The last findings of each verdict which are kept."""
 
+MAPPINGS: Final = 8
+"""Mappings of a finding which are kept: a listing has up to 500, and there are up to 600 findings."""
+
 _PER_SECOND: Final = 50
 _REMEMBERED: Final = 65_536
 # In `inspector.columns.layout`, which sinks must not know.
@@ -77,7 +80,7 @@ class Overview:
         with self._lock:
             self._count(_offer_of(finding), 1, finding.time_ns)
             if self._take_room(finding.verdict, 1):
-                self._findings[finding.verdict].append(finding)
+                self._findings[finding.verdict].append(finding.shortened(MAPPINGS))
 
     def observe_batch(self, batch: FindingBatch) -> None:
         """Take the findings of a batch: all are counted, as many are kept as there is room for."""
@@ -131,7 +134,7 @@ class Overview:
             places = np.flatnonzero(np.isin(numbers, of_verdict))
             count = 1 + self._take_room(verdict, len(places) - 1)
             for place in places[-count:].tolist():
-                self._findings[verdict].extend(batch[place : place + 1].findings())
+                self._findings[verdict].extend(one.shortened(MAPPINGS) for one in batch[place : place + 1].findings())
 
     def findings(self) -> list[Finding]:
         """Return the findings which are kept, the newest first."""

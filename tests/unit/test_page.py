@@ -14,48 +14,14 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import Routes
+from inspector.commands.routes import ANSWER_BYTES, Routes
 from inspector.model import Interface, Verdict
 from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
+from inspector.sinks.overview import FINDINGS, MAPPINGS, Overview
 from inspector.sinks.page import HEADERS, REFRESH_SECONDS, page
+from tests.build.state import STATE
 from tests.unit.test_console import FINDING
 
-STATE: dict[str, Any] = {
-    "version": "1.0",
-    "pid": 42,
-    "started": "2026-11-25T09:00:00.000000000Z",
-    "time": "2026-11-25T09:00:10.000000000Z",
-    "interfaces": [
-        {
-            "name": "eth0",
-            "netns": None,
-            "attached": True,
-            "since": "2026-11-25T09:00:01.000000000Z",
-            "explanation": "native XDP",
-            "hook": "xdp",
-            "mode": "native",
-            "packets": {"to_server": 1000, "from_server": 234},
-        },
-        {
-            "name": "eth1",
-            "netns": "inner",
-            "attached": False,
-            "since": "2026-11-25T09:00:02.000000000Z",
-            "explanation": "it has gone",
-            "hook": None,
-            "mode": None,
-            "packets": None,
-        },
-    ],
-    "packets": {"to_server": 1000, "from_server": 234},
-    "lost": {"compact_full": 0, "bulk_full": 7, "copy": 0},
-    "records_consumed": 1200,
-    "ring": {"used_bytes": 1, "size_bytes": 100},
-    "tracked_connections": 3,
-    "verdicts": {str(verdict): 0 for verdict in Verdict} | {"mismatch": 3},
-    "anomalies": {"stream_gap": 2},
-}
 OFFER = {
     "asked": "10.11.2.2",
     "service": "MAPI",
@@ -210,3 +176,38 @@ def test_routes_without_findings(routes: Routes) -> None:
         assert b"UNIX socket" in refusal.body
         assert b"serve_findings" in refusal.body
     assert [table[path]().status for path in ("/metrics", "/healthz", "/status")] == [200] * 3
+
+
+def test_findings_and_page_are_bounded() -> None:
+    """However long listings and names are, every answer has a limit, and each verdict its share of it."""
+    clock = iter(range(1 << 30))
+    overview = Overview(clock=clock.__next__)
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    routes.inspection = Inspected()
+    long_one = replace(FINDING.mappings[0], endpoint="\x80" * 256, annotation="<" * 256)
+    for number in range(FINDINGS + 5):
+        for verdict in Verdict:
+            mappings = tuple(replace(long_one, verdict=verdict) for _ in range(500 if verdict != "fault" else 0))
+            overview.observe(replace(FINDING, time_ns=number, verdict=verdict, mappings=mappings))
+    answer = routes.table()["/findings"]()
+    found = json.loads(answer.body)
+    assert len(answer.body) <= ANSWER_BYTES + len("[]\n\n\n")
+    assert (b"X-Findings-Left-Out", str(FINDINGS * len(Verdict) - len(found)).encode()) in answer.headers
+    assert {finding["verdict"] for finding in found} == set(Verdict)
+    assert sum(finding["verdict"] == "fault" for finding in found) == FINDINGS
+    times = [finding["time"] for finding in found if finding["verdict"] == "mismatch"]
+    assert times[0].endswith(f"{FINDINGS + 4}Z")
+    assert times == sorted(times, reverse=True)
+    assert len(routes.table()["/"]().body) < ANSWER_BYTES
+
+
+def test_a_long_listing_is_shortened() -> None:
+    """Of its mappings those are kept which the verdict is about, and how many more there are is said."""
+    overview = Overview()
+    matches = [replace(FINDING.mappings[0], verdict=Verdict.MATCH, port=port) for port in range(490)]
+    overview.observe(replace(FINDING, mappings=(*matches, FINDING.mappings[0])))
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    [found] = json.loads(routes.table()["/findings"]().body)
+    assert [mapping["port"] for mapping in found["mappings"]] == [41376, *range(MAPPINGS - 1)]
+    assert found["mappings_left_out"] == 491 - MAPPINGS
+    assert overview.offers()[0][0]["offered"] == "10.11.2.7"

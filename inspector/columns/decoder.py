@@ -15,9 +15,9 @@ from inspector.columns.knowledge import Knowledge
 from inspector.columns.tables import come_back, expire, find, give_back, leave, sweep, take
 from inspector.errors import Anomaly
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, unpack_record, unpack_row
+from inspector.record import HEADER_SIZE, LATEST_TIME_NS, record_time, unpack_record, unpack_row
 from inspector.wire.connection import Connection
-from inspector.wire.conversations import flow_of
+from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow
 
 if TYPE_CHECKING:
@@ -108,13 +108,19 @@ class Columns:
 
     def feed(self, block: npt.NDArray[np.uint64]) -> Iterator[FindingRows | Observed]:
         """Take the records of a block, uint64[n, words]; yield what they complete, batches valid until the next."""
+        times = block[:, layout.ROW_TIME]
+        if times.max(initial=0) > LATEST_TIME_NS:
+            # The block is the source's.
+            block = block.copy()
+            np.minimum(times, LATEST_TIME_NS, out=block[:, layout.ROW_TIME])
         rows = block.view(np.int64)
         yield from self._run(rows, lambda number: unpack_row(rows[number]))
 
     def feed_record(self, record: bytes | memoryview) -> Iterator[FindingRows | Observed]:
         """Take one record that fits no block."""
         self._single[0, 1 : 1 + HEADER_SIZE // 8] = np.frombuffer(record, np.int64, HEADER_SIZE // 8)
-        yield from self._run(self._single, lambda _: unpack_record(record))
+        self._single[0, layout.ROW_TIME] = min(record_time(record), LATEST_TIME_NS)
+        yield from self._run(self._single, lambda _: within_time(unpack_record(record)))
 
     def advance(self, now_ns: int) -> Iterator[Observed]:
         """Move time forward when no record does."""

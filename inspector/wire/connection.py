@@ -66,7 +66,7 @@ class Connection:
     `interface_index` and `tunnel` are where it was first seen; `last_ns` and `touched` say when its
     owner touched it last, and with which record;
     `blocked_since_ns` is when bytes began to wait for others which have not come, or None;
-    `closed` says that both ends are done, so that only a new SYN can bring it back. `gap_scheduled`
+    `closed` says that both ends are done, so that only a new SYN can bring it back. `gap_due_ns`
     and `question_due_ns` belong to the owner as well.
     """
 
@@ -78,7 +78,7 @@ class Connection:
         "client",
         "closed",
         "flow",
-        "gap_scheduled",
+        "gap_due_ns",
         "initial_sequence",
         "interface_index",
         "last_ns",
@@ -99,7 +99,7 @@ class Connection:
         self.touched = 0
         self.blocked_since_ns: int | None = None
         self.closed = False
-        self.gap_scheduled = False
+        self.gap_due_ns: int | None = None
         self.question_due_ns: int | None = None
         self._limits = limits
         self._anomalies = anomalies

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from inspector.errors import Anomaly
 from inspector.model import Segment
-from inspector.record import Attribute
+from inspector.record import LATEST_TIME_NS, Attribute
 from inspector.wire.connection import SYN, Connection
 from inspector.wire.datagrams import Datagrams
 from inspector.wire.exchange import Flow, Observed
@@ -31,10 +31,12 @@ _EVICTED = "the connection was dropped from the full table before an answer came
 
 
 class _Deadline(NamedTuple):
-    """A moment at which a connection must be looked at again; it may be gone by then, or have been served."""
+    """A moment at which a connection must be looked at again; it may be gone by then, or have been served.
+
+    Of equal moments the order is that of the connections: which path asked first must not matter.
+    """
 
     time_ns: int
-    order: int
     flow: Flow
     is_gap: bool
 
@@ -53,6 +55,11 @@ def flow_of(segment: Segment) -> Flow:
     return Flow(segment.source_address, segment.source_port, segment.destination_address, segment.destination_port)
 
 
+def within_time(segment: Segment) -> Segment:
+    """Return a segment whose time is LATEST_TIME_NS at most: a damaged clock costs neither packet nor process."""
+    return segment if segment.time_ns <= LATEST_TIME_NS else segment._replace(time_ns=LATEST_TIME_NS)
+
+
 class Conversations:
     """The decoder: `feed` segments, `advance` time, `flush` at the end; `anomalies` counts what could not be read.
 
@@ -67,7 +74,6 @@ class Conversations:
         self.buffered = 0
         self._table: OrderedDict[Flow, Connection] = OrderedDict()
         self._deadlines: list[_Deadline] = []
-        self._scheduled = 0
         self._datagrams = Datagrams(self.limits, self.anomalies)
         self.companion: Companion | None = None
         # Whether records get lost before they come here: then nobody waits for bytes which are missing.
@@ -84,7 +90,7 @@ class Conversations:
         self._datagrams.limits = limits
         self._deadlines.clear()
         for connection in self._table.values():
-            connection.gap_scheduled, connection.question_due_ns = False, None
+            connection.gap_due_ns = connection.question_due_ns = None
             self._schedule(connection)
 
     def recount(self) -> int:
@@ -94,6 +100,7 @@ class Conversations:
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what has run out of time before it, then what it completes."""
         self.fed += 1
+        segment = within_time(segment)
         if segment.time_ns > self.now_ns:
             yield from self.advance(segment.time_ns)
         if segment.attributes & _FIRST_FRAGMENT:
@@ -215,9 +222,12 @@ class Conversations:
         self._schedule(connection)
 
     def _schedule(self, connection: Connection) -> None:
-        if connection.blocked_since_ns is not None and not connection.gap_scheduled:
-            connection.gap_scheduled = True
-            self._push(connection.blocked_since_ns + self.limits.gap_ns, connection.flow, is_gap=True)
+        if connection.blocked_since_ns is not None:
+            due_ns = connection.blocked_since_ns + self.limits.gap_ns
+            # Earlier than one before it where the clock was set back.
+            if connection.gap_due_ns is None or due_ns < connection.gap_due_ns:
+                connection.gap_due_ns = due_ns
+                self._push(due_ns, connection.flow, is_gap=True)
         if connection.waiting:
             due_ns = connection.oldest_question_ns() + self.limits.unanswered_ns
             if connection.question_due_ns is None or due_ns < connection.question_due_ns:
@@ -225,8 +235,7 @@ class Conversations:
                 self._push(due_ns, connection.flow, is_gap=False)
 
     def _push(self, time_ns: int, flow: Flow, *, is_gap: bool) -> None:
-        self._scheduled += 1
-        heapq.heappush(self._deadlines, _Deadline(time_ns, self._scheduled, flow, is_gap))
+        heapq.heappush(self._deadlines, _Deadline(time_ns, flow, is_gap))
 
     def advance(self, now_ns: int) -> Iterator[Observed]:
         """Move time forward: give up what waited too long, forget connections which fell silent."""
@@ -254,12 +263,12 @@ class Conversations:
         if connection is None:
             return
         before = connection.buffered
-        if deadline.is_gap:
-            connection.gap_scheduled = False
+        if deadline.is_gap and deadline.time_ns == connection.gap_due_ns:
+            connection.gap_due_ns = None
             since = connection.blocked_since_ns
             if since is not None and since + self.limits.gap_ns <= deadline.time_ns:
                 yield from connection.force()
-        elif deadline.time_ns == connection.question_due_ns:
+        elif not deadline.is_gap and deadline.time_ns == connection.question_due_ns:
             connection.question_due_ns = None
             asked_until_ns = deadline.time_ns - self.limits.unanswered_ns
             yield from connection.give_up_waiting(_TIMED_OUT, deadline.time_ns, asked_until_ns)

@@ -41,6 +41,22 @@ def _tunnelled() -> list[bytes]:
     return [b"\x83" + one.data for one in frames if isinstance(one, Frame)]
 
 
+def _answers(*, wide: bool) -> list[bytes]:
+    """Return stubs of map responses, with a tower that repeats and with a long name."""
+    long_name = pipe_tower(SAMR, "\\PIPE\\" + "x" * 500, "h")
+    return [
+        map_response([_TOWER, long_name], wide=wide),
+        map_response([long_name], wide=wide, referents=[3] * 1200, max_count=2000),
+        map_response([b""] * 60, wide=wide, max_count=600),
+    ]
+
+
+def _listings(*, wide: bool) -> list[bytes]:
+    """Return stubs of lookup responses, likewise."""
+    entries = [(_TOWER, "x" * 300), (_TOWER, "two"), (pipe_tower(SAMR, "\\PIPE\\x", "h"), "")]
+    return [lookup_response(entries, wide=wide), lookup_response(entries, wide=wide, referents=[3, 3, 4])]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Return the seeds of each target."""
     wire = Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).client_fin()
@@ -68,6 +84,8 @@ def seeds() -> dict[str, list[bytes]]:
         "pdu": [b"\x14" + data for data in pdus] + [b"\5ncacn_http/1.0" + pdus[1]],
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
         "conversation": whole,
+        "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
+        + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
         "columns": whole,
         "redaction": whole,
     }

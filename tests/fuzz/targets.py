@@ -6,14 +6,13 @@ invariants that hold for hostile input too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import Segment
+from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
 from inspector.redaction import Redactor
@@ -26,9 +25,15 @@ from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
 from inspector.wire.tower import read_tower
+from tests.build import pdu as build
 from tests.build.blocks import block_of, findings_of_batch
+from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
+from tests.build.connection import Wire
+from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
 
 _LINK_TYPES: Final = tuple(LinkType)
+_BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
+_BIND_ACK: Final = build.bind_ack([(0, 0, NDR20), (0, 0, NDR64)])
 _BODIES: Final[dict[PduType, Callable[[Pdu], object]]] = {
     PduType.BIND: body.read_bind,
     PduType.ALTER_CONTEXT: body.read_bind,
@@ -148,13 +153,35 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def conversation(data: bytes) -> None:
-    """Decode whole conversations: everything is a finding or an anomaly, and the limits hold."""
-    conversations = Conversations(_LIMITS)
+    """Decode whole conversations: everything is a finding or an anomaly, limits and bounds of output hold."""
+    conversations, findings, received = Conversations(_LIMITS), list[Finding](), 0
     for segment in _segments(data):
-        _take(conversations, segment)
-    for observed in conversations.flush():
-        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+        received += len(pack_record(segment))
+        findings += _take(conversations, segment)
+    findings += [judge(observed, Policy(), "fuzz") for observed in conversations.flush()]
+    check_sizes(findings, received)
     assert set(conversations.anomalies) <= set(Anomaly)
+
+
+def answer(data: bytes) -> None:
+    """Answer a question with a stub: what comes out is a small multiple of it, and memory on the way is bounded.
+
+    Of the first byte bit 0 says that it is a listing, bit 1 that it is NDR64.
+    """
+    if not data:
+        return
+    opnum, wide = (2 if data[0] & 1 else 3), bool(data[0] & 2)
+    wire = Wire().open().client(_BIND).server(_BIND_ACK)
+    asked = lookup_request(wide=wide) if opnum == 2 else map_request(None, wide=wide)
+    wire.client(build.request(asked, opnum=opnum, context_id=int(wide)))
+    for flags, piece in build.fragments(data[1:], 60_000):
+        wire.server(build.response(piece, context_id=int(wide), flags=flags), 65_000)
+    conversations = Conversations()
+    with peak_below(MEMORY + MEMORY_FACTOR * len(data)):
+        observed = [one for segment in wire.segments for one in conversations.feed(segment)]
+        findings = [judge(one, Policy(), "fuzz") for one in observed]
+    check_sizes(findings, received_of(wire.segments))
+    assert all(len(finding.mappings) <= epm.MAX_TOWERS for finding in findings)
 
 
 def columns(data: bytes) -> None:
@@ -184,12 +211,12 @@ def redaction(data: bytes) -> None:
         assert (payload == segment.payload) or one.blanked or one.unknown
 
 
-def _take(conversations: Conversations, segment: Segment) -> None:
-    for observed in conversations.feed(segment):
-        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+def _take(conversations: Conversations, segment: Segment) -> list[Finding]:
+    findings = [judge(observed, Policy(), "fuzz") for observed in conversations.feed(segment)]
     assert 0 <= conversations.buffered <= _LIMITS.buffered_bytes
     assert conversations.buffered == conversations.recount()
     assert len(conversations) <= _LIMITS.connections + _LIMITS.datagram_calls
+    return findings
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
@@ -198,6 +225,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "pdu": pdu,
     "tower": tower,
     "conversation": conversation,
+    "answer": answer,
     "columns": columns,
     "redaction": redaction,
 }

@@ -5,15 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from inspector import __version__
-from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
+from inspector import __version__, bounds
+from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
 from inspector.errors import InspectorError
+from inspector.escape import harmless
 from inspector.model import Verdict
 from inspector.notify import Priority, say
 
 _MODES: Final = ("auto", "native", "generic", "tc")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages may quote anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
 
 
 def _listen(text: str) -> str:
@@ -32,22 +40,26 @@ def _verdicts(text: str) -> frozenset[Verdict]:
         raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
 
 
-def _jobs(text: str) -> int:
-    jobs = int(text)
-    if jobs < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return jobs
+def _path(text: str) -> Path:
+    """Return a path; an empty one would be the current folder."""
+    try:
+        path = check_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if path is None:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
 
 
-def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
     parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
+    parser.add_argument("--write", type=_path, metavar="FILE", help="also keep what is inspected, as pcapng")
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
+    parser.add_argument("--output", type=_path, metavar="FILE", help="also append findings to a file, as JSON lines")
     parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
     _add_evidence_option(parser)
     parser.add_argument(
@@ -64,10 +76,10 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_attach)
 
 
-def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
+        "files", nargs="+", type=_path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
     )
     parser.add_argument(
         "--fail-on",
@@ -80,7 +92,10 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
     parser.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
+        "--jobs",
+        type=bounds.JOBS.argument(int),
+        metavar="N",
+        help="files read at once (default: as many as cores, if they are large)",
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser)
@@ -88,7 +103,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.set_defaults(run=_read)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
     parser.add_argument("interface", metavar="IFACE")
     _add_kernel_options(parser)
@@ -96,23 +111,25 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_check)
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("status", help="show the inspectors which run on this machine; status 3: none does")
     parser.add_argument("--json", action="store_true", help="everything they say of themselves, as a JSON array")
     _add_runtime_option(parser, "where to look for them, instead of the usual places")
     parser.set_defaults(run=_status)
 
 
-def _add_top(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_top(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("top", help="watch a running inspector on the whole screen")
     parser.add_argument("--url", metavar="URL", help="one on another machine, by the address of its metrics")
     _add_runtime_option(parser, "where to look for those of this machine, instead of the usual places")
     parser.set_defaults(run=_top)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="end by itself after so long (default: at Ctrl-C)"
+    )
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
@@ -127,7 +144,7 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
@@ -136,13 +153,13 @@ def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+        "--evidence", type=_path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
     )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
+        "--config", type=_path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
     )
     parser.add_argument("--json", action="store_true", help="one finding per line on standard output, and nothing else")
 
@@ -232,7 +249,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="epm-inspector",
         description="Finds answers of DCE/RPC endpoint mappers that offer another server address than was asked.",
     )

@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from inspector.commands.top import View, look
 from inspector.errors import RunningError
-from inspector.sinks.text import harmless
+from inspector.escape import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

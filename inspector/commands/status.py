@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from inspector.errors import RunningError
+from inspector.escape import harmless
 from inspector.runtime import directories, find_running
-from inspector.sinks.text import harmless
 
 NOT_RUNNING: Final = 3
 """Exit status where no inspector runs, as the Linux Standard Base has it for services."""

@@ -19,6 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from inspector import bounds
 from inspector.errors import LaboratoryError
 from inspector.lab.processes import find_program
 
@@ -118,8 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask as the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m inspector.lab.clients", description="Ask an endpoint mapper.")
     parser.add_argument("--server", required=True, help="address to ask")
-    parser.add_argument("--rounds", type=int, help="how often to ask everything (default: for ever)")
-    parser.add_argument("--interval", type=float, default=0.0, help="seconds between two questions")
+    parser.add_argument(
+        "--rounds", type=bounds.ROUNDS.argument(int), help="how often to ask everything (default: for ever)"
+    )
+    parser.add_argument(
+        "--interval", type=bounds.DEMO_SECONDS.argument(float), default=0.0, help="seconds between two questions"
+    )
     parser.add_argument("--settings", help="smb.conf for rpcclient (without it, only impacket asks)")
     parser.add_argument("--lookup", action="store_true", help="let rpcclient page through all endpoints, too")
     options = parser.parse_args(arguments)

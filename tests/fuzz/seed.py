@@ -21,6 +21,7 @@ from tests.golden.layers import Frame
 from tests.golden.trace import TRACES
 
 CORPUS = Path(__file__).parent / "corpus"
+EXAMPLE = Path(__file__).parents[2] / "epm-inspector.example.toml"
 _TOWER = tcp_tower(SAMR, 49152, "10.11.2.7")
 _WRITES = (
     (True, pdu.bind()),
@@ -69,6 +70,12 @@ def seeds() -> dict[str, list[bytes]]:
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
         "conversation": whole,
         "columns": whole,
+        "configuration": [
+            EXAMPLE.read_bytes(),
+            b"[limits]\nidle_seconds = inf\n",
+            b"ports = [[[[135]]]]\n",
+            b'a.b."c" = {d = 1e300}\n',
+        ],
     }
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
-from inspector.errors import Anomaly, DecodeError
+from inspector.config import load_config, split_listen
+from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Segment
@@ -44,6 +47,7 @@ _STUBS: Final = (
     epm.read_lookup_request,
     epm.read_lookup_response,
 )
+_LONGEST_LINE: Final = 1000
 # Small, so that the fuzzer reaches them.
 _LIMITS: Final = Limits(
     connections=3,
@@ -169,6 +173,26 @@ def columns(data: bytes) -> None:
     assert list(other.flush()) == list(scalar.flush())
 
 
+def configuration(data: bytes) -> bool:
+    """Read a configuration file: what is made of it can be made, or one line says why not. Return which."""
+    with NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            config = load_config(Path(file.name))
+        except ConfigError as error:
+            assert str(error).isprintable()  # noqa: PT017  # a fuzz target, not a test
+            assert len(str(error)) < _LONGEST_LINE  # noqa: PT017  # a fuzz target, not a test
+            return False
+    limits = config.decoder_limits()
+    assert min(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) > 0
+    assert max(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) < 1 << 62
+    assert len(config.vip_labels()) == len(config.policy().pools)
+    split_listen(config.listen)
+    assert Path() not in (config.runtime_directory, config.findings_file, config.evidence.directory, config.tls_key)
+    return True
+
+
 def _take(conversations: Conversations, segment: Segment) -> None:
     for observed in conversations.feed(segment):
         json.dumps(judge(observed, Policy(), "fuzz").as_dict())
@@ -177,11 +201,12 @@ def _take(conversations: Conversations, segment: Segment) -> None:
     assert len(conversations) <= _LIMITS.connections + _LIMITS.datagram_calls
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "frame": frame,
     "stream": stream,
     "pdu": pdu,
     "tower": tower,
     "conversation": conversation,
     "columns": columns,
+    "configuration": configuration,
 }

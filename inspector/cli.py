@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from inspector import __version__, bounds
+from inspector import __version__, bounds, log
 from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
-from inspector.errors import InspectorError
+from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
 from inspector.model import Verdict
-from inspector.notify import Priority, say
+from inspector.streams import finish_output, open_standard_streams
+
+_LOG: Final = logging.getLogger(__name__)
 
 _MODES: Final = ("auto", "native", "generic", "tc")
 
@@ -257,17 +260,53 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--verbose", action="store_true", help="say more on standard error: all that a compiler or the kernel said"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; every expected error is one line on standard error and exit status 1."""
-    arguments = make_parser().parse_args(argv)
+    open_standard_streams()
+    log.set_up()
+    try:
+        try:
+            arguments = make_parser().parse_args(argv)
+        except SystemExit:
+            finish_output()
+            raise
+        log.set_up(verbose=arguments.verbose)
+        status = _run(arguments)
+        finish_output()
+    except OutputError as error:
+        log.report(_LOG, error)
+        return 1
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
     except InspectorError as error:
-        say(f"epm-inspector: {error}", Priority.ERROR)
+        log.report(_LOG, error)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        return 0
+    except OSError as error:
+        # No descriptor left, a file system that is read-only, a limit: the system says what is missing.
+        log.report(_LOG, _described(error))
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _described(error: OSError) -> InspectorError:
+    """Return an error of the system in words: what it says, and of which file."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    described = InspectorError(f"{where}{error.strerror or error}")
+    described.__cause__ = error
+    return described

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from inspector.errors import OutputError
-from inspector.notify import say
 from inspector.sinks.console import Console
 from inspector.sinks.journal import SOCKET, Journal
 from inspector.sinks.jsonl import JsonLines, StreamLines, is_like_ascii
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from inspector.config import Config
     from inspector.model import Finding, FindingBatch
     from inspector.sinks.console import Tally
+
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class _Sink(Protocol):
@@ -120,7 +123,7 @@ class Delivery:
         """Say something about the run, on standard error."""
         # The line of state is drawn anew below.
         self._guard(self.console, self.console.close)
-        say(text)
+        _LOG.info("%s", text)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

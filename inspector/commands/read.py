@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections import Counter as Totals
@@ -16,6 +17,7 @@ from inspector.commands.evidence import Evidence, open_evidence
 from inspector.commands.output import Output, tally_of, warn
 from inspector.config import Config
 from inspector.errors import Anomaly, CaptureTruncatedError
+from inspector.escape import display_name
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
@@ -27,6 +29,8 @@ from inspector.sources.stored import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from inspector.sources.stored import Progress
+
+_LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
 
@@ -81,7 +85,8 @@ class FileReader:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pipeline = Pipeline(self.config.policy(), lambda _: str(self.path), self.config.decoder_limits())
+        source = display_name(os.fsencode(self.path))
+        self.pipeline = Pipeline(self.config.policy(), lambda _: source, self.config.decoder_limits())
 
     def findings(
         self, warn: Callable[[str], None], progress: Progress | None = None
@@ -174,7 +179,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
         counts.append(reader.counts())
     if evidence is not None:
         evidence.close()
-        print(evidence.summary(), file=sys.stderr)
+        _LOG.info("%s", evidence.summary())
     return counts
 
 

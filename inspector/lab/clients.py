@@ -14,18 +14,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from inspector import bounds
+from inspector import bounds, log
 from inspector.errors import LaboratoryError
 from inspector.lab.processes import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+_LOG: Final = logging.getLogger(__name__)
 
 NOT_REGISTERED: Final = 0x16C9A0D6  # C706 appendix E, EPT_S_NOT_REGISTERED
 
@@ -132,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for answer in answers(options):
             print(json.dumps(answer), flush=True)
     except (LaboratoryError, OSError) as error:
-        print(f"clients: {error}", file=sys.stderr)
+        log.set_up()
+        _LOG.error("clients: %s", error)
         return 1
     except KeyboardInterrupt:
         return 130

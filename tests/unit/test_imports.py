@@ -25,6 +25,7 @@ ALLOWED = {
     "escape": set(),
     "bounds": {"escape"},
     "log": {"escape"},
+    "streams": {"errors"},
     "notify": {"escape"},
     "wire": FOUNDATION | {"wire"},
     "judge": FOUNDATION | {"judge", "wire"},
@@ -33,10 +34,10 @@ ALLOWED = {
     "live": FOUNDATION | {"codecache", "compiled", "escape", "live"},
     "sinks": FOUNDATION | {"compiled", "escape", "sinks"},
     "pipeline": FOUNDATION | {"codecache", "columns", "wire", "judge"},
-    "prepare": {"codecache", "compiled", "objectfile", "rehearsal"},
+    "prepare": {"codecache", "log", "compiled", "objectfile", "rehearsal"},
     "runtime": {"errors"},
     "config": FOUNDATION | {"bounds", "escape", "wire", "judge"},
-    "lab": {"errors", "model", "bounds", "config", "lab", "live"},
+    "lab": {"errors", "model", "bounds", "config", "lab", "live", "log"},
     "commands": FOUNDATION
     | {
         "ahead",

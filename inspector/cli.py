@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, sp
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
 from inspector.model import Verdict
+from inspector.resources import require_descriptors
 from inspector.streams import finish_output, open_standard_streams
 
 _LOG: Final = logging.getLogger(__name__)
@@ -190,6 +192,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
+    require_descriptors(len(arguments.interfaces))
     config = _load_attach(arguments)
     return attach.run(
         attach.AttachArguments(
@@ -233,6 +236,7 @@ def _read(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from inspector.commands import check
 
+    require_descriptors(1)
     return check.run(
         check.CheckArguments(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels)
     )
@@ -247,6 +251,7 @@ def _top(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
+    require_descriptors(2)
     return demo.run(arguments.seconds, arguments.listen)
 
 
@@ -272,36 +277,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     open_standard_streams()
     log.set_up()
     try:
-        try:
-            arguments = make_parser().parse_args(argv)
-        except SystemExit:
-            finish_output()
-            raise
-        log.set_up(verbose=arguments.verbose)
-        status = _run(arguments)
-        finish_output()
-    except OutputError as error:
-        log.report(_LOG, error)
-        return 1
-    return status
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    run: Callable[[argparse.Namespace], int] = arguments.run
-    try:
-        return run(arguments)
+        return _run(argv)
     except InspectorError as error:
         log.report(_LOG, error)
-        return 1
+        status = 1
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        return 0
+        status = 0
     except OSError as error:
         # No descriptor left, a file system that is read-only, a limit: the system says what is missing.
         log.report(_LOG, _described(error))
-        return 1
+        status = 1
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    with contextlib.suppress(OutputError):
+        finish_output()
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command, and write all of its output; returns its exit status."""
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit:
+        finish_output()
+        raise
+    log.set_up(verbose=arguments.verbose)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    status = run(arguments)
+    finish_output()
+    return status
 
 
 def _described(error: OSError) -> InspectorError:

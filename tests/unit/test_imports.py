@@ -25,6 +25,7 @@ ALLOWED = {
     "escape": set(),
     "bounds": {"escape"},
     "log": {"escape"},
+    "resources": {"errors"},
     "streams": {"errors"},
     "notify": {"escape"},
     "wire": FOUNDATION | {"wire"},
@@ -53,7 +54,7 @@ ALLOWED = {
         "live",
         "sinks",
     },
-    "cli": {"errors", "model", "bounds", "commands", "config", "escape", "lab", "log", "streams"},
+    "cli": {"errors", "model", "bounds", "commands", "config", "escape", "lab", "log", "resources", "streams"},
     "__main__": {"cli"},
     "__init__": set(),
 }

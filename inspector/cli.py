@@ -171,6 +171,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(arguments.config) if arguments.config else Config()
+    _LOG.debug("configuration: %s", config)
     return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
 
 

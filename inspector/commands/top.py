@@ -47,7 +47,7 @@ def look(source: Source) -> View:
         view = View(state, offers["offers"], findings)
         if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
             return view
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")
 
@@ -77,7 +77,7 @@ def remote(url: str) -> Source:
                 return json.loads(answer.read(_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
             raise RunningError(f"{base} answers {error.code} to {path}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             reason = getattr(error, "reason", error)
             raise RunningError(f"{base} cannot be asked: {reason}") from None
 

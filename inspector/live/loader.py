@@ -8,12 +8,14 @@ without which no native XDP attaches to a device of more than about 3,500 bytes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
 import signal
 import socket
 import sysconfig
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -26,6 +28,8 @@ from inspector.record import COMPACT_ENTRY_DTYPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
+
+_LOG: Final = logging.getLogger(__name__)
 
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
 LANES_MAP: Final = "epm_lanes"
@@ -153,7 +157,9 @@ def load(
     wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes), silent_ns)
     map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else []), *(SUSPECTS_MAPS if silent_ns else [])]
     names = [*names, *([COLLECT_PROGRAM] if silent_ns else [])]
+    began = time.monotonic()
     descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
+    _LOG.debug("compiled and loaded %s in %.1f s", ", ".join(names), time.monotonic() - began)
     return Program(
         {name: descriptors[name] for name in names},
         {name: descriptors[name] for name in map_names},

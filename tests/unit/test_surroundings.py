@@ -108,6 +108,17 @@ def test_the_command_line_has_bounds(tmp_path: Path, script: str) -> None:
     assert len(done.stderr.splitlines()[-1]) < 500
 
 
+def test_more_is_said_where_it_is_asked_for(tmp_path: Path) -> None:
+    """`--verbose` shows the configuration in force, and where an error comes from."""
+    (tmp_path / "c.toml").write_text("ports = [1135]")
+    for options, more in (("", False), ("--verbose", True)):
+        done = shell(f"EPM read {options} --config c.toml none.pcapng", tmp_path)
+        assert done.returncode == 1
+        assert ("ports=[1135]" in done.stderr) is more
+        assert ("Traceback" in done.stderr) is more
+        assert "epm-inspector: none.pcapng: No such file or directory" in done.stderr.splitlines()
+
+
 class _Evil(http.server.BaseHTTPRequestHandler):
     """Answers everything with a reason and a body that would colour a terminal."""
 

@@ -162,7 +162,7 @@ def test_packets_cannot_write_on_it() -> None:
 
 
 def test_text_that_does_not_print_is_escaped() -> None:
-    """Marks of direction would let a service or an interface look like another; bytes that are no text cannot be sent."""
+    """Marks of direction could let one name look like another; bytes that are no text cannot be sent."""
     odd = "eth\u202e0\x1b\u2028\udcff"
     finding = replace(FINDING, why=odd)
     state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": odd, "netns": odd, "explanation": odd}]}

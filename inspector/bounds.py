@@ -46,9 +46,9 @@ class Range:
 PORT: Final = Range(1, 65_535)
 LEARNED_VIPS: Final = Range(0, 1024)
 
-# The decoder's state: at least one whole segment, or datagram, can be held.
+# The decoder's state
 CONNECTIONS: Final = Range(1, 1 << 22)
-BUFFERED_BYTES: Final = Range(1 << 16, 1 << 32)
+BUFFERED_BYTES: Final = Range(1, 1 << 32)
 IDLE_SECONDS: Final = Range(1, 86_400)
 GAP_SECONDS: Final = Range(0.01, 3_600)
 UNANSWERED_SECONDS: Final = Range(0.1, 3_600)

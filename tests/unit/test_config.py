@@ -111,7 +111,7 @@ MISTAKES = {
     "3,000 years": ("[limits]\nidle_seconds = 1e11", "limits.idle_seconds"),
     "too short": ("[limits]\nunanswered_seconds = 1e-300", "limits.unanswered_seconds"),
     "no memory": ("[limits]\nconnections = 1_000_000_000_000", "limits.connections"),
-    "no segment": ("[limits]\nbuffered_bytes = 1", "limits.buffered_bytes"),
+    "no byte": ("[limits]\nbuffered_bytes = 0", "limits.buffered_bytes"),
     "300 digits": (f"[limits]\nidle_seconds = {'9' * 300}", "limits.idle_seconds"),
     "400 digits": (f"[limits]\nidle_seconds = {'9' * 400}", "limits.idle_seconds"),
     "5,000 digits": (f"learned_vips = {'9' * 5000}", "not valid TOML"),
@@ -199,7 +199,13 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 def test_the_example_names_the_bounds() -> None:
     """What the comments promise is what is checked."""
     text = EXAMPLE.read_text()
-    for limits in (bounds.CONNECTIONS, bounds.IDLE_SECONDS, bounds.GAP_SECONDS, bounds.UNANSWERED_SECONDS):
+    for limits in (
+        bounds.CONNECTIONS,
+        bounds.BUFFERED_BYTES,
+        bounds.IDLE_SECONDS,
+        bounds.GAP_SECONDS,
+        bounds.UNANSWERED_SECONDS,
+    ):
         assert f"[{limits.least:,} to {limits.most:,}]" in text
     for limits in (bounds.EVIDENCE_FILES, bounds.EVIDENCE_RATE, bounds.LEARNED_VIPS, bounds.PORT):
         assert f"[{limits.least:,} to {limits.most:,}" in text

@@ -74,7 +74,10 @@ class StandardError(logging.Handler):
             text += f": {type(error).__name__}: {error}"
         yield start + text
         if error is not None and self._verbose:
-            for part in traceback.format_exception(error):
+            told = traceback.TracebackException.from_exception(error)
+            # `report` has shown them.
+            told.__notes__ = None
+            for part in told.format():
                 yield from part.splitlines()
 
 

@@ -72,11 +72,6 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
-    parser.add_argument(
-        "--suspects-only",
-        action="store_true",
-        help="count answers that offer what was asked in the kernel, and show the others only; metrics are the same",
-    )
     _add_output_options(parser)
     parser.set_defaults(run=_attach)
 
@@ -183,7 +178,6 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
         "runtime_directory": arguments.runtime_directory,
         "findings_file": arguments.output,
         "findings_journal": arguments.journal or None,
-        "suspects_only": arguments.suspects_only or None,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
@@ -219,10 +213,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from inspector.commands import read
+    from inspector.commands import filereader, read
 
     return read.run(
-        read.ReadArguments(
+        filereader.ReadArguments(
             files=arguments.files,
             config=_load(arguments),
             json=arguments.json,

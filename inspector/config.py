@@ -141,7 +141,6 @@ class Config(_Table):
 
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
     tunnels: StrictBool = False
-    suspects_only: StrictBool = False
     listen: Listen = DEFAULT_LISTEN
     runtime_directory: OptionalPath = None
     findings_file: OptionalPath = None

@@ -276,25 +276,6 @@ class FindingBatch(Protocol):
         """Yield the findings, in the order of their answers."""
 
 
-class CountedPairs(NamedTuple):
-    """Map requests and their responses which the kernel program counted: pairs alike, since the last reading.
-
-    Of the PDUs call id and allocation hint are 0, and referents 1 and 2. `latencies` are counts up to each bound
-    of the histogram of latencies, and above; `latency_ns` is their sum; `total` is how many pairs there were.
-    """
-
-    server_address: bytes
-    server_port: int
-    interface_index: int
-    context_id: int
-    transfer_syntax: str
-    request: bytes
-    response: bytes
-    total: int = 0
-    latency_ns: int = 0
-    latencies: tuple[int, ...] = ()
-
-
 def format_time(time_ns: int) -> str:
     """Return nanoseconds since 1970 as RFC 3339 in UTC, with all nine digits."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)

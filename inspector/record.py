@@ -52,7 +52,6 @@ class Counter(enum.IntEnum):
     LOST_COPY = 6
     LATER_FRAGMENTS = 7
     UNREADABLE_HEADERS = 8
-    COUNTED = 9
 
 
 LOSS_REASONS: Final = (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY)

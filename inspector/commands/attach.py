@@ -10,13 +10,13 @@ from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.delivery import Delivery
-from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.delivery import Delivery, Sinks
+from inspector.commands.evidence import open_evidence
 from inspector.commands.output import tally_of, warn
 from inspector.commands.privileges import give_up_privileges
 from inspector.commands.routes import Routes
@@ -24,8 +24,8 @@ from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
 from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
-from inspector.errors import Anomaly, ConfigError, ListenError
-from inspector.model import CountedPairs, Finding, FindingBatch, Verdict
+from inspector.errors import Anomaly, ListenError
+from inspector.model import Finding, FindingBatch, Verdict
 from inspector.notify import Notifier
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
@@ -71,16 +71,6 @@ class AttachArguments:
     config_file: Path | None = None
     runtime_directory: Path | None = None
     drop_all: bool = False
-
-
-class Sinks(NamedTuple):
-    """Where what is found goes."""
-
-    metrics: Metrics
-    overview: Overview
-    output: Delivery
-    writer: CaptureWriter | None
-    evidence: Evidence | None
 
 
 class Inspection:
@@ -137,7 +127,6 @@ class Inspection:
             self._refresh()
         self._notifier.stopping()
         self._session.detach()
-        self._count(self._session.collect(everything=True))
         self._take(self._session.drain())
         if self._unread:
             _LOG.warning("%d records were not read any more: there were too many to end soon", self._unread)
@@ -170,14 +159,6 @@ class Inspection:
         newest_ns = record_time(record_of(block[-1]))
         self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
 
-    def _count(self, counted: Iterable[CountedPairs]) -> None:
-        """Count what the kernel program counted; these findings are not shown."""
-        for pairs in counted:
-            finding = self._pipeline.count(pairs)
-            if finding is not None:
-                self._metrics.observe_pairs(finding, pairs)
-                self._overview.observe_pairs(finding, pairs)
-
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings if self._evidence is None else self._evidence.name(findings):
             if isinstance(found, Finding):
@@ -197,10 +178,9 @@ class Inspection:
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
-        self._count(self._session.collect())
         counters = self._session.counters()
         self._metrics.update_kernel(counters)
-        self._metrics.update_ring(*self._session.ring_usage(), self._session.held())
+        self._metrics.update_ring(*self._session.ring_usage())
         self._metrics.tracked_connections(self._pipeline.tracked_connections)
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
@@ -232,8 +212,6 @@ def run(arguments: AttachArguments) -> int:
     from inspector.live.session import open_session
 
     config, started_ns = arguments.config, time.time_ns()
-    if config.tunnels and config.suspects_only:
-        raise ConfigError("tunnels and suspects_only do not go together: pairs are recognised in plain packets only")
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
@@ -251,8 +229,6 @@ def run(arguments: AttachArguments) -> int:
                 ports=config.ports,
                 netns=arguments.netns,
                 tunnels=config.tunnels,
-                silent_ns=config.decoder_limits().idle_ns if config.suspects_only else 0,
-                pools=config.policy().pools,
             )
         )
         writer = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from inspector.errors import OutputError
 from inspector.sinks.console import Console
@@ -17,9 +17,13 @@ from inspector.sinks.trouble import Loss, reason_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from inspector.commands.evidence import Evidence
     from inspector.config import Config
     from inspector.model import Finding, FindingBatch
+    from inspector.sinks.capture import CaptureWriter
     from inspector.sinks.console import Tally
+    from inspector.sinks.metrics import Metrics
+    from inspector.sinks.overview import Overview
 
 
 _LOG: Final = logging.getLogger(__name__)
@@ -132,3 +136,13 @@ class Delivery:
     def summary(self, tally: Tally) -> None:
         """Show the closing table."""
         self._guard(self.console, partial(self.console.summary, tally))
+
+
+class Sinks(NamedTuple):
+    """Where what is found goes."""
+
+    metrics: Metrics
+    overview: Overview
+    output: Delivery
+    writer: CaptureWriter | None
+    evidence: Evidence | None

@@ -10,7 +10,7 @@ from textual.app import App
 from textual.containers import Vertical
 from textual.widgets import DataTable, Footer, Input, Static
 
-from inspector.commands.top import View, look
+from inspector.commands.view import View, look
 from inspector.errors import RunningError
 from inspector.escape import harmless
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from inspector.commands.top import Source
+    from inspector.commands.view import Source
 
 INTERVAL_S: Final = 1.0
 

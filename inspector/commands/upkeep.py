@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from inspector.commands.attach import Sinks
+    from inspector.commands.delivery import Sinks
     from inspector.config import Config
     from inspector.live.session import Session
     from inspector.live.watch import Change

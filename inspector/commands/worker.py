@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector import log
-from inspector.commands.read import FileCounts, FileReader
+from inspector.commands.filereader import FileCounts, FileReader
 from inspector.errors import CaptureError
 from inspector.model import Finding, FindingBatch
 from inspector.sinks.console import Console

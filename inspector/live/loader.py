@@ -33,10 +33,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
 LANES_MAP: Final = "epm_lanes"
-SUSPECTS_MAPS: Final = ("epm_flows", "epm_answers", "epm_pools")
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
-COLLECT_PROGRAM: Final = "epm_collect"
 XDP_BARE_PROGRAM: Final = "epm_xdp_bare"
 """Of devices whose packets begin with the IP header."""
 TC_BARE_PROGRAM: Final = "epm_tc_bare"
@@ -57,13 +55,12 @@ _INSTALL: Final = "install the distribution's package (Debian, Ubuntu: python3-b
 
 
 class Wanted(NamedTuple):
-    """How the programs are to be compiled; sizes in bytes. `silent_ns` is 0 unless only suspects are wanted."""
+    """How the programs are to be compiled; sizes in bytes."""
 
     compact_bytes: int
     bulk_bytes: int
     tunnels: bool
     lanes: int
-    silent_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +134,11 @@ def load(
     bulk_ring_bytes: int = 1 << 24,
     tunnels: bool = False,
     lanes: bool | None = None,
-    silent_ns: int = 0,
 ) -> Program:
     """Compile and load the named programs; sizes of the rings in bytes, powers of two, a page at least.
 
     `tunnels` makes programs which look into tunnels; without it they are no slower for being able to. `lanes` gives
     each processor a compact ring of its own, of the size said; not said, they have one if the machine allows it.
-    `silent_ns` other than 0 makes programs which record suspects only (bpf/epm_aside.h), and the one that collects what
-    they hold; it is how long the decoder remembers a silent connection.
 
     Raises ToolchainError when bcc or headers are missing or the program does not compile, PrivilegeError when
     the kernel does not allow it, LiveError when the verifier refuses the program.
@@ -154,9 +148,8 @@ def load(
         if size < page or size & (size - 1):
             raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
 
-    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes), silent_ns)
-    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else []), *(SUSPECTS_MAPS if silent_ns else [])]
-    names = [*names, *([COLLECT_PROGRAM] if silent_ns else [])]
+    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes))
+    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else [])]
     began = time.monotonic()
     descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
     _LOG.debug("compiled and loaded %s in %.1f s", ", ".join(names), time.monotonic() - began)
@@ -292,8 +285,6 @@ def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
         *(f"-D{name.upper().replace('EPM_', 'EPM_WITH_')}={int(name in names)}" for name in PROGRAMS),
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
-        f"-DEPM_SUSPECTS={int(wanted.silent_ns > 0)}",
-        f"-DEPM_SILENT_NS={wanted.silent_ns}LL",
         f"-DEPM_CPUS={wanted.lanes}",
         f"-DEPM_LANE_ENTRIES={entries}",
         f"-DEPM_COMPACT_ENTRIES={wanted.lanes * entries}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.sinks.jsonl import json_of
+from inspector.sinks.jsonform import json_of
 from inspector.sinks.lines import FOUND_JUDGEMENT, LONGEST, PIECES, write_lines
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.escape import harmless
 from inspector.model import NOTEWORTHY, Finding, Verdict, format_time
-from inspector.sinks.jsonl import json_of
+from inspector.sinks.jsonform import json_of
 from inspector.sinks.trouble import Trouble, reason_of
 
 if TYPE_CHECKING:

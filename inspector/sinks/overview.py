@@ -20,7 +20,7 @@ from inspector.sinks.labels import service_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspector.model import CountedPairs, Finding, FindingBatch
+    from inspector.model import Finding, FindingBatch
 
 OFFERS: Final = 512
 """Kinds of offers at most: those which were seen last."""
@@ -86,11 +86,6 @@ class Overview:
             for judgement, count in batch.counts():
                 self._count(self._remembered(judgement), count, newest_ns)
             self._keep(batch)
-
-    def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
-        """Take what the kernel program counted; there are no findings to be shown of it."""
-        with self._lock:
-            self._count(_offer_of(finding), pairs.total, time.time_ns())
 
     def _count(self, offer: Offer, answers: int, time_ns: int) -> None:
         count = self._offers.get(offer)

@@ -22,7 +22,6 @@ from tests.bench import (
     producer,
     read_speed,
     start,
-    suspects_cost,
     sustained,
     vips,
     xdp_cost,
@@ -118,13 +117,6 @@ def test_contention(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = contention.measure()
     empty = figures["contention_empty_1_ns"]
     assert all(figures[f"contention_{ring}_{cpus}_ns"] > empty for ring in ("lanes", "shared_ring") for cpus in (1, 2))
-
-
-@pytest.mark.usefixtures("bpf")
-def test_suspects_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests and responses are measured with all records and with suspects only, and the pairs were counted."""
-    monkeypatch.setattr(suspects_cost, "PAIRS", 500)
-    assert len(suspects_cost.measure()) == 4
 
 
 @pytest.mark.usefixtures("bpf")

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+# RFC 5280 sections 4.2.1.1 and 4.2.1.3; Python 3.13 verifies strictly and refuses certificates without them.
+_ISSUER_USAGE = "keyUsage=critical,keyCertSign,cRLSign"
+_ISSUED = "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\n"
+_IDENTIFIERS = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,17 @@ def _openssl(*arguments: object) -> None:
 def make_issuer(folder: Path, name: str) -> Pair:
     """Make an issuer of certificates."""
     pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
-    _openssl("req", "-x509", *_KEY, "-keyout", pair.key, "-out", pair.certificate, "-days", 2, "-subj", f"/CN={name}")
+    _openssl(
+        *("req", "-x509", *_KEY, "-keyout", pair.key, "-out", pair.certificate, "-days", 2, "-subj", f"/CN={name}"),
+        *("-addext", _ISSUER_USAGE),
+    )
     return pair
 
 
 def issue(folder: Path, name: str, issuer: Pair) -> Pair:
     """Make a certificate for 127.0.0.1 and for clients; files of the same name are written over."""
     pair, request, extensions = Pair(folder / f"{name}.crt", folder / f"{name}.key"), folder / "request", folder / "ext"
-    extensions.write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    extensions.write_text(_ISSUED + _IDENTIFIERS)
     _openssl("req", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
     _openssl(
         *("x509", "-req", "-in", request, "-CA", issuer.certificate, "-CAkey", issuer.key, "-CAcreateserial"),

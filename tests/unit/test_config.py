@@ -58,6 +58,7 @@ def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:
         ("ports = [135\nlisten", "line 2"),
         ("ports = [0]", "ports[0]"),
         ("prots = [135]", "prots"),
+        ("suspects_only = true", "suspects_only"),
         ('listen = "nowhere"', "listen"),
         ('nat64_prefixes = ["2001:db8::/80"]', "nat64_prefixes[0]"),
         ('[[vip]]\naddress = "10.11.2.2"\npool = ["10.11.2.7", "10.11.2.300"]', "vip[0].pool[1]"),

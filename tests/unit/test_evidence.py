@@ -14,7 +14,7 @@ import pytest
 
 from inspector.commands import evidence as module
 from inspector.commands.evidence import Evidence, open_evidence
-from inspector.commands.read import FileReader
+from inspector.commands.filereader import FileReader
 from inspector.config import Config
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline

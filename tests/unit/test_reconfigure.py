@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands import attach
+from inspector.commands import delivery
 from inspector.commands.upkeep import Upkeep, changes
 from inspector.config import Config, load_config
 from inspector.judge.policy import Policy
@@ -212,7 +212,7 @@ class Running:
         self.reopened = 0
         output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
         self.pipeline = pipeline_of(columns=False)
-        sinks = attach.Sinks(self.metrics, Overview(), output, None, None)
+        sinks = delivery.Sinks(self.metrics, Overview(), output, None, None)
         self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
 
     def _reopen(self) -> None:

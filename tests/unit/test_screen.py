@@ -16,7 +16,8 @@ from textual.worker import WorkerState
 
 from inspector.commands import screen
 from inspector.commands.screen import Screen, finding_rows, offer_rows, state_lines
-from inspector.commands.top import Source, View, look, remote
+from inspector.commands.top import remote
+from inspector.commands.view import Source, View, look
 from inspector.errors import RunningError
 from inspector.sinks.server import MetricsServer, Response
 from tests.unit.test_console import FINDING

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from inspector import __version__
-from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
-from inspector.errors import InspectorError
+from inspector import __version__, bounds, log
+from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
+from inspector.errors import InspectorError, OutputError
+from inspector.escape import harmless
 from inspector.model import Verdict
-from inspector.notify import Priority, say
+from inspector.resources import require_descriptors
+from inspector.streams import finish_output, open_standard_streams
+
+_LOG: Final = logging.getLogger(__name__)
 
 _MODES: Final = ("auto", "native", "generic", "tc")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages may quote anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
 
 
 def _listen(text: str) -> str:
@@ -32,26 +45,38 @@ def _verdicts(text: str) -> frozenset[Verdict]:
         raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
 
 
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return count
+def _path(text: str) -> Path:
+    """Return a path; an empty one would be the current folder."""
+    try:
+        path = check_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if path is None:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
 
 
-def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
     parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, appended as pcapng")
+    parser.add_argument("--write", type=_path, metavar="FILE", help="also keep what is inspected, appended as pcapng")
     parser.add_argument(
-        "--write-max-bytes", type=_count, metavar="N", help="of FILE; then it becomes FILE.1 (default 64 MiB)"
+        "--write-max-bytes",
+        type=bounds.WRITE_BYTES.argument(int),
+        metavar="N",
+        help="of FILE; then it becomes FILE.1 (default 64 MiB)",
     )
-    parser.add_argument("--write-files", type=_count, metavar="N", help="kept in all: FILE, FILE.1 ... (default 8)")
+    parser.add_argument(
+        "--write-files",
+        type=bounds.WRITE_FILES.argument(int),
+        metavar="N",
+        help="kept in all: FILE, FILE.1 ... (default 8)",
+    )
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
+    parser.add_argument("--output", type=_path, metavar="FILE", help="also append findings to a file, as JSON lines")
     parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
     _add_evidence_option(parser)
     parser.add_argument(
@@ -63,10 +88,10 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_attach)
 
 
-def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
+        "files", nargs="+", type=_path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
     )
     parser.add_argument(
         "--fail-on",
@@ -79,7 +104,10 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
     parser.add_argument(
-        "--jobs", type=_count, metavar="N", help="files read at once (default: as many as cores, if they are large)"
+        "--jobs",
+        type=bounds.JOBS.argument(int),
+        metavar="N",
+        help="files read at once (default: as many as cores, if they are large)",
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser)
@@ -87,7 +115,7 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.set_defaults(run=_read)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
     parser.add_argument("interface", metavar="IFACE")
     _add_kernel_options(parser)
@@ -95,23 +123,25 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_check)
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("status", help="show the inspectors which run on this machine; status 3: none does")
     parser.add_argument("--json", action="store_true", help="everything they say of themselves, as a JSON array")
     _add_runtime_option(parser, "where to look for them, instead of the usual places")
     parser.set_defaults(run=_status)
 
 
-def _add_top(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_top(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("top", help="watch a running inspector on the whole screen")
     parser.add_argument("--url", metavar="URL", help="one on another machine, by the address of its metrics")
     _add_runtime_option(parser, "where to look for those of this machine, instead of the usual places")
     parser.set_defaults(run=_top)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="end by itself after so long (default: at Ctrl-C)"
+    )
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
@@ -126,7 +156,7 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +165,7 @@ def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+        "--evidence", type=_path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
     )
     parser.add_argument(
         "--keep-credentials",
@@ -146,7 +176,7 @@ def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
+        "--config", type=_path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
     )
     parser.add_argument("--json", action="store_true", help="one finding per line on standard output, and nothing else")
 
@@ -154,6 +184,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(arguments.config) if arguments.config else Config()
     said = {key: True for key in ("tunnels", "keep_credentials") if getattr(arguments, key, False)}
+    _LOG.debug("configuration: %s", config)
     return config.model_copy(update=said)
 
 
@@ -176,6 +207,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
+    require_descriptors(len(arguments.interfaces))
     config = _load_attach(arguments)
     return attach.run(
         attach.AttachArguments(
@@ -219,6 +251,7 @@ def _read(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from inspector.commands import check
 
+    require_descriptors(1)
     return check.run(
         check.CheckArguments(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels)
     )
@@ -233,12 +266,13 @@ def _top(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
+    require_descriptors(2)
     return demo.run(arguments.seconds, arguments.listen)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="epm-inspector",
         description="Finds answers of DCE/RPC endpoint mappers that offer another server address than was asked.",
     )
@@ -246,17 +280,53 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--verbose", action="store_true", help="say more on standard error: all that a compiler or the kernel said"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; every expected error is one line on standard error and exit status 1."""
-    arguments = make_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
+    open_standard_streams()
+    log.set_up()
     try:
-        return run(arguments)
+        return _run(argv)
     except InspectorError as error:
-        say(f"epm-inspector: {error}", Priority.ERROR)
-        return 1
+        log.report(_LOG, error)
+        status = 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        status = 0
+    except OSError as error:
+        # No descriptor left, a file system that is read-only, a limit: the system says what is missing.
+        log.report(_LOG, _described(error))
+        status = 1
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    with contextlib.suppress(OutputError):
+        finish_output()
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command, and write all of its output; returns its exit status."""
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit:
+        finish_output()
+        raise
+    log.set_up(verbose=arguments.verbose)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    status = run(arguments)
+    finish_output()
+    return status
+
+
+def _described(error: OSError) -> InspectorError:
+    """Return an error of the system in words: what it says, and of which file."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    described = InspectorError(f"{where}{error.strerror or error}")
+    described.__cause__ = error
+    return described

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections import Counter as Totals
@@ -26,7 +27,7 @@ from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
 from inspector.errors import Anomaly, ListenError
 from inspector.model import Finding, FindingBatch, Verdict
-from inspector.notify import Notifier, Priority, say
+from inspector.notify import Notifier
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
 from inspector.runtime import open_local_socket
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from inspector.live.attach import Mode
     from inspector.live.ring import Block
     from inspector.live.session import Session
+
+_LOG: Final = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.5
 _REFRESH_S: Final = 1.0
@@ -116,15 +119,17 @@ class Inspection:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             if self._signals.take_reload():
                 self._notifier.reloading()
-                self._upkeep.reload()
-                self._notifier.ready(self._state())
+                try:
+                    self._upkeep.reload()
+                finally:
+                    self._notifier.ready(self._state())
             self._upkeep.look()
             self._refresh()
         self._notifier.stopping()
         self._session.detach()
         self._take(self._session.drain())
         if self._unread:
-            say(f"{self._unread} records were not read any more: there were too many to end soon", Priority.WARNING)
+            _LOG.warning("%d records were not read any more: there were too many to end soon", self._unread)
         self._report(self._pipeline.flush())
         if self._evidence is not None:
             self._evidence.close()
@@ -225,7 +230,7 @@ def run(arguments: AttachArguments) -> int:
             certificates=_certificates(config),
             hosts=config.hosts,
             scrapers=config.scrapers,
-            report=lambda text: say(text, Priority.WARNING),
+            report=lambda text: _LOG.warning("%s", text),
         )
         stack.callback(server.close)
         session = stack.enter_context(
@@ -257,7 +262,7 @@ def run(arguments: AttachArguments) -> int:
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
         if evidence is not None:
-            say(evidence.summary())
+            _LOG.info("%s", evidence.summary())
         output.summary(inspection.tally())
     return 0
 
@@ -269,7 +274,7 @@ def _serve_locally(server: MetricsServer, routes: Routes, directory: Path | None
     except ListenError as error:
         if directory is not None:
             raise
-        say(f"'epm-inspector status' will not find this inspector: {error}", Priority.WARNING)
+        _LOG.warning("'epm-inspector status' will not find this inspector: %s", error)
         return
     stack.callback(local.close)
     server.add(local.socket, routes.table())
@@ -280,20 +285,22 @@ def _certificates(config: Config) -> Certificates | None:
     if config.tls_certificate is None or config.tls_key is None:
         return None
     files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
-    return Certificates(files, lambda text: say(text, Priority.WARNING))
+    return Certificates(files, lambda text: _LOG.warning("%s", text))
 
 
 def _announce(session: Session, metrics: Metrics, server: MetricsServer, served: str) -> None:
     server.start()
     for attachment in session.attachments:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
-        say(f"attached {attachment.interface}: {attachment.explanation}")
-    say(f"metrics {server.url}/metrics")
+        _LOG.info("attached %s: %s", attachment.interface, attachment.explanation)
+    _LOG.info("metrics %s/metrics", server.url)
     if server.is_exposed:
         advice = "set tls_certificate, tls_key and tls_client_ca"
         if served != "metrics":
             advice += ", or serve_findings = false"
-        text = (
-            f"{server.url}: other machines can read {served}, and so can networks on the way: there is no TLS; {advice}"
+        _LOG.warning(
+            "%s: other machines can read %s, and so can networks on the way: there is no TLS; %s",
+            server.url,
+            served,
+            advice,
         )
-        say(text, Priority.WARNING)

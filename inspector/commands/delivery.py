@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from inspector.errors import OutputError
-from inspector.notify import say
 from inspector.sinks.console import Console
 from inspector.sinks.journal import SOCKET, Journal
 from inspector.sinks.jsonl import JsonLines, StreamLines, is_like_ascii
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from inspector.sinks.console import Tally
     from inspector.sinks.metrics import Metrics
     from inspector.sinks.overview import Overview
+
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class _Sink(Protocol):
@@ -124,7 +127,7 @@ class Delivery:
         """Say something about the run, on standard error."""
         # The line of state is drawn anew below.
         self._guard(self.console, self.console.close)
-        say(text)
+        _LOG.info("%s", text)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""

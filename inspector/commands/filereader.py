@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter as Totals
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from inspector.ahead import read_ahead
 from inspector.commands.evidence import Evidence
 from inspector.config import Config
 from inspector.errors import Anomaly, CaptureTruncatedError
+from inspector.escape import display_name
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
@@ -65,7 +67,8 @@ class FileReader:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pipeline = Pipeline(self.config.policy(), lambda _: str(self.path), self.config.decoder_limits())
+        source = display_name(os.fsencode(self.path))
+        self.pipeline = Pipeline(self.config.policy(), lambda _: source, self.config.decoder_limits())
 
     def findings(
         self, warn: Callable[[str], None], progress: Progress | None = None

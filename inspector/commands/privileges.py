@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from inspector.notify import Priority, say
+import logging
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from inspector.live.session import Session
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def give_up_privileges(session: Session, *, netns: bool, everything: bool) -> None:
@@ -24,10 +25,10 @@ def give_up_privileges(session: Session, *, netns: bool, everything: bool) -> No
         keep |= to_attach
         if everything:
             names = ", ".join(sorted(capability.name for capability in to_attach))
-            say(f"kept: {names}, since tc filters do not go by themselves", Priority.WARNING)
+            _LOG.warning("kept: %s, since tc filters do not go by themselves", names)
     # Linux before 5.19 asks for more.
     if not is_allowed_without_capabilities(session.counters):
         keep.add(Capability.CAP_BPF)
     threads = drop_capabilities(keep)
     if threads:
-        say(f"{threads} threads which some library has started keep their capabilities", Priority.WARNING)
+        _LOG.warning("%d threads which some library has started keep their capabilities", threads)

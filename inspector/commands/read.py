@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from inspector.sinks.console import Tally
 from inspector.sinks.jsonl import write_or_close
 from inspector.sinks.progress import Shares, show_progress
 from inspector.sources.stored import STANDARD_INPUT
+
+_LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
 
@@ -69,7 +72,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
         counts.append(reader.counts())
     if evidence is not None:
         evidence.close()
-        print(evidence.summary(), file=sys.stderr)
+        _LOG.info("%s", evidence.summary())
     return counts
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from inspector.errors import RunningError
+from inspector.escape import harmless
 from inspector.runtime import directories, find_running
-from inspector.sinks.text import harmless
+
+_LOG: Final = logging.getLogger(__name__)
 
 NOT_RUNNING: Final = 3
 """Exit status where no inspector runs, as the Linux Standard Base has it for services."""
@@ -35,10 +37,10 @@ def run(directory: Path | None, *, json_output: bool) -> int:
     elif states:
         _show(states)
     for failure in failures:
-        print(f"epm-inspector: {failure}", file=sys.stderr)
+        _LOG.error("%s", failure)
     if not running and not hidden:
         looked = ", ".join(map(str, [directory] if directory is not None else directories()))
-        print(f"no inspector is running (looked in {looked})", file=sys.stderr)
+        _LOG.info("no inspector is running (looked in %s)", looked)
         return NOT_RUNNING
     return 1 if failures else 0
 

@@ -42,7 +42,7 @@ def remote(url: str) -> Source:
                 return json.loads(answer.read(_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
             raise RunningError(f"{base} answers {error.code} to {path}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             reason = getattr(error, "reason", error)
             raise RunningError(f"{base} cannot be asked: {reason}") from None
 

@@ -38,6 +38,6 @@ def look(source: Source) -> View:
         view = View(state, offers["offers"], findings)
         if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
             return view
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")

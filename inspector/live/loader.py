@@ -8,13 +8,14 @@ without which no native XDP attaches to a device of more than about 3,500 bytes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
 import signal
 import socket
 import sysconfig
-import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -27,6 +28,8 @@ from inspector.record import COMPACT_ENTRY_DTYPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
+
+_LOG: Final = logging.getLogger(__name__)
 
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
 LANES_MAP: Final = "epm_lanes"
@@ -44,6 +47,9 @@ _INCLUDE: Final = re.compile(r'#include "(.+)"')
 _PUBLIC_HEADERS: Final = Path("/usr/include")
 _COMPILE_TIMEOUT_S: Final = 120
 _MESSAGE_BYTES: Final = 1 << 16
+_TEXT_CHARACTERS: Final = 2000
+# The verifier's log is as long as the kernel is given room for (kernel.program_load).
+_DETAIL_BYTES: Final = 1 << 24
 _ERRORS: Final = {error.__name__: error for error in (LiveError, PrivilegeError, ToolchainError)}
 _INSTALL: Final = "install the distribution's package (Debian, Ubuntu: python3-bpfcc)"
 
@@ -144,7 +150,9 @@ def load(
 
     wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes))
     map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else [])]
+    began = time.monotonic()
     descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
+    _LOG.debug("compiled and loaded %s in %.1f s", ", ".join(names), time.monotonic() - began)
     return Program(
         {name: descriptors[name] for name in names},
         {name: descriptors[name] for name in map_names},
@@ -174,10 +182,18 @@ def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
         message, fds = _receive(ours, child, most)
     if "error" in message:
         error = _ERRORS.get(message["error"], LiveError)(message["text"])
-        if message["detail"]:
-            error.add_note(message["detail"])
+        for fd in fds:
+            if detail := _read_detail(fd):
+                error.add_note(detail)
         raise error
     return dict(zip(message["names"], fds, strict=True))
+
+
+def _read_detail(fd: int) -> str:
+    """Return what a child left in a file, and close that."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read(_DETAIL_BYTES).decode(errors="replace").strip()
 
 
 def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, Any], list[int]]:
@@ -201,15 +217,21 @@ def _run_child(channel: socket.socket, work: Callable[[], dict[str, int]]) -> No
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with tempfile.TemporaryFile() as complaints:
+        # In memory: there may be no disk to write to.
+        with os.fdopen(os.memfd_create("complaints", os.MFD_CLOEXEC), "w+b") as complaints:
             os.dup2(complaints.fileno(), 2)
             try:
                 descriptors = work()
                 message: dict[str, Any] = {"names": list(descriptors)}
             except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
                 complaints.seek(0)
-                message = _explain(error, complaints.read().decode(errors="replace"))
-                descriptors = {}
+                message, detail = _explain(error, complaints.read(_DETAIL_BYTES).decode(errors="replace"))
+                # A message is short, the verifier's log is not: it goes in a file.
+                complaints.seek(0)
+                complaints.truncate()
+                complaints.write(detail.encode(errors="replace")[-_DETAIL_BYTES:])
+                complaints.flush()
+                descriptors = {"detail": complaints.fileno()}
             socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors.values()))
             # The parent ends this process once it has what it wants: dismantling the compiler takes time.
             channel.recv(1)
@@ -217,13 +239,12 @@ def _run_child(channel: socket.socket, work: Callable[[], dict[str, int]]) -> No
         os._exit(1)
 
 
-def _explain(error: Exception, complaints: str) -> dict[str, Any]:
-    """Return the message for an error: its class, one line, and the compiler's or verifier's own words."""
+def _explain(error: Exception, complaints: str) -> tuple[dict[str, Any], str]:
+    """Return the message for an error (its class, one line), and all words of the compiler or the verifier."""
     if isinstance(error, LiveError):
         kind, text, detail = type(error).__name__, str(error), ""
     elif isinstance(error, kernel.VerifierError):
-        log = error.log.strip().splitlines()
-        kind, text, detail = "LiveError", "the kernel's verifier refuses the program", "\n".join(log[-20:])
+        kind, text, detail = "LiveError", "the kernel's verifier refuses the program", error.log
     elif isinstance(error, PermissionError) or "Operation not permitted" in complaints:
         kind, detail = "PrivilegeError", complaints
         text = "the kernel does not allow bpf(2) here, although the capabilities are held (container, lockdown?)"
@@ -233,7 +254,7 @@ def _explain(error: Exception, complaints: str) -> dict[str, Any]:
         wrong = [line for line in complaints.splitlines() if "error:" in line]
         kind, detail = "ToolchainError", complaints
         text = f"bcc cannot compile the kernel program: {(wrong or [str(error)])[0].strip()}"
-    return {"error": kind, "text": text, "detail": detail[-8000:]}
+    return {"error": kind, "text": text[:_TEXT_CHARACTERS]}, detail
 
 
 def _compile_and_load(names: Sequence[str], map_names: Sequence[str], wanted: Wanted) -> dict[str, int]:

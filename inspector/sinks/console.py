@@ -14,9 +14,10 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
+from inspector.escape import harmless
 from inspector.model import Finding, FindingBatch, Interface, Mapping, Verdict, format_time
 from inspector.sinks.jsonl import write_or_close
-from inspector.sinks.text import columns, fold, harmless
+from inspector.sinks.text import columns, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

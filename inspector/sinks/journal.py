@@ -16,9 +16,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from inspector.escape import harmless
 from inspector.model import NOTEWORTHY, Finding, Verdict, format_time
 from inspector.sinks.jsonform import lines_of
-from inspector.sinks.text import harmless
 from inspector.sinks.trouble import Trouble, reason_of
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Text from the wire, made harmless for a terminal, and laid out in columns."""
+"""Text laid out in columns of a terminal."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def harmless(text: str) -> str:
-    """Return text in which everything that does not print is shown as an escape.
-
-    Endpoint names and annotations come from the network: control characters could move the
-    cursor or change colours, and marks of direction could make one name look like another.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def fold(text: str, width: int) -> list[str]:

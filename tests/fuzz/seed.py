@@ -21,6 +21,19 @@ from tests.golden.layers import Frame
 from tests.golden.trace import TRACES
 
 CORPUS = Path(__file__).parent / "corpus"
+_CONFIGURATION = b"""ports = [135]
+listen = "[::1]:0"
+nat64_prefixes = ["2001:db8::/96"]
+[[vip]]
+name = "one"
+address = ["10.0.0.1", "2001:db8::10.0.0.2"]
+pool = ["10.0.0.0/29"]
+[limits]
+gap_seconds = 0.5
+[evidence]
+directory = ""
+most_files = 7
+"""
 _TOWER = tcp_tower(SAMR, 49152, "10.11.2.7")
 _WRITES = (
     (True, pdu.bind()),
@@ -88,6 +101,12 @@ def seeds() -> dict[str, list[bytes]]:
         + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
         "columns": whole,
         "redaction": whole,
+        "configuration": [
+            _CONFIGURATION,
+            b"[limits]\nidle_seconds = inf\n",
+            b"ports = [[[[135]]]]\n",
+            b'a.b."c" = {d = 1e300}\n',
+        ],
     }
 
 

@@ -7,9 +7,12 @@ invariants that hold for hostile input too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
-from inspector.errors import Anomaly, DecodeError
+from inspector.config import load_config, split_listen
+from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
@@ -50,6 +53,7 @@ _STUBS: Final = (
     epm.read_lookup_request,
     epm.read_lookup_response,
 )
+_LONGEST_LINE: Final = 1000
 # Small, so that the fuzzer reaches them.
 _LIMITS: Final = Limits(
     connections=3,
@@ -211,6 +215,26 @@ def redaction(data: bytes) -> None:
         assert (payload == segment.payload) or one.blanked or one.unknown
 
 
+def configuration(data: bytes) -> bool:
+    """Read a configuration file: what is made of it can be made, or one line says why not. Return which."""
+    with NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            config = load_config(Path(file.name))
+        except ConfigError as error:
+            assert str(error).isprintable()  # noqa: PT017  # a fuzz target, not a test
+            assert len(str(error)) < _LONGEST_LINE  # noqa: PT017  # a fuzz target, not a test
+            return False
+    limits = config.decoder_limits()
+    assert min(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) > 0
+    assert max(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) < 1 << 62
+    assert len(config.vip_labels()) == len(config.policy().pools)
+    split_listen(config.listen)
+    assert Path() not in (config.runtime_directory, config.findings_file, config.evidence.directory, config.tls_key)
+    return True
+
+
 def _take(conversations: Conversations, segment: Segment) -> list[Finding]:
     findings = [judge(observed, Policy(), "fuzz") for observed in conversations.feed(segment)]
     assert 0 <= conversations.buffered <= _LIMITS.buffered_bytes
@@ -219,7 +243,7 @@ def _take(conversations: Conversations, segment: Segment) -> list[Finding]:
     return findings
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "frame": frame,
     "stream": stream,
     "pdu": pdu,
@@ -228,4 +252,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "answer": answer,
     "columns": columns,
     "redaction": redaction,
+    "configuration": configuration,
 }

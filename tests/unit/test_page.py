@@ -127,6 +127,16 @@ def test_packets_cannot_write_on_it() -> None:
     assert 'alert(1)</script>&"' not in html
 
 
+def test_text_that_does_not_print_is_escaped() -> None:
+    """Marks of direction could let one name look like another; bytes that are no text cannot be sent."""
+    odd = "eth\u202e0\x1b\u2028\udcff"
+    finding = replace(FINDING, why=odd)
+    state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": odd, "netns": odd, "explanation": odd}]}
+    html = page(state, [OFFER | {"service": odd}], [finding], healthy=True, refresh=False)
+    assert html.encode().count(b"eth\\u202e0\\x1b\\u2028\\udcff") == 5
+    assert all(line.isprintable() for line in html.split("\n"))
+
+
 def test_nothing_so_far() -> None:
     """Without a finding there are sentences where tables would be."""
     state = STATE | {"verdicts": {str(verdict): 0 for verdict in Verdict}, "anomalies": {}}

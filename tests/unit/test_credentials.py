@@ -185,7 +185,12 @@ def test_the_configuration_says_it(tmp_path: Path) -> None:
     file.write_text("keep_credentials = true\nwrite_max_bytes = 2000000\nwrite_files = 3\n")
     for words, keep, length, files in (
         (["attach", "a"], False, 64 << 20, 8),
-        (["attach", "a", "--keep-credentials", "--write-max-bytes", "3000000", "--write-files", "2"], True, 3_000_000, 2),
+        (
+            ["attach", "a", "--keep-credentials", "--write-max-bytes", "3000000", "--write-files", "2"],
+            True,
+            3_000_000,
+            2,
+        ),
         (["attach", "a", "--config", str(file)], True, 2_000_000, 3),
     ):
         config = _load_attach(make_parser().parse_args(words))

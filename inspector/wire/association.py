@@ -45,6 +45,10 @@ class Context(NamedTuple):
     transfer_syntax: str | None
 
 
+Contexts = tuple[tuple[int, Context], ...]
+"""Contexts by their numbers, in the order in which they came."""
+
+
 class Proposal(NamedTuple):
     """A bind or alter_context that waits for its answer."""
 
@@ -78,12 +82,12 @@ class Association:
 
     __slots__ = ("_anomalies", "_limits", "answer_lost", "buffered", "calls", "contexts", "partials", "proposals")
 
-    def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
+    def __init__(self, limits: Limits, anomalies: Counter[Anomaly], contexts: Contexts = ()) -> None:
         self._limits = limits
         self._anomalies = anomalies
         self.answer_lost = False
         self.buffered = 0
-        self.contexts: dict[int, Context] = {}
+        self.contexts: dict[int, Context] = dict(contexts)
         self.proposals: dict[int, Proposal] = {}
         self.calls: dict[int, answers.Call] = {}
         self.partials: dict[tuple[Direction, int], Partial] = {}

@@ -77,15 +77,27 @@ class Association:
     """The DCE/RPC state of one connection, bounded by `Limits`; anomalies are counted into `anomalies`.
 
     `buffered` is the number of stub bytes which wait for their answer or for more fragments;
-    `answer_lost` says that something of the server could not be read: it may have been an answer.
+    `answer_lost` says that something of the server could not be read: it may have been an answer;
+    `distrusted` that somebody else has written to the connection, perhaps its bind: then structure decides.
     """
 
-    __slots__ = ("_anomalies", "_limits", "answer_lost", "buffered", "calls", "contexts", "partials", "proposals")
+    __slots__ = (
+        "_anomalies",
+        "_limits",
+        "answer_lost",
+        "buffered",
+        "calls",
+        "contexts",
+        "distrusted",
+        "partials",
+        "proposals",
+    )
 
     def __init__(self, limits: Limits, anomalies: Counter[Anomaly], contexts: Contexts = ()) -> None:
         self._limits = limits
         self._anomalies = anomalies
         self.answer_lost = False
+        self.distrusted = False
         self.buffered = 0
         self.contexts: dict[int, Context] = dict(contexts)
         self.proposals: dict[int, Proposal] = {}
@@ -158,7 +170,9 @@ class Association:
                 self._add_context(context_id, element.abstract if element else None, result.transfer.transfer_name)
             elif element and element.abstract.uuid == EPM_UUID:
                 rejected.append(result)
-        if proposal and proposal.wants_epm and not any(self._is_epm(element.context_id) for element in elements):
+        if self.distrusted or proposal is None or not proposal.wants_epm:
+            return
+        if not any(self._is_epm(element.context_id) for element in elements):
             reasons = ", ".join(dict.fromkeys(result.reason_text for result in rejected)) or "no result for the context"
             yield Exchange(
                 Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=reasons, request_time_ns=proposal.time_ns
@@ -170,14 +184,19 @@ class Association:
             return
         self.contexts[context_id] = Context(abstract, transfer_syntax)
 
-    def _is_epm(self, context_id: int) -> bool:
+    def _abstract_of(self, context_id: int) -> Syntax | None:
+        """Return the interface of a context, where that can be known."""
         context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid == EPM_UUID
+        return context.abstract if context is not None and not self.distrusted else None
+
+    def _is_epm(self, context_id: int) -> bool:
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid == EPM_UUID
 
     def _is_other(self, context_id: int) -> bool:
         """Whether a context is known to be another interface, as DCOM's activation on the same port."""
-        context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid != EPM_UUID
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid != EPM_UUID
 
     def _on_bind_nak(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
         nak = read_bind_nak(pdu)

@@ -117,6 +117,7 @@ class Connection(Delivery):
             and self.ending is None
             and self.other_syn is None
             and not self._doubts
+            and not (self._association is not None and self._association.distrusted)
             and self.client.plain
             and self.server.plain
         )
@@ -300,7 +301,8 @@ class Connection(Delivery):
         self.ending, self.closed = None, True
         self.other_syn, self._doubts = None, ()
         if self._association is not None:
-            self.contexts = _shared(tuple(self._association.contexts.items()))
+            trusted = () if self._association.distrusted else tuple(self._association.contexts.items())
+            self.contexts = _shared(trusted)
             self.server.lost |= self._association.answer_lost
         self._association = None
         self.client.let_go()

@@ -69,11 +69,19 @@ class Delivery:
         if anomaly not in self._doubts:
             self._doubts += (anomaly,)
 
+    def _conflict(self, side: Side) -> None:
+        """Name that somebody else writes to the connection: what the client seemed to bind may be his."""
+        self._note(Anomaly.STREAM_CONFLICT)
+        if side.direction is Direction.TO_SERVER:
+            if self._association is None:
+                self._association = Association(self._limits, self._anomalies)
+            self._association.distrusted = True
+
     def _compare(self, side: Side, span: Span) -> None:
         """Name a repetition that has other bytes than those which were read, or of which that cannot be known."""
         found = side.stream.repetition(span, side.reader.held if side.reader is not None else b"")
         if found.conflicts:
-            self._note(Anomaly.STREAM_CONFLICT)
+            self._conflict(side)
         if found.unknown:
             self._note(Anomaly.REPETITION_NOT_COMPARED)
 
@@ -87,7 +95,7 @@ class Delivery:
         else:
             stream.hold(span)
             for _ in range(stream.conflicts):
-                self._note(Anomaly.STREAM_CONFLICT)
+                self._conflict(ours)
             stream.conflicts = 0
         yield from self._deliver_all_due()
         if stream.buffered > self._limits.stream_bytes or len(stream.early) > self._limits.stream_segments:

@@ -11,8 +11,9 @@ from inspector.errors import Anomaly
 from inspector.model import Finding, Segment, Verdict
 from tests.build import pdu
 from tests.build.connection import ACK, FIN, PSH, RST, SYN, Wire
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.build.observe import observe
+from tests.golden.dialogue import LSARPC
 
 DIP: Final = "10.11.2.7"
 LIE: Final = "10.11.2.2"
@@ -278,6 +279,18 @@ def test_a_forged_answer_longer_than_the_real_one(forged: bytes, anomaly: Anomal
     """A PDU which the real answer repeats in part only cannot be compared, and that is named."""
     wire = forge(asked(bound()), SERVER, PSH | ACK, forged).server(response())
     assert found(wire.segments)[1][anomaly] == 1
+
+
+def test_a_forged_bind_for_another_interface_hides_no_answer() -> None:
+    """Where somebody else may have written the bind, nothing is taken for another interface's: structure decides."""
+    wire = Wire().open()
+    other = pdu.bind([(0, LSARPC, (NDR20,))])
+    assert len(other) == len(pdu.bind())
+    forge(wire, CLIENT, PSH | ACK, other).client(pdu.bind()).server(pdu.bind_ack())
+    findings, anomalies = found(mapped(wire).segments)
+    assert [finding[:2] for finding in findings] == [(Verdict.MISMATCH, 2)]
+    assert {"stream_conflict", "bind_not_seen"} <= set(findings[0][2])
+    assert anomalies[Anomaly.STREAM_CONFLICT] == 1
 
 
 @pytest.mark.parametrize("field", [12, 16, 60])

@@ -18,11 +18,11 @@ WORD: Final = 8
 _WORDS: Final = 16384
 KEYS: Final = np.frombuffer(os.urandom(_WORDS * 2 * WORD), "<u8")
 """uint64[2 n]: for each word of 8 bytes two keys."""
-_SHIFT: Final = np.uint64(32)
 
 
 def checksum(data: bytes) -> int:
     """Return the checksum of bytes, below 2^32; the last word is filled with zeros."""
     data = data[: _WORDS * WORD]
-    halves = np.frombuffer(data + bytes(-len(data) % WORD), "<u4") + KEYS[: -(-len(data) // WORD) * 2]
-    return int((halves[::2] * halves[1::2]).sum(dtype=np.uint64) >> _SHIFT)
+    count = -(-len(data) // WORD)
+    halves = np.frombuffer(data.ljust(count * WORD, b"\0"), "<u4") + KEYS[: 2 * count]
+    return int(np.dot(halves[::2], halves[1::2])) >> 32

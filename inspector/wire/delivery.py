@@ -141,9 +141,16 @@ class Delivery:
                 self._association = Association(self._limits, self._anomalies)
             for exchange in self._association.feed(side.direction, item, span.time_ns):
                 yield self._observed(side.direction, exchange, span.interface_index, span.tunnel)
-        whole = len(before) + len(span.payload) - reader.buffered
-        if whole > 0:
-            side.stream.remember((before + span.payload)[:whole], span.end - reader.buffered)
+        self._remember(side, before + span.payload if before else span.payload, span.end)
+
+    @staticmethod
+    def _remember(side: Side, data: bytes, end: int) -> None:
+        """Remember the whole PDUs of the last bytes, which end at a position; of what is no PDU, nothing."""
+        reader = side.pdus()
+        if reader.is_lost:
+            side.stream.last = None
+        elif len(data) > reader.buffered:
+            side.stream.remember(data[: len(data) - reader.buffered], end - reader.buffered)
 
     def _observed(
         self, direction: Direction, exchange: Exchange, interface_index: int, tunnel: Tunnel | None

@@ -177,6 +177,11 @@ class PduReader:
         return len(self._buffer) + len(data) >= (frag_length_of(self._buffer) or 0)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it looks for the start of a PDU."""
+        return not self._synchronised
+
+    @property
     def between_pdus(self) -> bool:
         """Whether whole PDUs came, and the next byte is the first of one."""
         return self._ever_synchronised and self._synchronised and not self._buffer and not self._skip

@@ -107,7 +107,7 @@ def _conversation(version: int = 0) -> list[bytes]:
 def _amplifying() -> list[bytes]:
     """Return an answer in one frame: a hundred times the same tower, with a name of 700 characters."""
     tower = pipe_tower((_INTERFACE, 1, 0), "\\PIPE\\" + "n" * 700, "host")
-    stub = map_response([tower], referents=[3] * _REFERENTS)
+    stub = map_response([tower], max_count=_REFERENTS, referents=[3] * _REFERENTS)
     return _frames(_wire(0).server(pdu.response(stub, call_id=_CALL)).segments)
 
 

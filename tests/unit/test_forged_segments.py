@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Final
 
 import pytest
 
 from inspector.errors import Anomaly
+from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment, Verdict
+from inspector.pipeline import Pipeline
+from inspector.record import pack_record
 from tests.build import pdu
-from tests.build.connection import ACK, FIN, PSH, RST, SYN, Wire
+from tests.build.connection import ACK, FIN, PSH, RST, START_NS, SYN, Wire
 from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.build.observe import observe
 from tests.golden.dialogue import LSARPC
@@ -315,3 +319,40 @@ def test_the_first_segment_seen_is_a_forged_one() -> None:
             findings, anomalies = found(mapped(mapped(wire), 3).segments)
             assert [finding[:2] for finding in findings][-1] == (Verdict.MISMATCH, 3)
             assert anomalies[Anomaly.STREAM_MOVED] >= 1
+
+
+def _half_open(wire: Wire) -> None:
+    wire._add(CLIENT, SYN)
+
+
+def _asked_and_reset(wire: Wire) -> None:
+    asked(wire.open().client(pdu.bind()).server(pdu.bind_ack())).reset()
+
+
+def _parked(wire: Wire) -> None:
+    forge(wire.open(), CLIENT, RST, sequence=FAR)
+    forge(forge(wire, CLIENT, SYN, sequence=FAR), SERVER, FIN | ACK, sequence=FAR)
+
+
+@pytest.mark.parametrize(("talk", "most"), [(_half_open, 1600), (_asked_and_reset, 2400), (_parked, 2000)])
+def test_a_flood_of_connections_stays_cheap(talk: Callable[[Wire], None], most: int) -> None:
+    """Bytes which a connection takes up in the scalar decoder: half open, ended, with forgeries that wait."""
+    count = 2000
+    wires = [Wire(client=f"10.2.{number >> 8}.{number & 255}") for number in range(count)]
+    for wire in wires:
+        talk(wire)
+    records = [pack_record(segment) for wire in wires for segment in wire.segments]
+    # What is made once, and not for each connection, is there before.
+    pipeline = Pipeline(Policy(), str, columns=False)
+    warm = Wire()
+    talk(warm)
+    for segment in warm.segments:
+        list(pipeline.feed(pack_record(segment)))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for record in records:
+        list(pipeline.feed(record))
+    list(pipeline.advance(START_NS + 9 * 10**9))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (after - before) / count < most

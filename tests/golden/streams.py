@@ -224,6 +224,23 @@ def forged_answer() -> list[Segment]:
 
 
 @trace()
+def taken_over() -> list[Segment]:
+    """A SYN and its SYN-ACK, both forged, in the middle: the two ends go on, which shows where they really are."""
+    wire = mapped(mapped(bound(), _OFFER), _OFFER, call_id=3)
+    syn, answer = _forged(wire.segments[4], SYN, away=1 << 29), _forged(wire.segments[5], SYN | ACK, away=1 << 29)
+    answer = answer._replace(acknowledgment=(syn.sequence + 1) % 2**32)
+    return in_order_of_arrival([*wire.segments[:4], syn, answer, *wire.segments[4:]])
+
+
+@trace()
+def forged_answer_longer() -> list[Segment]:
+    """Another answer comes first, of two towers: the real one repeats a part of it, which cannot be compared."""
+    wire = mapped(mapped(bound(), _OFFER), _OFFER, call_id=3)
+    lie = pdu.response(map_response([tcp_tower(SAMR, 49152, VIP)] * 2), call_id=2)
+    return in_order_of_arrival([*wire.segments[:5], _forged(wire.segments[5], ACK, lie), *wire.segments[5:]])
+
+
+@trace()
 def no_rpc() -> list[Segment]:
     """Something else speaks on the port."""
     return closed(Wire().open().client(b"GET / HTTP/1.1\r\n\r\n").server(b"SSH-2.0-OpenSSH_9.2\r\n")).segments

@@ -221,11 +221,11 @@ class Connection(Delivery):
 
     def _go_on(self, stream: Stream, end: int) -> None:
         """Note data of a connection that seemed to have ended, or of a direction that did, and go on."""
+        if end <= stream.position:
+            return
         if self.other_syn is not None:
             self.other_syn = None
             self._note(Anomaly.SYN_NOT_ACCEPTED)
-        if end <= stream.position:
-            return
         if stream.fin is not None and end > stream.fin:
             stream.fin = None
         elif not self.closed and self.ending is None:

@@ -135,6 +135,18 @@ def test_a_syn_between_ports_in_use_changes_nothing() -> None:
     )
 
 
+def test_ports_are_taken_by_another_connection_while_the_old_one_repeats_itself() -> None:
+    """A SYN is confirmed by its SYN-ACK, whatever late repetitions of the old connection come between them."""
+    old = mapped(bound())
+    late = old.segments[-1]
+    new = Wire(client_sequence=FAR, server_sequence=FAR).wait(1).open()
+    first, *rest = mapped(new.client(pdu.bind()).server(pdu.bind_ack()), 3).segments
+    assert found([*old.segments, first, late, *rest]) == (
+        [(Verdict.MISMATCH, 2, ()), (Verdict.MISMATCH, 3, ())],
+        {},
+    )
+
+
 def test_a_connection_that_was_taken_over_comes_back() -> None:
     """A SYN and its SYN-ACK, both forged, make another connection; the two ends go on in their own, which is seen."""
     wire = forge(bound(), CLIENT, SYN, sequence=FAR)

@@ -99,6 +99,14 @@ class Anomaly(enum.StrEnum):
     STREAM_CONFLICT = "stream_conflict"
     STREAM_NOT_RPC = "stream_not_rpc"
     CONNECTION_EVICTED = "connection_evicted"
+    # What does not fit the connection: a forger's, or of a connection that was seen in part only
+    SYN_NOT_ACCEPTED = "syn_not_accepted"
+    RESET_NOT_ACCEPTED = "reset_not_accepted"
+    FIN_NOT_ACCEPTED = "fin_not_accepted"
+    SEGMENT_NOT_ACCEPTED = "segment_not_accepted"
+    DATA_AFTER_END = "data_after_end"
+    STREAM_MOVED = "stream_moved"
+    REPETITION_NOT_COMPARED = "repetition_not_compared"
     # The PDU
     PDU_MALFORMED = "pdu_malformed"
     FRAGMENT_ORDER = "fragment_order"

@@ -51,6 +51,10 @@ class Context(NamedTuple):
     transfer_syntax: str | None
 
 
+Contexts = tuple[tuple[int, Context], ...]
+"""Contexts by their numbers, in the order in which they came."""
+
+
 class Proposal(NamedTuple):
     """A bind or alter_context that waits for its answer; of the elements, transfer syntaxes are not kept."""
 
@@ -84,17 +88,29 @@ class Association:
     """The DCE/RPC state of one connection, bounded by `Limits`; anomalies are counted into `anomalies`.
 
     `buffered` is the number of bytes which wait for their answer or for more fragments;
-    `answer_lost` says that something of the server could not be read: it may have been an answer.
+    `answer_lost` says that something of the server could not be read: it may have been an answer;
+    `distrusted` that somebody else has written to the connection, perhaps its bind: then structure decides.
     """
 
-    __slots__ = ("_anomalies", "_limits", "answer_lost", "buffered", "calls", "contexts", "partials", "proposals")
+    __slots__ = (
+        "_anomalies",
+        "_limits",
+        "answer_lost",
+        "buffered",
+        "calls",
+        "contexts",
+        "distrusted",
+        "partials",
+        "proposals",
+    )
 
-    def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
+    def __init__(self, limits: Limits, anomalies: Counter[Anomaly], contexts: Contexts = ()) -> None:
         self._limits = limits
         self._anomalies = anomalies
         self.answer_lost = False
+        self.distrusted = False
         self.buffered = 0
-        self.contexts: dict[int, Context] = {}
+        self.contexts: dict[int, Context] = dict(contexts)
         self.proposals: dict[int, Proposal] = {}
         self.calls: dict[int, answers.Call] = {}
         self.partials: dict[tuple[Direction, int], Partial] = {}
@@ -175,7 +191,9 @@ class Association:
                 self._add_context(context_id, element.abstract if element else None, result.transfer.transfer_name)
             elif element and element.abstract.uuid == EPM_UUID:
                 rejected.append(result)
-        if proposal and proposal.wants_epm and not any(self._is_epm(element.context_id) for element in elements):
+        if self.distrusted or proposal is None or not proposal.wants_epm:
+            return
+        if not any(self._is_epm(element.context_id) for element in elements):
             detail = _reasons([result.reason_text for result in rejected])
             yield Exchange(
                 Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=detail, request_time_ns=proposal.time_ns
@@ -187,14 +205,19 @@ class Association:
             return
         self.contexts[context_id] = Context(abstract, transfer_syntax)
 
-    def _is_epm(self, context_id: int) -> bool:
+    def _abstract_of(self, context_id: int) -> Syntax | None:
+        """Return the interface of a context, where that can be known."""
         context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid == EPM_UUID
+        return context.abstract if context is not None and not self.distrusted else None
+
+    def _is_epm(self, context_id: int) -> bool:
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid == EPM_UUID
 
     def _is_other(self, context_id: int) -> bool:
         """Whether a context is known to be another interface, as DCOM's activation on the same port."""
-        context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid != EPM_UUID
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid != EPM_UUID
 
     def _on_bind_nak(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
         nak = read_bind_nak(pdu)

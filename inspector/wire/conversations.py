@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 from inspector.errors import Anomaly
 from inspector.model import Segment
 from inspector.record import LATEST_TIME_NS, Attribute
-from inspector.wire.connection import SYN, Connection
+from inspector.wire.acceptance import ACK, SYN
+from inspector.wire.connection import Connection
 from inspector.wire.datagrams import Datagrams
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
@@ -110,7 +111,9 @@ class Conversations:
             yield from self._datagrams.feed(flow, segment)
             return
         connection = self._table.get(flow)
+        opened_by: Segment | None = None
         if connection is not None and connection.restarted_by(segment):
+            opened_by = connection.other_syn if segment.tcp_flags & (SYN | ACK) != SYN else None
             yield from self._drop(flow, _REPLACED)
             connection = None
         if connection is None:
@@ -118,6 +121,8 @@ class Conversations:
                 return  # the end of a connection of which nothing else is known
             connection = yield from self._open(flow, segment)
         self._touch(connection)
+        if opened_by is not None:
+            yield from self._feed(connection, opened_by)
         yield from self._feed(connection, segment)
 
     def _touch(self, connection: Connection) -> None:
@@ -222,8 +227,8 @@ class Conversations:
         self._schedule(connection)
 
     def _schedule(self, connection: Connection) -> None:
-        if connection.blocked_since_ns is not None:
-            due_ns = connection.blocked_since_ns + self.limits.gap_ns
+        if (since_ns := connection.waits_since_ns) is not None:
+            due_ns = since_ns + self.limits.gap_ns
             # Earlier than one before it where the clock was set back.
             if connection.gap_due_ns is None or due_ns < connection.gap_due_ns:
                 connection.gap_due_ns = due_ns
@@ -265,9 +270,7 @@ class Conversations:
         before = connection.buffered
         if deadline.is_gap and deadline.time_ns == connection.gap_due_ns:
             connection.gap_due_ns = None
-            since = connection.blocked_since_ns
-            if since is not None and since + self.limits.gap_ns <= deadline.time_ns:
-                yield from connection.force()
+            yield from connection.settle(deadline.time_ns - self.limits.gap_ns)
         elif not deadline.is_gap and deadline.time_ns == connection.question_due_ns:
             connection.question_due_ns = None
             asked_until_ns = deadline.time_ns - self.limits.unanswered_ns
@@ -287,9 +290,10 @@ class Conversations:
     def flush(self) -> Iterator[Observed]:
         """Deliver what waits for bytes that will not come any more: the input has ended.
 
-        A question without answer is not called unanswered: its time was not over.
+        A question without answer is not called unanswered, unless the connection has ended: its time was not over.
         """
         for connection in self._table.values():
             before = connection.buffered
             yield from connection.force()
+            yield from connection.settle(self.now_ns)
             self.buffered += connection.buffered - before

@@ -166,6 +166,22 @@ class PduReader:
         return len(self._buffer)
 
     @property
+    def held(self) -> bytes:
+        """Those bytes, which are the last that were fed."""
+        return bytes(self._buffer)
+
+    def completes(self, data: bytes) -> bool:
+        """Return whether bytes may end the PDU of which the first are held."""
+        if len(self._buffer) < HEADER_SIZE:
+            return bool(self._buffer)
+        return len(self._buffer) + len(data) >= (frag_length_of(self._buffer) or 0)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it looks for the start of a PDU."""
+        return not self._synchronised
+
+    @property
     def between_pdus(self) -> bool:
         """Whether whole PDUs came, and the next byte is the first of one."""
         return self._ever_synchronised and self._synchronised and not self._buffer and not self._skip

@@ -53,6 +53,11 @@ def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
     )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="the account which root goes on as, once attached (default: epm-inspector, else nobody; root stays root)",
+    )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     parser.add_argument(
@@ -158,6 +163,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
     said = {
         "listen": arguments.listen,
         "runtime_directory": arguments.runtime_directory,
+        "user": arguments.user,
         "findings_file": arguments.output,
         "findings_journal": arguments.journal or None,
         "suspects_only": arguments.suspects_only or None,

@@ -107,6 +107,7 @@ class Config(_Table):
     suspects_only: bool = False
     listen: Listen = DEFAULT_LISTEN
     runtime_directory: Path | None = None
+    user: Annotated[str, Field(min_length=1)] | None = None
     findings_file: Path | None = None
     findings_journal: bool = False
     journal_verdicts: list[Verdict] = sorted(NOTEWORTHY)

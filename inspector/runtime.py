@@ -60,6 +60,22 @@ class LocalSocket:
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen on {self.path}: {reason}; choose a --runtime-directory") from None
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Give the file to a user, and its directory where that is root's and holds nothing but such sockets.
+
+        In another's directory the file may be another by now: it is left alone. Raises OSError.
+        """
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(directory)
+            if status.st_uid == 0 and not status.st_mode & 0o022:
+                os.chown(self.path.name, uid, gid, dir_fd=directory, follow_symlinks=False)
+                with os.scandir(directory) as entries:
+                    if all(_SOCKET.fullmatch(entry.name) for entry in entries):
+                        os.fchown(directory, uid, gid)
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         """Remove the file; doing it twice is harmless."""
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from inspector import codecache
 from inspector.commands.delivery import Delivery
 from inspector.commands.evidence import Evidence, open_evidence
 from inspector.commands.output import tally_of, warn
-from inspector.commands.privileges import give_up_privileges
+from inspector.commands.privileges import Files, choose_account, give_up_privileges, hand_over, naming
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
@@ -28,7 +28,7 @@ from inspector.model import CountedPairs, Finding, FindingBatch, Verdict
 from inspector.notify import Notifier, Priority, say
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
-from inspector.runtime import open_local_socket
+from inspector.runtime import LocalSocket, open_local_socket
 from inspector.sinks.capture import CaptureWriter
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
@@ -229,6 +229,7 @@ def run(arguments: AttachArguments) -> int:
     config, started_ns = arguments.config, time.time_ns()
     if config.tunnels and config.suspects_only:
         raise ConfigError("tunnels and suspects_only do not go together: pairs are recognised in plain packets only")
+    account = choose_account(config.user)
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
@@ -250,13 +251,18 @@ def run(arguments: AttachArguments) -> int:
                 pools=config.policy().pools,
             )
         )
+        files = Files.of(config, arguments.config_file, arguments.write)
+        if account is not None:
+            files.make(account)
         writer = None
         if arguments.write is not None:
             writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
-        _serve_locally(server, arguments.runtime_directory, stack)
-        give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
-        evidence = open_evidence(config.evidence.directory, config, session.interface_names)
+        local = _serve_locally(server, arguments.runtime_directory, stack)
+        limits = hand_over(account, files, local) if account is not None else ""
+        give_up_privileges(session, account, netns=arguments.netns is not None, everything=arguments.drop_all)
+        with naming(account):
+            evidence = open_evidence(config.evidence.directory, config, session.interface_names)
         if evidence is not None:
             stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
@@ -266,6 +272,8 @@ def run(arguments: AttachArguments) -> int:
         # Whoever reads that it is attached may end it at once, and expects a summary.
         signals.attend(session.wake)
         _announce(session, metrics, server)
+        if limits:
+            say(limits, Priority.WARNING)
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
@@ -275,7 +283,7 @@ def run(arguments: AttachArguments) -> int:
     return 0
 
 
-def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> None:
+def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> LocalSocket | None:
     """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
     try:
         local = open_local_socket(directory)
@@ -283,9 +291,10 @@ def _serve_locally(server: MetricsServer, directory: Path | None, stack: context
         if directory is not None:
             raise
         say(f"'epm-inspector status' will not find this inspector: {error}", Priority.WARNING)
-        return
+        return None
     stack.callback(local.close)
     server.add(local.socket)
+    return local
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -126,7 +126,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic)"
+        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic; on a veth tc)"
     )
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
 

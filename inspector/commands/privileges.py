@@ -105,13 +105,15 @@ class Files:
 
 def hand_over(account: Account, files: Files, local: LocalSocket | None) -> str:
     """Give the local socket to the account; return what it will not be able to do, as a line, or an empty string."""
-    from inspector.live.account import may_remove
+    from inspector.live.account import acting_as
 
     try:
         limits = list(files.limits(account))
         if local is not None:
             local.give_to(account.uid, account.gid)
-            if not may_remove(account, local.path):
+            with acting_as(account):
+                is_removable = local.is_removable
+            if not is_removable:
                 limits.append(f"remove {local.path} at the end (the next start does)")
     except OSError as error:
         raise PrivilegeError(f"user {account.name}: the kernel refuses the change: {error.strerror}") from error

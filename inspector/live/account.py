@@ -101,12 +101,6 @@ def may_append(account: Account, path: Path) -> bool:
         return _may(path.parent, os.W_OK | os.X_OK) and (_may(path, os.W_OK) or not path.exists())
 
 
-def may_remove(account: Account, path: Path) -> bool:
-    """Return whether the account may remove a file from its folder. Raises OSError."""
-    with acting_as(account):
-        return _may(path.parent, os.W_OK | os.X_OK)
-
-
 def _may(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=True)
 

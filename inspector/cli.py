@@ -82,6 +82,11 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
     )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="the account which root goes on as, once attached (default: epm-inspector, else nobody; root stays root)",
+    )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_output_options(parser)
@@ -150,7 +155,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic)"
+        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic; on a veth tc)"
     )
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
 
@@ -194,6 +199,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
     said = {
         "listen": arguments.listen,
         "runtime_directory": arguments.runtime_directory,
+        "user": arguments.user,
         "findings_file": arguments.output,
         "findings_journal": arguments.journal or None,
         "write_max_bytes": arguments.write_max_bytes,

@@ -155,6 +155,7 @@ class Config(_Table):
     hosts: Annotated[list[HostName], Field(max_length=bounds.LIST)] = []
     scrapers: Annotated[list[AnyNetwork], Field(max_length=bounds.SCRAPERS)] = []
     runtime_directory: OptionalPath = None
+    user: Annotated[str, Field(min_length=1, max_length=bounds.NAME)] | None = None
     findings_file: OptionalPath = None
     findings_journal: StrictBool = False
     journal_verdicts: Annotated[list[Verdict], Field(max_length=bounds.LIST)] = sorted(NOTEWORTHY)

@@ -18,7 +18,7 @@ from inspector import codecache
 from inspector.commands.delivery import Delivery, Sinks
 from inspector.commands.evidence import open_evidence
 from inspector.commands.output import tally_of, warn
-from inspector.commands.privileges import give_up_privileges
+from inspector.commands.privileges import Files, choose_account, give_up_privileges, hand_over, naming
 from inspector.commands.recording import Recording
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
@@ -30,7 +30,7 @@ from inspector.model import Finding, FindingBatch, Verdict
 from inspector.notify import Notifier
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
-from inspector.runtime import open_local_socket
+from inspector.runtime import LocalSocket, open_local_socket
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
 from inspector.sinks.overview import Overview
@@ -215,6 +215,7 @@ def run(arguments: AttachArguments) -> int:
     from inspector.live.session import open_session
 
     config, started_ns = arguments.config, time.time_ns()
+    account = choose_account(config.user)
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
@@ -242,13 +243,18 @@ def run(arguments: AttachArguments) -> int:
                 tunnels=config.tunnels,
             )
         )
+        files = Files.of(config, arguments.config_file, arguments.write)
+        if account is not None:
+            files.make(account)
         recording = None
         if arguments.write is not None:
             recording = stack.enter_context(Recording(arguments.write, config, session.interface_names, warn))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
-        _serve_locally(server, routes, arguments.runtime_directory, stack)
-        give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
-        evidence = open_evidence(config.evidence.directory, config, session.interface_names)
+        local = _serve_locally(server, routes, arguments.runtime_directory, stack)
+        limits = hand_over(account, files, local) if account is not None else ""
+        give_up_privileges(session, account, netns=arguments.netns is not None, everything=arguments.drop_all)
+        with naming(account):
+            evidence = open_evidence(config.evidence.directory, config, session.interface_names)
         if evidence is not None:
             stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
@@ -258,6 +264,8 @@ def run(arguments: AttachArguments) -> int:
         # Whoever reads that it is attached may end it at once, and expects a summary.
         signals.attend(session.wake)
         _announce(session, metrics, server, "metrics and findings" if config.serve_findings else "metrics")
+        if limits:
+            _LOG.warning("%s", limits)
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
@@ -267,7 +275,9 @@ def run(arguments: AttachArguments) -> int:
     return 0
 
 
-def _serve_locally(server: MetricsServer, routes: Routes, directory: Path | None, stack: contextlib.ExitStack) -> None:
+def _serve_locally(
+    server: MetricsServer, routes: Routes, directory: Path | None, stack: contextlib.ExitStack
+) -> LocalSocket | None:
     """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
     try:
         local = open_local_socket(directory)
@@ -275,9 +285,10 @@ def _serve_locally(server: MetricsServer, routes: Routes, directory: Path | None
         if directory is not None:
             raise
         _LOG.warning("'epm-inspector status' will not find this inspector: %s", error)
-        return
+        return None
     stack.callback(local.close)
     server.add(local.socket, routes.table())
+    return local
 
 
 def _certificates(config: Config) -> Certificates | None:

@@ -45,7 +45,6 @@ _GONE: Final = "the interface was deleted; waiting for one of that name"
 
 _SIOCGIFFLAGS: Final = 0x8913  # linux/sockios.h
 _IFF_UP: Final = 1
-_DIRECTIONS: Final = (kernel.AttachType.TCX_INGRESS, kernel.AttachType.TCX_EGRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,8 @@ def _carries(name: str, attachment: Attachment) -> bool:
     try:
         if attachment.hook == "xdp":
             return attachment.program_id in find_device(name).xdp_program_ids.values()
+        # Whatever the directions, it is on this one.
         index = find_index(name) or 0
-        return all(attachment.program_id in kernel.query_programs(index, direction) for direction in _DIRECTIONS)
+        return attachment.program_id in kernel.query_programs(index, kernel.AttachType.TCX_INGRESS)
     except (OSError, NoSuchInterfaceError):
         return False

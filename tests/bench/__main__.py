@@ -35,6 +35,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS: Final = {
     "xdp_cost": Benchmark("XDP program, per packet", "an empty XDP program, same run"),
     "contention": Benchmark("XDP program, two processors at once", "one processor; an empty XDP program"),
+    "veth_bulk": Benchmark("bulk TCP through a veth with the program", "the same without a program, same turn"),
     "producer": Benchmark("making a packet, for those below", "a tail call into an empty XDP program: all it does"),
     "pipeline_rate": Benchmark("ring to finding and metrics", "submitted records, all of which must arrive"),
     "sustained": Benchmark("line rate, one core against one", "5.4 M/s: 10 Gbit/s of map responses; no loss"),

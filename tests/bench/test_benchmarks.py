@@ -23,6 +23,7 @@ from tests.bench import (
     read_speed,
     start,
     sustained,
+    veth_bulk,
     vips,
     xdp_cost,
 )
@@ -117,6 +118,14 @@ def test_contention(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = contention.measure()
     empty = figures["contention_empty_1_ns"]
     assert all(figures[f"contention_{ring}_{cpus}_ns"] > empty for ring in ("lanes", "shared_ring") for cpus in (1, 2))
+
+
+@pytest.mark.usefixtures("bpf", "root")
+def test_veth_bulk() -> None:
+    """Every mode is measured beside the rate without a program."""
+    figures = veth_bulk.measure(1, 0.1)
+    assert set(figures) == {"veth_bulk_gbit_per_s", *(f"veth_bulk_{mode}_ratio" for mode in veth_bulk.MODES)}
+    assert all(figure > 0 for figure in figures.values())
 
 
 @pytest.mark.usefixtures("bpf")

@@ -109,6 +109,8 @@ def test_with_tls(cable: Cable, tmp_path: Path) -> None:
     require_tools(["openssl"])
     issuer = make_issuer(tmp_path, "issuer")
     server, client = (issue(tmp_path, name, issuer) for name in ("server", "client"))
+    # Of the account which the inspection goes on as.
+    server.key.chmod(0o644)
     config = tmp_path / "config.toml"
     config.write_text(
         f'listen = "{cable.near_address}:10135"\ntls_certificate = "{server.certificate}"\n'

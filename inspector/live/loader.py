@@ -18,7 +18,7 @@ import sysconfig
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, NoReturn
 
 from inspector.errors import LiveError, PrivilegeError, ToolchainError
 from inspector.live import kernel
@@ -174,30 +174,37 @@ def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
     verifier's own words are a note on it.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
+    # In memory: there may be no disk to write to. Made here, so that the words of a child that died are not lost.
+    complaints = os.fdopen(os.memfd_create("complaints", os.MFD_CLOEXEC), "w+b")
+    with ours, theirs, complaints:
         child = os.fork()
         if child == 0:
-            _run_child(theirs, work)
+            _run_child(theirs, complaints, work)
         theirs.close()
         message, fds = _receive(ours, child, most)
+        complaints.seek(0)
+        detail = complaints.read(_DETAIL_BYTES).decode(errors="replace").strip()
+    if isinstance(message, int):
+        message = {"error": "ToolchainError", "text": f"the compiler's process died ({message}){_first_error(detail)}"}
     if "error" in message:
         error = _ERRORS.get(message["error"], LiveError)(message["text"])
-        for fd in fds:
-            if detail := _read_detail(fd):
-                error.add_note(detail)
+        if detail:
+            error.add_note(detail)
         raise error
     return dict(zip(message["names"], fds, strict=True))
 
 
-def _read_detail(fd: int) -> str:
-    """Return what a child left in a file, and close that."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        return file.read(_DETAIL_BYTES).decode(errors="replace").strip()
+def _first_error(complaints: str) -> str:
+    """Return the first line that says "error", which LLVM writes before it ends the process; empty without one."""
+    found = next((line for line in complaints.splitlines() if "error:" in line.lower()), "")
+    return f": {found.strip()[:_TEXT_CHARACTERS]}" if found else ""
 
 
-def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, Any], list[int]]:
-    """Return the child's one message and its descriptors; the child is gone afterwards in every case."""
+def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, Any] | int, list[int]]:
+    """Return the child's one message, or its exit status where it died without one, and its descriptors.
+
+    The child is gone afterwards in every case.
+    """
     channel.settimeout(_COMPILE_TIMEOUT_S)
     try:
         payload, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, most)
@@ -207,34 +214,32 @@ def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, A
         # Harmless if it has ended: the child is not reaped yet, so the number is still its own.
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-    if not payload:
-        raise ToolchainError(f"the compiler's process died ({os.waitstatus_to_exitcode(status)})")
-    return json.loads(payload), fds
+    return json.loads(payload) if payload else os.waitstatus_to_exitcode(status), fds
 
 
-def _run_child(channel: socket.socket, work: Callable[[], dict[str, int]]) -> NoReturn:
-    """Do the work and send the result; never return, never run the parent's clean-up."""
+def _run_child(channel: socket.socket, complaints: BinaryIO, work: Callable[[], dict[str, int]]) -> NoReturn:
+    """Do the work and send the result; never return, never run the parent's clean-up.
+
+    `complaints` receives what is written to standard error, or what the error that is sent has to say instead.
+    """
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # In memory: there may be no disk to write to.
-        with os.fdopen(os.memfd_create("complaints", os.MFD_CLOEXEC), "w+b") as complaints:
-            os.dup2(complaints.fileno(), 2)
-            try:
-                descriptors = work()
-                message: dict[str, Any] = {"names": list(descriptors)}
-            except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
-                complaints.seek(0)
-                message, detail = _explain(error, complaints.read(_DETAIL_BYTES).decode(errors="replace"))
-                # A message is short, the verifier's log is not: it goes in a file.
-                complaints.seek(0)
-                complaints.truncate()
-                complaints.write(detail.encode(errors="replace")[-_DETAIL_BYTES:])
-                complaints.flush()
-                descriptors = {"detail": complaints.fileno()}
-            socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors.values()))
-            # The parent ends this process once it has what it wants: dismantling the compiler takes time.
-            channel.recv(1)
+        os.dup2(complaints.fileno(), 2)
+        try:
+            descriptors = work()
+            message: dict[str, Any] = {"names": list(descriptors)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
+            complaints.seek(0)
+            message, detail = _explain(error, complaints.read(_DETAIL_BYTES).decode(errors="replace"))
+            complaints.seek(0)
+            complaints.truncate()
+            complaints.write(detail.encode(errors="replace")[-_DETAIL_BYTES:])
+            complaints.flush()
+            descriptors = {}
+        socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors.values()))
+        # The parent ends this process once it has what it wants: dismantling the compiler takes time.
+        channel.recv(1)
     finally:
         os._exit(1)
 

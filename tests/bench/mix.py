@@ -59,6 +59,7 @@ class Mix:
 
     Weights are shares of conversations, of any sum. `hostile` templates are those of other clients than the honest
     ones. `records` is how many there are, `answers` how many answers to honest clients the metrics must count.
+    With `repeated`, all conversations of a template have the same bytes, as in most tests: for comparison only.
     """
 
     def __init__(
@@ -67,7 +68,10 @@ class Mix:
         count: int,
         hostile: Sequence[tuple[float, Template]] = (),
         seed: int = 1,
+        *,
+        repeated: bool = False,
     ) -> None:
+        self._repeated = repeated
         self._templates = [template for _, template in (*honest, *hostile)]
         self._honest = len(honest)
         self._random = np.random.default_rng(seed)
@@ -82,6 +86,8 @@ class Mix:
         is_honest = number < self._honest
         serials = np.flatnonzero(self._chosen == number)
         values = random.integers(0, 256, (len(serials), template.values), np.uint8)
+        if self._repeated:
+            values[:] = values[:1]
         starts = random.integers(0, 2**32, (2, len(serials)), np.int64)
         paces = random.integers(*_PACE_NS, len(serials))
         payloads = stamp(template, values)
@@ -129,12 +135,6 @@ class Mix:
     def answers_in_order(self) -> npt.NDArray[np.int64]:
         """Return how many answers the metrics count with each record, in the order of time: int64[n]."""
         return np.concatenate([np.full(len(part.headers), part.answers) for part in self._parts])[self._order]
-
-    def templates_in_order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Records]]:
-        """Return each record's part and its number within that part, in the order of time, and the parts."""
-        part = np.repeat(np.arange(len(self._parts)), [len(one.headers) for one in self._parts])
-        row = np.concatenate([np.arange(len(one.headers)) for one in self._parts])
-        return part[self._order], row[self._order], self._parts
 
     def _lay_out(self, reserved: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
         """Lay the frames out in the order of time; `reserved` bytes of packet header stand before each."""

@@ -15,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
-from inspector.judge.policy import Policy
 from inspector.model import Segment
-from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.sinks.metrics import Metrics
-from tests.bench.consumer import INTERFACE, judged, observe
+from tests.bench.consumer import judged, new_pipeline, observe
 from tests.build.connection import Wire
 
 MOST_VALUES: Final = 1 << 12
@@ -109,7 +107,7 @@ def learn(maker: Maker) -> Template:
 def _answers(segments: Sequence[Segment]) -> tuple[int, ...]:
     """Return how many answers the metrics count with each segment: the scalar decoder is the reference."""
     registry = CollectorRegistry()
-    metrics, pipeline = Metrics(registry), Pipeline(Policy(), lambda _: INTERFACE, columns=False)
+    metrics, pipeline = Metrics(registry), new_pipeline(decoder="scalar")
     counts, before = [], 0
     for segment in segments:
         observe(metrics, pipeline.feed(pack_record(segment)))

@@ -39,7 +39,7 @@ _CLIENTS: Final = 50_000
 _EPHEMERAL: Final = (49152, 16384)
 _REAL_CLIENT: Final = IPv4Address("10.64.0.0")
 _OTHER_CLIENT: Final = IPv4Address("172.16.0.0")
-_FRAME_HEADERS: Final = 54
+FRAME_HEADERS: Final = 54
 _PACKET_HEADER: Final = 16
 _AT_ONCE: Final = 4096
 
@@ -48,10 +48,16 @@ _AT_ONCE: Final = 4096
 class Records:
     """The records of one segment of a template: HEADER_DTYPE[n], payloads uint8[n, length], answers of each."""
 
-    segment: Segment
+    template: Template
+    step: int
     headers: npt.NDArray[np.void]
     payloads: Bytes
     answers: int
+
+    @property
+    def segment(self) -> Segment:
+        """The segment of which these are."""
+        return self.template.segments[self.step]
 
 
 class Mix:
@@ -95,7 +101,7 @@ class Mix:
             headers = _headers(segment, serials, starts, first_client=_REAL_CLIENT if is_honest else _OTHER_CLIENT)
             headers["time_ns"] = START_NS + serials * _SPACING_NS + step * paces
             answers = template.answers[step] if is_honest else 0
-            yield Records(segment, headers, payloads[step], answers)
+            yield Records(template, step, headers, payloads[step], answers)
 
     @cached_property
     def _order(self) -> npt.NDArray[np.int64]:
@@ -132,13 +138,18 @@ class Mix:
             file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1))
             file.write(data.data)
 
+    def parts_in_order(self) -> list[Records]:
+        """Return of each record, in the order of time, the part that it belongs to."""
+        parts = np.repeat(np.arange(len(self._parts)), [len(part.headers) for part in self._parts])
+        return [self._parts[number] for number in parts[self._order].tolist()]
+
     def answers_in_order(self) -> npt.NDArray[np.int64]:
         """Return how many answers the metrics count with each record, in the order of time: int64[n]."""
         return np.concatenate([np.full(len(part.headers), part.answers) for part in self._parts])[self._order]
 
     def _lay_out(self, reserved: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
         """Lay the frames out in the order of time; `reserved` bytes of packet header stand before each."""
-        lengths = [reserved + _FRAME_HEADERS + part.payloads.shape[1] for part in self._parts]
+        lengths = [reserved + FRAME_HEADERS + part.payloads.shape[1] for part in self._parts]
         of_record = np.repeat(lengths, [len(part.headers) for part in self._parts])
         ends = np.cumsum(of_record[self._order])
         starts = np.empty(len(ends), np.int64)
@@ -188,13 +199,13 @@ def _fill_packet_header(rows: Bytes, times_ns: npt.NDArray[np.int64], length: in
 
 def _fill_frame(rows: Bytes, segment: Segment, headers: npt.NDArray[np.void], payloads: Bytes) -> None:
     """Write Ethernet, IPv4 and TCP headers, checksums included, and payloads."""
-    rows[:, :_FRAME_HEADERS] = np.frombuffer(build_frame(segment), np.uint8)[:_FRAME_HEADERS]
+    rows[:, :FRAME_HEADERS] = np.frombuffer(build_frame(segment), np.uint8)[:FRAME_HEADERS]
     rows[:, 26:30], rows[:, 30:34] = headers["source_address"][:, 12:], headers["destination_address"][:, 12:]
     for at, name in ((34, "source_port"), (36, "destination_port"), (38, "sequence"), (42, "acknowledgment")):
         values = headers[name]
         raw = values.astype(f">u{values.itemsize}")[:, None].view(np.uint8)
         rows[:, at : at + values.itemsize] = raw
-    rows[:, _FRAME_HEADERS:] = payloads
+    rows[:, FRAME_HEADERS:] = payloads
     rows[:, 24:26], rows[:, 50:52] = 0, 0
     _put_checksum(rows, 24, _sum(rows[:, 14:34]))
     pseudo = _sum(rows[:, 26:34]) + 6 + rows.shape[1] - 34

@@ -8,7 +8,7 @@
 | lying_lengths | 10 | PDUs whose fragment and authentication lengths are random |
 | amplifying | 5 | a map response of 1,460 bytes in which more than 300 referents name one tower |
 | forged_flags | 20 | SYN, SYN-ACK, RST and FIN of random sequence numbers, without a connection |
-| contradicting | 20 | a map call of which each second segment has another sequence number, or other bytes for the same one |
+| contradicting | 20 | a map call with other sequence numbers in each second segment, or other bytes for the same ones |
 
 Honest conversations are those of the real mix, all to `HONEST_VIP`, so that their answers can be told from forged ones.
 The shares are a choice: each kind costs a decoder something else.
@@ -112,7 +112,7 @@ def _forged_flags(random: Random, server: Server) -> Callable[[Values], Wire]:
     chosen = random.choices(kinds, k=2)
     moved = [random.getrandbits(32) for _ in chosen]
 
-    def build(values: Values) -> Wire:
+    def build(_: Values) -> Wire:
         wire = Wire(server=server.vip)
         for (segment, flags), sequence in zip(chosen, moved, strict=True):
             wire.segments.append(segment._replace(tcp_flags=flags, sequence=sequence))
@@ -170,5 +170,3 @@ def hostile_templates(honest_share: float = HONEST_SHARE) -> tuple[Weighted, Wei
     """Return honest and forged templates; `honest_share` is that of the records."""
     honest = real_templates(vip=HONEST_VIP)
     return scaled(honest, honest_share), scaled(forged_templates(), 1 - honest_share)
-
-

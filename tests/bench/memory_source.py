@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from tests.bench.mix import Mix
 
 _WORD: Final = 8
+_LEAST_TURNS: Final = 20
 _TIME_WORD: Final = 1
 TURN: Final = 10_000
 """Records of one reading: what comes within the 2 ms for which a session lets them gather, at 5 million a second."""
 
 
 class MemoryRing:
-    """Pages of entries of one size, uint64[n, words], with the methods of `inspector.live.ring.Ring` that a reader uses.
+    """Pages of entries of one size, uint64[n, words], with what a reader uses of `inspector.live.ring.Ring`.
 
     Only records up to the time `until_ns` are visible.
     """
@@ -47,14 +48,18 @@ class MemoryRing:
 
 
 class MemorySource:
-    """A source for `tests.bench.consumer.Consumer`: each `poll` brings the next `TURN` records of a mix."""
+    """A source for `tests.bench.consumer.Consumer`: each `poll` brings the next `TURN` records of a mix.
+
+    Of a small mix it brings a twentieth. `blocks` counts the blocks in which they came.
+    """
 
     losing = False
 
     def __init__(self, mix: Mix) -> None:
         self._rings = [MemoryRing(rows) for rows in mix.rings()]
         times = np.sort(np.concatenate([ring._times for ring in self._rings]))
-        self._turns = [*times[TURN - 1 :: TURN].tolist(), int(times[-1])]
+        turn = min(TURN, -(-len(times) // _LEAST_TURNS))
+        self._turns = [*times[turn - 1 :: turn].tolist(), int(times[-1])]
         self.restart()
 
     def restart(self) -> None:
@@ -62,7 +67,7 @@ class MemorySource:
         for ring in self._rings:
             ring.until_ns = ring._consumed = 0
         self._lanes = Lanes(self._rings, lambda: self._rings[0].until_ns)
-        self._next = 0
+        self._next = self.blocks = 0
 
     def poll(self, _timeout_s: float = 0) -> list[Block]:
         """Return the blocks of the next turn, none at the end; valid until the next call."""
@@ -71,7 +76,9 @@ class MemorySource:
         for ring in self._rings:
             ring.until_ns = self._turns[self._next]
         self._next += 1
-        return self._lanes.read()
+        blocks = self._lanes.read()
+        self.blocks += len(blocks)
+        return blocks
 
     def drain(self) -> list[Block]:
         """Return nothing: all records come with `poll`."""

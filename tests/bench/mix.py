@@ -42,6 +42,10 @@ _OTHER_CLIENT: Final = IPv4Address("172.16.0.0")
 FRAME_HEADERS: Final = 54
 _PACKET_HEADER: Final = 16
 _AT_ONCE: Final = 4096
+# A capture file is made of mixes of so many conversations; between two of them is time for so many more, so that the
+# last packets of one come before the first of the next.
+_CAPTURE_AT_ONCE: Final = 40_000
+_PAUSE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Mix:
     Weights are shares of conversations, of any sum. `hostile` templates are those of other clients than the honest
     ones. `records` is how many there are, `answers` how many answers to honest clients the metrics must count.
     With `repeated`, all conversations of a template have the same bytes, as in most tests: for comparison only.
+    `first` is the number of the first conversation, from which clients and times go on.
     """
 
     def __init__(
@@ -76,8 +81,9 @@ class Mix:
         seed: int = 1,
         *,
         repeated: bool = False,
+        first: int = 0,
     ) -> None:
-        self._repeated = repeated
+        self._repeated, self._first = repeated, first
         self._templates = [template for _, template in (*honest, *hostile)]
         self._honest = len(honest)
         self._random = np.random.default_rng(seed)
@@ -90,7 +96,7 @@ class Mix:
     def _stamp(self, number: int) -> Iterator[Records]:
         template, random = self._templates[number], self._random
         is_honest = number < self._honest
-        serials = np.flatnonzero(self._chosen == number)
+        serials = self._first + np.flatnonzero(self._chosen == number)
         values = random.integers(0, 256, (len(serials), template.values), np.uint8)
         if self._repeated:
             values[:] = values[:1]
@@ -131,12 +137,10 @@ class Mix:
         """Return all frames in the order of time, one behind the other, and where each begins: int64[n + 1]."""
         return self._lay_out(0)
 
-    def write_capture(self, path: Path) -> None:
-        """Write a classic capture file with nanoseconds."""
+    def packets(self) -> Bytes:
+        """Return the packets of a classic capture file in the order of time, behind its header."""
         data, _ = self._lay_out(_PACKET_HEADER)
-        with path.open("wb") as file:
-            file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1))
-            file.write(data.data)
+        return data
 
     def parts_in_order(self) -> list[Records]:
         """Return of each record, in the order of time, the part that it belongs to."""
@@ -166,6 +170,19 @@ class Mix:
                 data[starts[at : at + len(rows), None] + np.arange(length)] = rows
                 at += len(rows)
         return data, np.concatenate([[0], ends])
+
+
+def write_capture(path: Path, templates: Sequence[tuple[float, Template]], conversations: int) -> tuple[int, int]:
+    """Write so many conversations as a classic capture file with nanoseconds; return its packets and their answers."""
+    packets = answers = 0
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 65535, 1))
+        for number, first in enumerate(range(0, conversations, _CAPTURE_AT_ONCE)):
+            count = min(_CAPTURE_AT_ONCE, conversations - first)
+            mix = Mix(templates, count, seed=number + 1, first=first + number * _PAUSE)
+            file.write(mix.packets().data)
+            packets, answers = packets + mix.records, answers + mix.answers
+    return packets, answers
 
 
 def _raw(headers: npt.NDArray[np.void]) -> Bytes:

@@ -26,10 +26,12 @@ _MARGIN: Final = 0.9
 _WARM_UP: Final = (5_000.0, 0.5)
 
 
-def _measure_real(workload: FrameWorkload, seconds: float, step_s: float, budget_s: float) -> dict[str, float | None]:
+def _measure_real(
+    workload: FrameWorkload, seconds: float, *, step_s: float, budget_s: float, first_rate: float
+) -> dict[str, float | None]:
     with Rig(workload) as rig:
         rig.run(*_WARM_UP)
-        best, failed = search(rig, step_s, budget_s)
+        best, failed = search(rig, step_s, budget_s, first_rate)
         run = rig.run(TEN_GIGABIT if best >= TEN_GIGABIT else best * _MARGIN, seconds)
     return {
         "real_sustained_packets_per_s": round(run.consumed / run.seconds),
@@ -61,6 +63,7 @@ def measure(
     hostile_s: float = 10.0,
     forged_per_s: float = FORGED_PER_S,
     conversations: int = _CONVERSATIONS,
+    first_rate: float = 10_000,
 ) -> dict[str, float | None]:
     """Return rates and losses of the real mix, and the share of honest answers found. Needs root, bcc, two CPUs.
 
@@ -71,7 +74,7 @@ def measure(
     hostile = FrameWorkload(Mix(honest, conversations * 2, forged), exact=False)
     return {
         "producer_real_packet_ns": round(alone(real), 1),
-        **_measure_real(real, seconds, step_s, budget_s),
+        **_measure_real(real, seconds, step_s=step_s, budget_s=budget_s, first_rate=first_rate),
         **_measure_hostile(hostile, hostile_s, forged_per_s),
     }
 

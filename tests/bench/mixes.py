@@ -23,7 +23,7 @@ from tests.bench.mix import Mix
 from tests.bench.real_mix import real_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CONVERSATIONS: Final = 60_000
 _SCALAR_SHARE: Final = 20
@@ -37,7 +37,7 @@ _HONEST: Final = ip_address(HONEST_VIP)
 class Pass:
     """One way through a mix, or through what the time sufficed for.
 
-    `records` and `cpu_seconds` are those after the warm-up; `answers` those to honest clients which were found, and
+    `records` and `cpu_seconds` are those after the warm-up, whose blocks count too; `answers` those to honest clients which were found, and
     `expected` those which were there.
     """
 
@@ -45,6 +45,7 @@ class Pass:
     cpu_seconds: float
     answers: int
     expected: int
+    records_per_block: float
 
     @property
     def records_per_s(self) -> float:
@@ -70,7 +71,7 @@ def passes(mix: Mix, seconds: float, decoder: str | None = None, *, is_hostile: 
             pass
         spent, records = time.process_time() - began, consumer.records
         found = consumer.of_asked if is_hostile else consumer.responses
-        done = Pass(records - warm, spent, found, int(answers[records - 1]))
+        done = Pass(records - warm, spent, found, int(answers[records - 1]), records / source.blocks)
         if found != done.expected and not is_hostile:
             raise RuntimeError(f"not every answer of the real mix was counted once: {done}")
         yield done
@@ -78,26 +79,27 @@ def passes(mix: Mix, seconds: float, decoder: str | None = None, *, is_hostile: 
             return
 
 
-def rate(mix: Mix, seconds: float, decoder: str | None = None, *, is_hostile: bool = False) -> tuple[float, float]:
-    """Return the median of records a second, and the share of honest answers that was found."""
-    done = list(passes(mix, seconds, decoder, is_hostile=is_hostile))
-    share = sum(one.answers for one in done) / max(sum(one.expected for one in done), 1)
-    return statistics.median(one.records_per_s for one in done), share
+def rate(done: Iterable[Pass]) -> float:
+    """Return the median of records a second."""
+    return statistics.median(one.records_per_s for one in done)
 
 
 def measure(conversations: int = CONVERSATIONS, seconds: float = 15.0) -> dict[str, float]:
     """Return the rates of both mixes beside their baselines; `seconds` is what each may take."""
     few = max(conversations // _SCALAR_SHARE, 1)
     templates = real_templates()
-    real, _ = rate(Mix(templates, conversations), seconds)
-    repeated, _ = rate(Mix(templates, conversations, repeated=True), seconds)
-    real_scalar, _ = rate(Mix(templates, few), seconds, "scalar")
+    of_real = list(passes(Mix(templates, conversations), seconds))
+    repeated = rate(passes(Mix(templates, conversations, repeated=True), seconds))
+    real_scalar = rate(passes(Mix(templates, few), seconds, "scalar"))
     honest, forged = hostile_templates()
-    hostile, share = rate(Mix(honest, conversations, forged), seconds, is_hostile=True)
-    hostile_scalar, _ = rate(Mix(honest, few, forged), seconds, "scalar", is_hostile=True)
+    of_hostile = list(passes(Mix(honest, conversations, forged), seconds, is_hostile=True))
+    hostile_scalar = rate(passes(Mix(honest, few, forged), seconds, "scalar", is_hostile=True))
+    real, hostile = rate(of_real), rate(of_hostile)
+    share = sum(one.answers for one in of_hostile) / max(sum(one.expected for one in of_hostile), 1)
     return {
         "real_records_per_s": round(real),
         "real_ns_per_record": round(1e9 / real, 1),
+        "real_records_per_block": round(of_real[0].records_per_block, 1),
         "real_repeated_records_per_s": round(repeated),
         "real_vs_repeated": round(real / repeated, 3),
         "real_scalar_records_per_s": round(real_scalar),

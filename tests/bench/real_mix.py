@@ -14,7 +14,7 @@
 | server_alive | 5 | DCOM without authentication: ServerAlive2 of IObjectExporter, DUALSTRINGARRAY in the response |
 | activation_ntlm | 5 | DCOM: bind with NTLM token, challenge, auth3, RemoteCreateInstance signed (readable) |
 | activation_sealed | 2 | the same, stubs sealed |
-| activation_kerberos | 3 | bind with an AP-REQ of 1,800 bytes, alter_context, RemoteCreateInstance signed, of several segments |
+| activation_kerberos | 3 | bind with an AP-REQ of 1,800 bytes, alter_context, RemoteCreateInstance signed |
 
 The shares are a choice, not a measurement: map calls of current Windows clients prevail, and every form that a
 decoder has to tell apart is among them. Own in each conversation: client address and port, initial sequence numbers,

@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 
 _WAIT_S: Final = 0.05
 _TURN_S: Final = 0.05
+# A reader that is so much later than the last packet has let records gather in the rings.
+_LATE_SHARE, _LATE_S = 0.1, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What became of the packets of one run.
 
-    `responses` are those which the metrics counted, `of_asked` those of the server which was named; `seconds` go from the first packet to the last one's finding,
-    `cpu_seconds` are the consumer's, `other_cpu_seconds` those of everything else on the machine, the producer
-    excepted: where they are many, so may be the losses.
+    `responses` are those which the metrics counted, `of_asked` those of the server which was named; `seconds` go from
+    the first packet to the last one's finding, `cpu_seconds` are the consumer's, `other_cpu_seconds` those of
+    everything else on the machine, the producer excepted: where they are many, so may be the losses.
     """
 
     production: Production
@@ -59,6 +61,11 @@ class Run:
     def reached(self, rate: float) -> bool:
         """Say whether the producer could do what was asked of it, but for three percent."""
         return self.production.repetitions > 0.97 * rate * self.production.seconds
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether the consumer was done soon after the last packet, and did not only fill empty rings."""
+        return self.seconds <= self.production.seconds * (1 + _LATE_SHARE) + _LATE_S
 
     @property
     def responses_per_s(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +18,13 @@ from tests.bench import __main__ as bench
 from tests.bench import (
     contention,
     evidence,
+    installed,
     memory,
+    mixed_load,
+    mixes,
     pipeline_rate,
     producer,
+    read_real,
     read_speed,
     start,
     sustained,
@@ -176,6 +181,41 @@ def test_read_speed() -> None:
     figures = read_speed.measure(read_speed.Sizes(100, 200, 100, 20, 20))
     assert figures["read_vs_tshark"] > 0
     assert figures["read_big_conversations"] == 200
+
+
+def test_mixes() -> None:
+    """Both mixes are decoded, and each answer of the real one is counted: `measure` itself raises otherwise."""
+    figures = mixes.measure(400, 1.0)
+    assert figures["real_records_per_s"] > 0
+    assert figures["hostile_honest_share"] == 1
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_mixed_load() -> None:
+    """Both mixes pass the kernel program, every packet is accounted for, honest answers are found at a low rate."""
+    figures = mixed_load.measure(
+        0.5, step_s=0.3, budget_s=0.5, hostile_s=0.5, forged_per_s=2_000, conversations=200, first_rate=3_000
+    )
+    assert figures["real_lost"] == 0
+    assert figures["honest_found_share"] == 1
+
+
+def test_installed(tmp_path: Path) -> None:
+    """What is installed counts, by its size; here it is a wheel of two million bytes without dependencies."""
+    wheel = tmp_path / "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small.txt", os.urandom(2_000_000))
+        archive.writestr("small-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1\n")
+        archive.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("small-1.dist-info/RECORD", "")
+    figures = installed.measure(str(wheel))
+    assert 2 <= figures["installed_mb"] - figures["installed_empty_mb"] < 2.2
+
+
+def test_read_real() -> None:
+    """Both read the same file, and ours finds every answer: `measure` itself raises otherwise."""
+    require_tools(["tshark"])
+    assert read_real.measure(300, 1)["read_real_vs_tshark"] > 0
 
 
 def test_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

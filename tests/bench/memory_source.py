@@ -50,13 +50,13 @@ class MemoryRing:
 class MemorySource:
     """A source for `tests.bench.consumer.Consumer`: each `poll` brings the next `TURN` records of a mix.
 
-    Of a small mix it brings a twentieth. `blocks` counts the blocks in which they came.
+    Of a small mix it brings a twentieth. For `together` see `Mix.rings`. `blocks` counts the blocks in which they came.
     """
 
     losing = False
 
-    def __init__(self, mix: Mix) -> None:
-        self._rings = [MemoryRing(rows) for rows in mix.rings()]
+    def __init__(self, mix: Mix, *, together: bool = False) -> None:
+        self._rings = [MemoryRing(rows) for rows in mix.rings(together=together)]
         times = np.sort(np.concatenate([ring._times for ring in self._rings]))
         turn = min(TURN, -(-len(times) // _LEAST_TURNS))
         self._turns = [*times[turn - 1 :: turn].tolist(), int(times[-1])]

@@ -114,14 +114,16 @@ class Mix:
         """The records of all parts in the order of time."""
         return np.argsort(np.concatenate([part.headers["time_ns"] for part in self._parts]), kind="stable")
 
-    def rings(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    def rings(self, *, together: bool = False) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """Return the pages of the compact and of the bulk ring, uint64[n, words], each in the order of time.
 
-        The entry's own word, which says how long it is or in which turn it was written, is zero.
+        The entry's own word, which says how long it is or in which turn it was written, is zero. With `together`, all
+        records are in entries of the bulk ring, which no kernel does: for comparison only.
         """
+        limit = -1 if together else COMPACT_PAYLOAD
         rings = []
         for size, is_bulk in ((COMPACT_BYTES, False), (BULK_BYTES, True)):
-            parts = [part for part in self._parts if (part.payloads.shape[1] > COMPACT_PAYLOAD) == is_bulk]
+            parts = [part for part in self._parts if (part.payloads.shape[1] > limit) == is_bulk]
             pages = np.zeros((sum(len(part.headers) for part in parts), size), np.uint8)
             at = 0
             for part in parts:

@@ -2,7 +2,8 @@
 
 The rates are records for each second of this process's own CPU time, all of its threads included, so that other
 processes do not count. Baselines of the same run: the real mix with repeated bytes, which a decoder that remembers
-payloads takes for known; and the scalar decoder on a part of either mix.
+payloads takes for known; the real mix with all records in entries of one size, so that a block is a whole reading and
+does not end where the next record is of the other ring; and the scalar decoder on a part of either mix.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _HONEST: Final = ip_address(HONEST_VIP)
 class Pass:
     """One way through a mix, or through what the time sufficed for.
 
-    `records` and `cpu_seconds` are those after the warm-up, whose blocks count too; `answers` those to honest clients which were found, and
-    `expected` those which were there.
+    `records` and `cpu_seconds` are those after the warm-up. `answers` are those to honest clients which were found,
+    `expected` those which were there; these and `records_per_block` are of the warm-up too.
     """
 
     records: int
@@ -53,12 +54,14 @@ class Pass:
         return self.records / self.cpu_seconds
 
 
-def passes(mix: Mix, seconds: float, decoder: str | None = None, *, is_hostile: bool = False) -> Iterator[Pass]:
+def passes(
+    mix: Mix, seconds: float, decoder: str | None = None, *, is_hostile: bool = False, together: bool = False
+) -> Iterator[Pass]:
     """Yield passes through a mix, each with a new pipeline, until so many seconds are over; at least one.
 
     A pass ends with the mix or with the time. Raises RuntimeError where an answer of the real mix is not counted.
     """
-    source = MemorySource(mix)
+    source = MemorySource(mix, together=together)
     answers = np.cumsum(mix.answers_in_order())
     end = time.monotonic() + seconds
     for _ in range(_ROUNDS):
@@ -88,7 +91,9 @@ def measure(conversations: int = CONVERSATIONS, seconds: float = 15.0) -> dict[s
     """Return the rates of both mixes beside their baselines; `seconds` is what each may take."""
     few = max(conversations // _SCALAR_SHARE, 1)
     templates = real_templates()
-    of_real = list(passes(Mix(templates, conversations), seconds))
+    mix = Mix(templates, conversations)
+    of_real = list(passes(mix, seconds))
+    together = rate(passes(mix, seconds, together=True))
     repeated = rate(passes(Mix(templates, conversations, repeated=True), seconds))
     real_scalar = rate(passes(Mix(templates, few), seconds, "scalar"))
     honest, forged = hostile_templates()
@@ -100,6 +105,8 @@ def measure(conversations: int = CONVERSATIONS, seconds: float = 15.0) -> dict[s
         "real_records_per_s": round(real),
         "real_ns_per_record": round(1e9 / real, 1),
         "real_records_per_block": round(of_real[0].records_per_block, 1),
+        "real_together_records_per_s": round(together),
+        "real_vs_together": round(real / together, 3),
         "real_repeated_records_per_s": round(repeated),
         "real_vs_repeated": round(real / repeated, 3),
         "real_scalar_records_per_s": round(real_scalar),

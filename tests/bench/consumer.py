@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -144,14 +145,22 @@ class Consumer:
         self._feed(self._session.drain())
 
     def _feed(self, batches: list[Block]) -> None:
-        for batch in batches:
-            found: Iterable[Finding | FindingBatch] = self._pipeline.feed_batch(batch)
-            if self._evidence is not None:
+        found = self._decode(batches)
+        if self._evidence is not None:
+            for batch in batches:
                 self._evidence.keep(batch)
-                found = self._evidence.name(found)
-            if self._asked is not None:
-                found = self._count_asked(found, self._asked)
-            observe(self._metrics, found)
+            found = self._evidence.name(found)
+        if self._asked is not None:
+            found = self._count_asked(found, self._asked)
+        observe(self._metrics, found)
+
+    def _decode(self, batches: list[Block]) -> Iterable[Finding | FindingBatch]:
+        """Decode the blocks of a reading: all at once, where the pipeline takes several."""
+        take_several = getattr(self._pipeline, "feed_batches", None)
+        if take_several is not None:
+            found: Iterable[Finding | FindingBatch] = take_several(batches)
+            return found
+        return itertools.chain.from_iterable(map(self._pipeline.feed_batch, batches))
 
     def _count_asked(
         self, findings: Iterable[Finding | FindingBatch], asked: IPAddress

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONVERSATIONS: Final = 60_000
 _SCALAR_SHARE: Final = 20
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 # By then compiled code is loaded, and what a decoder keeps of servers and their endpoints is there.
 _WARM_UP_SHARE: Final = 0.1
 _HONEST: Final = ip_address(HONEST_VIP)

@@ -37,7 +37,8 @@ class MemoryRing:
 
     def look(self) -> Entries:
         """Return the visible entries which have not been given back."""
-        count = int(np.searchsorted(self._times, self.until_ns, side="right")) - self._consumed
+        # A Python integer would make floats of all times.
+        count = int(np.searchsorted(self._times, np.uint64(self.until_ns), side="right")) - self._consumed
         entry = self._width * _WORD
         runs = [Run(0, self._consumed * self._width, count, entry)] if count else []
         return Entries(self._words, runs, count * entry, complete=True)

@@ -31,8 +31,8 @@ from tests.bench import (
     vips,
     xdp_cost,
 )
-from tests.bench.producer import Producer
-from tests.bench.rig import Rig
+from tests.bench.producer import Producer, Production
+from tests.bench.rig import Rig, Run
 from tests.bench.workloads import calls, responses
 from tests.conftest import require_tools, unavailable
 
@@ -147,6 +147,25 @@ def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["overflow_conserved"] == 1.0
     assert figures["overflow_lost"]
     assert {"highest_lossless_per_s", "loss_begins_per_s", "cpu_share_1k", "calls_rate_per_s"} <= set(figures)
+
+
+class LateRig:
+    """A rig whose rings hold all that is sent, and whose reader takes 15,000 packets a second."""
+
+    def run(self, rate: float, seconds: float) -> Run:
+        """Return a run without loss."""
+        packets = int(rate * seconds)
+        sent = Production(packets, 0, packets, seconds, 0)
+        until = max(packets / 15_000, seconds)
+        return Run(sent, packets, packets, {}, packets, 0, 0, 0, until, until, 0)
+
+
+def test_rings_that_fill_are_no_rate() -> None:
+    """A rate at which the reader falls behind is not sustained, though nothing is lost in a short run."""
+    best, failed = sustained.search(LateRig(), 2.0, 1.0, first_rate=5_000)  # type: ignore[arg-type]
+    assert 14_000 < best < 17_500
+    assert failed is not None
+    assert best < failed < 18_500
 
 
 @pytest.mark.usefixtures("bpf", "two_cpus")

@@ -24,6 +24,7 @@ _GAP = "tshark waits for lost bytes to the end, where the inspector gives them u
 _FRAGMENTS = "tshark puts IP fragments together"
 _GREETING = "tshark does not know the greeting before the first PDU"
 _TUNNEL = "tshark looks into tunnels unasked"
+_FORGED = "tshark follows a forged SYN and reads nothing of the connection that goes on"
 # What tshark (4.0) does differently, by trace and aspect. Everything else must be equal.
 DIFFERENT = {
     ("calls-auth-malformed", "pdus"): "tshark reads past a verifier that is longer than its PDU",
@@ -48,6 +49,10 @@ DIFFERENT = {
     ("mapper-stubs-malformed", "answers"): "tshark does not compare a tower's length with its conformance",
     ("mapper-towers-bounded", "answers"): "tshark lists every tower, and names whatever their length",
     ("mapper-towers-malformed", "answers"): "tshark gives up the whole answer at the first tower that is broken",
+    ("streams-forged-answer-longer", "answers"): "tshark reads contradicting bytes of one place otherwise",
+    ("streams-forged-between", "pdus"): _FORGED,
+    ("streams-forged-between", "answers"): _FORGED,
+    ("streams-forged-between", "questions"): _FORGED,
     ("streams-from-the-middle", "answers"): _NO_BIND,
     ("streams-from-the-middle", "questions"): _NO_BIND,
     ("streams-gap", "pdus"): _GAP,
@@ -56,6 +61,9 @@ DIFFERENT = {
     ("streams-gap-of-whole-pdus", "answers"): _GAP,
     ("streams-out-of-order", "answers"): "tshark takes packets as they come, and some requests come after their answer",
     ("streams-responses-only", "answers"): _NO_BIND,
+    ("streams-taken-over", "pdus"): _FORGED,
+    ("streams-taken-over", "answers"): _FORGED,
+    ("streams-taken-over", "questions"): _FORGED,
     ("tunnels-not-looked-into", "pdus"): _TUNNEL,
     ("tunnels-not-looked-into", "answers"): _TUNNEL,
 }

@@ -64,12 +64,13 @@ def bind_ack(
     kind: int = BIND_ACK,
     call_id: int = 1,
     secondary: bytes = b"135\0",
+    group: int = 0x1234,
     big_endian: bool = False,
     auth: tuple[int, bytes] | None = None,
 ) -> bytes:
     """Return a bind_ack or alter_context_resp; a result is (result, reason, transfer syntax)."""
     order = ">" if big_endian else "<"
-    body = struct.pack(order + "HHI", 4280, 4280, 0x1234) + struct.pack(order + "H", len(secondary)) + secondary
+    body = struct.pack(order + "HHI", 4280, 4280, group) + struct.pack(order + "H", len(secondary)) + secondary
     body += bytes(-len(body) % 4) + bytes([len(results), 0, 0, 0])
     for result, reason, transfer in results:
         body += struct.pack(order + "HH", result, reason) + _syntax(transfer, order)

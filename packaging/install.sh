@@ -84,4 +84,4 @@ if has_systemd; then
 	systemctl daemon-reload
 	systemctl try-restart epm-inspector.service
 fi
-echo "installed. Next: EPM_INTERFACES in /etc/default/epm-inspector, then: systemctl enable --now epm-inspector"
+echo "installed. Next: interfaces in /etc/epm-inspector/epm-inspector.toml, or EPM_INTERFACES in /etc/default/epm-inspector; then: systemctl enable --now epm-inspector"

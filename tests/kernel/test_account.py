@@ -179,7 +179,9 @@ def test_an_account_which_there_is_not(cable: Cable, tmp_path: Path) -> None:
     assert cable.programs() == []
 
 
-def test_the_program_is_closed_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_is_closed_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Where the account may not read the program's files root stays, and says why; if it was asked for, it ends."""
     from inspector.commands import privileges
 
@@ -190,10 +192,8 @@ def test_the_program_is_closed_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     module.__file__ = str(closed / "module.py")
     monkeypatch.setitem(sys.modules, "closed", module)
     assert str(closed) in why_not(THE_ACCOUNT)
-    lines: list[str] = []
-    monkeypatch.setattr(privileges, "say", lambda text, _priority: lines.append(text))
     assert privileges.choose_account(None) is None
-    [line] = lines
+    [line] = caplog.messages
     assert "goes on as root" in line
     assert str(closed) in line
     with pytest.raises(PrivilegeError, match="may not read the program's folder"):
@@ -211,15 +211,13 @@ def test_only_root_changes(monkeypatch: pytest.MonkeyPatch) -> None:
         privileges.choose_account("root")
 
 
-def test_no_account_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_account_is_there(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Root stays, and says so."""
     from inspector.commands import privileges
 
-    lines: list[str] = []
     monkeypatch.setattr(accounts, "DEFAULT_NAMES", ("no-such-account",))
-    monkeypatch.setattr(privileges, "say", lambda text, _priority: lines.append(text))
     assert privileges.choose_account(None) is None
-    assert "none of the accounts no-such-account exists" in lines[0]
+    assert "none of the accounts no-such-account exists" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("mode", ["native", "generic", "tc"])
@@ -262,8 +260,11 @@ def test_its_files(cable: Cable, tmp_path: Path) -> None:
     let_in(tmp_path)
     config, findings = tmp_path / "c.toml", tmp_path / "out" / "findings.jsonl"
     config.write_text(f'findings_file = "{findings}"\n')
+    written = tmp_path / "written" / "kept.pcapng"
+    written.parent.mkdir(mode=0o750)
+    os.chown(written.parent, THE_ACCOUNT.uid, THE_ACCOUNT.gid)
     options = ["--config", str(config), "--evidence", str(tmp_path / "proof" / "here")]
-    options += ["--write", str(tmp_path / "written.pcapng"), "--runtime-directory", str(tmp_path / "run")]
+    options += ["--write", str(written), "--runtime-directory", str(tmp_path / "run")]
     with inspecting(cable, tmp_path, "--mode", "generic", *options) as inspector:
         inspector.wait_until_attached()
         [running], _ = find_running(tmp_path / "run")
@@ -279,7 +280,7 @@ def test_its_files(cable: Cable, tmp_path: Path) -> None:
         inspector.wait_for(lambda: len(list((tmp_path / "proof" / "here").glob("*.pcapng"))) == 1)
         assert not any("may not" in line for line in inspector.lines)
         assert inspector.stop() == 0
-    made = [findings, findings.parent, *(tmp_path / "proof" / "here").iterdir(), tmp_path / "written.pcapng"]
+    made = [findings, findings.parent, *(tmp_path / "proof" / "here").iterdir(), written]
     assert {path.stat().st_uid for path in made} == {THE_ACCOUNT.uid}
     assert {path.stat().st_mode & 0o007 for path in made} == {0}
     assert list((tmp_path / "run").iterdir()) == []
@@ -297,10 +298,12 @@ def test_what_will_not_work_is_said(cable: Cable, tmp_path: Path) -> None:
         f'findings_file = "{findings}"\ntls_certificate = "{certificate.certificate}"\ntls_key = "{certificate.key}"\n'
     )
     config.chmod(0o600)
-    with inspecting(cable, tmp_path, "--mode", "generic", "--config", str(config)) as inspector:
+    written = closed / "kept.pcapng"
+    options = ["--config", str(config), "--write", str(written)]
+    with inspecting(cable, tmp_path, "--mode", "generic", *options) as inspector:
         inspector.wait_for(lambda: any(" may not: " in line for line in inspector.lines))
         [line] = [line for line in inspector.lines if " may not: " in line]
-        for path in (certificate.key, config, findings):
+        for path in (certificate.key, config, findings, written):
             assert str(path) in line
         assert str(certificate.certificate) not in line
         assert "--user root" in line

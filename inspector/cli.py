@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, get_args
 
 from inspector import __version__, bounds, log
-from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
+from inspector.config import DEFAULT_LISTEN, Config, Mode, check_path, load_config, split_listen
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
 from inspector.model import Verdict
@@ -19,7 +19,7 @@ from inspector.streams import finish_output, open_standard_streams
 
 _LOG: Final = logging.getLogger(__name__)
 
-_MODES: Final = ("auto", "native", "generic", "tc")
+_JSON_HELP: Final = "one finding per line on standard output, and nothing else"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +58,12 @@ def _path(text: str) -> Path:
 
 def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
-    parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
+    parser.add_argument(
+        "interfaces",
+        nargs="*",
+        metavar="IFACE",
+        help="a gateway has two ports: name both (default: those of the configuration)",
+    )
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
@@ -77,11 +82,9 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
     parser.add_argument("--output", type=_path, metavar="FILE", help="also append findings to a file, as JSON lines")
-    parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
+    _add_switch(parser, "--journal", "also send findings to the system's journal")
     _add_evidence_option(parser)
-    parser.add_argument(
-        "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
-    )
+    _add_switch(parser, "--drop-all", "once attached, give up CAP_NET_ADMIN too, as all other capabilities")
     parser.add_argument(
         "--user",
         metavar="NAME",
@@ -89,8 +92,9 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
-    _add_output_options(parser)
-    parser.set_defaults(run=_attach)
+    _add_config_option(parser)
+    _add_switch(parser, "--json", _JSON_HELP)
+    parser.set_defaults(run=_attach, fail=parser.error)
 
 
 def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -116,7 +120,8 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser)
-    _add_output_options(parser)
+    _add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_read)
 
 
@@ -155,7 +160,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic; on a veth tc)"
+        "--mode", choices=get_args(Mode), help="how to attach (default auto: native, or generic; on a veth tc)"
     )
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
 
@@ -165,69 +170,90 @@ def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tunnels", action="store_true", help="look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
+    _add_switch(parser, "--tunnels", "look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evidence", type=_path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
     )
-    parser.add_argument(
+    _add_switch(
+        parser,
         "--keep-credentials",
-        action="store_true",
-        help="do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
+        "do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
     )
 
 
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=_path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
+        "--config",
+        type=_path,
+        metavar="FILE",
+        help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
     )
-    parser.add_argument("--json", action="store_true", help="one finding per line on standard output, and nothing else")
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Add an option and its opposite; None where neither is given: the configuration decides."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(arguments.config) if arguments.config else Config()
-    said = {key: True for key in ("tunnels", "keep_credentials") if getattr(arguments, key, False)}
+    said = {key: getattr(arguments, key) for key in ("tunnels", "keep_credentials")}
     _LOG.debug("configuration: %s", config)
-    return config.model_copy(update=said)
+    return _with(config, said)
+
+
+def _with(config: Config, said: Mapping[str, object]) -> Config:
+    """Return a configuration with the values that the command line gives: those which are not None."""
+    return config.model_copy(update={key: value for key, value in said.items() if value is not None})
 
 
 def _load_attach(arguments: argparse.Namespace) -> Config:
     """Return the configuration with what the command line says instead, each time it is read."""
     config = _load(arguments)
-    said = {
+    said: dict[str, object] = {
+        "interfaces": arguments.interfaces or None,
+        "mode": arguments.mode,
+        "drop_all": arguments.drop_all,
+        "findings_json": arguments.json,
+        "write": arguments.write,
         "listen": arguments.listen,
         "runtime_directory": arguments.runtime_directory,
         "user": arguments.user,
         "findings_file": arguments.output,
-        "findings_journal": arguments.journal or None,
+        "findings_journal": arguments.journal,
         "write_max_bytes": arguments.write_max_bytes,
         "write_files": arguments.write_files,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
-    return config.model_copy(update={key: value for key, value in said.items() if value is not None})
+    if arguments.netns is not None:
+        config = config.model_copy(update={"netns": arguments.netns or None})
+    return _with(config, said)
 
 
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
-    require_descriptors(len(arguments.interfaces))
     config = _load_attach(arguments)
+    if not config.interfaces:
+        arguments.fail("no interface is named: give IFACE, or 'interfaces' in the file of --config")
+    require_descriptors(len(config.interfaces))
     return attach.run(
         attach.AttachArguments(
-            interfaces=arguments.interfaces,
+            interfaces=config.interfaces,
             config=config,
-            mode=arguments.mode,
-            netns=arguments.netns,
-            json=arguments.json,
+            mode=config.mode,
+            netns=config.netns,
+            json=config.findings_json,
             listen=config.listen,
-            write=arguments.write,
+            write=config.write,
             load=lambda: _load_attach(arguments),
             config_file=arguments.config,
             runtime_directory=config.runtime_directory,
-            drop_all=arguments.drop_all,
+            drop_all=config.drop_all,
         )
     )
 
@@ -259,7 +285,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
     require_descriptors(1)
     return check.run(
-        check.CheckArguments(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels)
+        check.CheckArguments(
+            arguments.interface, arguments.mode or "auto", arguments.netns or None, tunnels=bool(arguments.tunnels)
+        )
     )
 
 

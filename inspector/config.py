@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,8 @@ from inspector.model import NOTEWORTHY, IPAddress, Verdict
 from inspector.wire.limits import Limits
 
 DEFAULT_LISTEN = "127.0.0.1:10135"
+
+Mode = Literal["auto", "native", "generic", "tc"]
 
 # Labels of RFC 1123 section 2.1, and the underscore that some networks have.
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII | re.IGNORECASE)
@@ -87,6 +89,17 @@ def _check_text(value: object) -> object:
     return value
 
 
+def _check_file_name(text: str) -> str:
+    """Return the name of an interface or a namespace: one that the kernel, or a folder, may have. ValueError."""
+    if text in (".", "..") or "/" in text or not text.isprintable() or any(character.isspace() for character in text):
+        raise ValueError(f"a name has neither white space nor a slash, unlike {shorten(repr(text))}")
+    return text
+
+
+def _empty_to_none(value: object) -> object:
+    return None if value == "" else value
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -100,6 +113,8 @@ def check_path(value: object) -> object:
     return value
 
 
+Name = Annotated[str, StringConstraints(min_length=1, max_length=bounds.NAME), AfterValidator(_check_file_name)]
+OptionalName = Annotated[Name | None, BeforeValidator(_empty_to_none)]
 Listen = Annotated[str, AfterValidator(_check_listen)]
 HostName = Annotated[str, AfterValidator(_check_host)]
 Address = Annotated[IPvAnyAddress, BeforeValidator(_check_text)]
@@ -148,6 +163,9 @@ class EvidenceSettings(_Table):
 class Config(_Table):
     """The whole file."""
 
+    interfaces: Annotated[list[Name], Field(max_length=bounds.LIST)] = []
+    mode: Mode = "auto"
+    netns: OptionalName = None
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
     tunnels: StrictBool = False
     listen: Listen = DEFAULT_LISTEN
@@ -156,9 +174,12 @@ class Config(_Table):
     scrapers: Annotated[list[AnyNetwork], Field(max_length=bounds.SCRAPERS)] = []
     runtime_directory: OptionalPath = None
     user: Annotated[str, Field(min_length=1, max_length=bounds.NAME)] | None = None
+    drop_all: StrictBool = False
+    findings_json: StrictBool = False
     findings_file: OptionalPath = None
     findings_journal: StrictBool = False
     journal_verdicts: Annotated[list[Verdict], Field(max_length=bounds.LIST)] = sorted(NOTEWORTHY)
+    write: OptionalPath = None
     write_max_bytes: Annotated[int, bounds.WRITE_BYTES.field] = 64 << 20
     write_files: Annotated[int, bounds.WRITE_FILES.field] = 8
     keep_credentials: StrictBool = False

@@ -57,6 +57,10 @@ class RunningError(InspectorError):
     """A running inspector cannot be found or asked."""
 
 
+class LibraryError(InspectorError):
+    """A library that only one command needs is not installed; the text names it."""
+
+
 class OutputError(InspectorError):
     """Findings or evidence cannot be written where they should go."""
 

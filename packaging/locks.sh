@@ -20,7 +20,7 @@ lock dev pyproject.toml --extra dev --group packaging
 # The others are parts of it: no package has two versions.
 lock build --group build --constraint locks/dev.txt
 lock packaging --group packaging --constraint locks/dev.txt
-lock runtime pyproject.toml --constraint locks/dev.txt
-lock lab pyproject.toml --extra lab --constraint locks/dev.txt
-lock stack pyproject.toml --extra dashboards --extra lab --constraint locks/dev.txt
+lock runtime pyproject.toml --extra top --constraint locks/dev.txt
+lock lab pyproject.toml --extra lab --extra top --constraint locks/dev.txt
+lock stack pyproject.toml --extra dashboards --extra lab --extra top --constraint locks/dev.txt
 lock locks --group locks

@@ -16,7 +16,7 @@ $pip wheel --require-hashes --only-binary :all: --wheel-dir build/wheels --requi
 $pip wheel --no-deps --no-build-isolation --wheel-dir build/wheels .
 
 /usr/bin/python3 -m venv --without-pip build/bundle
-$pip --python build/bundle/bin/python install --isolated --no-index --find-links build/wheels --no-compile epm-inspector
+$pip --python build/bundle/bin/python install --isolated --no-index --find-links build/wheels --no-compile 'epm-inspector[top]'
 build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 	--output-file build/epm-inspector.cdx.json build/bundle/bin/python 2>/dev/null
 rm -rf build/bundle

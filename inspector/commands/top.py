@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import importlib.util
 import json
 import urllib.error
 import urllib.request
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inspector.commands.view import Source, look
-from inspector.errors import RunningError
+from inspector.errors import LibraryError, RunningError
 from inspector.runtime import directories, find_running
 
 _ANSWER_SECONDS: Final = 5.0
@@ -50,7 +51,10 @@ def remote(url: str) -> Source:
 
 
 def run(directory: Path | None, url: str | None) -> int:
-    """Run the command until the user ends it. Raises RunningError where there is nothing to look at."""
+    """Run the command until the user ends it. Raises RunningError where there is nothing to look at, LibraryError."""
+    # Found, not loaded: loading takes longer than learning that no inspector runs.
+    if importlib.util.find_spec("textual") is None:
+        raise LibraryError("top: the Python package textual is not installed; install it: pip install 'textual>=1.0'")
     sources = [remote(url)] if url is not None else find_sources(directory)
     # Of an inspector far away the first answer says at once whether there is one.
     first = look(sources[0])

@@ -12,7 +12,7 @@ from inspector import bounds
 from inspector.config import Config, load_config, split_listen
 from inspector.errors import ConfigError
 
-PATHS = ("runtime_directory", "findings_file", "tls_certificate", "tls_key", "tls_client_ca", "directory")
+PATHS = ("runtime_directory", "findings_file", "write", "tls_certificate", "tls_key", "tls_client_ca", "directory")
 EXAMPLE = Path(__file__).parents[2] / "epm-inspector.example.toml"
 
 
@@ -45,6 +45,15 @@ def test_tunnels_are_switched_on_by_file(tmp_path: Path) -> None:
     assert load(tmp_path, "tunnels = true").tunnels
 
 
+def test_what_attach_is_told_by_file(tmp_path: Path) -> None:
+    """Interfaces, mode, namespace, outputs and privileges; an empty namespace is the inspector's own."""
+    text = 'interfaces = ["eth0", "eth1"]\nmode = "tc"\nnetns = "blue"\nfindings_json = true\n'
+    config = load(tmp_path, text + 'write = "/w"\ndrop_all = true')
+    assert (config.interfaces, config.mode, config.netns) == (["eth0", "eth1"], "tc", "blue")
+    assert (config.findings_json, config.write, config.drop_all) == (True, Path("/w"), True)
+    assert load(tmp_path, 'netns = ""\ninterfaces = []\nmode = "auto"') == Config()
+
+
 def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:
     """Pools are found by the unmapped address."""
     config = load(tmp_path, '[[vip]]\naddress = ["64:ff9b::10.11.2.2", "10.0.0.9"]\npool = ["10.11.2.7"]\n')
@@ -69,6 +78,19 @@ def test_a_vip_may_be_declared_behind_its_nat64_address(tmp_path: Path) -> None:
         ('hosts = [""]', "hosts[0]"),
         ('scrapers = ["prometheus.example"]', "scrapers[0]"),
         ('scrapers = ["192.0.2.20/24"]', "scrapers[0]"),
+        ('interfaces = "eth0"', "interfaces"),
+        ('interfaces = ["eth0", ""]', "interfaces[1]"),
+        ('interfaces = ["eth0 eth1"]', "interfaces[0]"),
+        ('interfaces = ["net/eth0"]', "interfaces[0]"),
+        ('interfaces = ["eth\\u0000"]', "interfaces[0]"),
+        (f'interfaces = ["{"e" * (bounds.NAME + 1)}"]', "interfaces[0]"),
+        ("interfaces = [" + '"e",\n' * (bounds.LIST + 1) + "]", "interfaces"),
+        ('mode = "fast"', "mode"),
+        ('netns = "../net"', "netns"),
+        ("netns = 1", "netns"),
+        ("drop_all = 1", "drop_all"),
+        ('findings_json = "yes"', "findings_json"),
+        ("write = true", "write"),
     ],
 )
 def test_mistakes_are_named_by_line_or_key(tmp_path: Path, text: str, message: str) -> None:

@@ -189,6 +189,12 @@ def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyP
         ),
         ("", "[limits]\nbuffered_bytes = 5", [], ["limits.buffered_bytes"]),
         ('runtime_directory = "/a"', 'nat64_prefixes = ["64:ff9b:1::/48"]', ["nat64_prefixes"], ["runtime_directory"]),
+        (
+            'interfaces = ["eth0"]\nmode = "tc"',
+            'interfaces = ["eth0", "eth1"]\nnetns = "blue"\nfindings_json = true\nwrite = "/w"\ndrop_all = true',
+            [],
+            ["interfaces", "mode", "netns", "drop_all", "findings_json", "write"],
+        ),
     ],
 )
 def test_what_needs_a_restart(tmp_path: Path, old: str, new: str, changed: list[str], fixed: list[str]) -> None:

@@ -21,17 +21,18 @@ SOURCES: Final[dict[str, list[Any]]] = {
     "build": GROUPS["build"],
     "dev": [
         *DECLARED["dependencies"],
-        *(one for extra in ("dashboards", "lab", "dev") for one in DECLARED["optional-dependencies"][extra]),
+        *(one for extra in ("dashboards", "lab", "top", "dev") for one in DECLARED["optional-dependencies"][extra]),
         *GROUPS["packaging"],
         *GROUPS["build"],
     ],
-    "lab": [*DECLARED["dependencies"], *DECLARED["optional-dependencies"]["lab"]],
+    "lab": [*DECLARED["dependencies"], *(one for e in ("lab", "top") for one in DECLARED["optional-dependencies"][e])],
     "locks": GROUPS["locks"],
     "packaging": [*GROUPS["build"], *GROUPS["packaging"]],
-    "runtime": DECLARED["dependencies"],
+    # The package has every command.
+    "runtime": [*DECLARED["dependencies"], *DECLARED["optional-dependencies"]["top"]],
     "stack": [
         *DECLARED["dependencies"],
-        *(one for e in ("dashboards", "lab") for one in DECLARED["optional-dependencies"][e]),
+        *(one for e in ("dashboards", "lab", "top") for one in DECLARED["optional-dependencies"][e]),
     ],
 }
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MAPPER_PORT: Final = 135
-_PATIENCE_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 0.05
 
 

@@ -1,0 +1,368 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""The loop over records: which connection, is it in order, which PDUs does it complete.
+
+It does what `inspector.wire.connection` does for a connection whose bytes come in order, and stops at the first record
+that is more than that. PDUs of a record which were taken before that stay taken: `consumed` says how many of its bytes
+they are, and the loop can be entered again, or the rest be handed over.
+"""
+
+from __future__ import annotations
+
+import cython
+import numpy as np
+
+from inspector.decode import hints, layout
+from inspector.decode.calls import Calls
+
+_ = hints
+
+
+class Engine(Calls):
+    """The decoder's state. `run` and `run_single` return (why they stopped, at which row)."""
+
+    def __init__(self, connections: int) -> None:
+        Calls.__init__(self, connections)
+        self.elsewhere_buffered = self.buffered_limit = self.idle = self.consumed = self.gaps = self.number = 0
+        self.oldest_elsewhere = (1 << 63) - 1
+        self.losing = False
+        if not cython.compiled:
+            self.tags = [0] * layout.TAGS
+
+    def run(self, block, start: int, resume: bool):
+        """Take the rows of a block, uint64[n, words], from `start` on; `resume` says that its first bytes were taken."""
+        self.words = block.shape[1]
+        count = block.shape[0]
+        flat = block.reshape(-1)
+        self.rows = memoryview(flat.view(np.int64))
+        self.row_halves = memoryview(flat.view(np.uint32))
+        self.octets = memoryview(flat.view(np.uint8))
+        self.payload_base = 8 * layout.ROW_PAYLOAD
+        self.payload_stride = 8 * self.words
+        self.capacity = self.payload_stride - self.payload_base
+        return self._loop(start, count, resume)
+
+    def run_single(self, row, record, resume: bool):
+        """Take one record whose header, behind one more word, is in `row`: int64[1, words]."""
+        self.words = row.shape[1]
+        self.rows = memoryview(row.reshape(-1))
+        self.row_halves = memoryview(row.reshape(-1).view(np.uint32))
+        self.octets = record
+        self.payload_base = 8 * (layout.ROW_PAYLOAD - 1)
+        self.payload_stride = 0
+        self.capacity = len(record) - self.payload_base
+        return self._loop(0, 1, resume)
+
+    def _loop(self, start: int, count: int, resume: bool):
+        if count == 0:
+            return layout.DONE, 0
+        if cython.compiled:
+            self.data = cython.address(self.octets[0])
+        else:
+            self.data = self.octets
+        return self.loop(start, count, resume), self.number
+
+    def reread(self, opnum: int, wide: bool, stub: bytes):
+        """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
+        padded = memoryview(stub + bytes(8))
+        self.octets = padded
+        if cython.compiled:
+            self.data = cython.address(self.octets[0])
+        else:
+            self.data = padded
+        plain = self.read_request(0, len(stub), opnum, wide)
+        return (self.asked_at, self.asked_length, self.continued) if plain else None
+
+    def prepare(self, number):
+        """Hash a record's connection, and ask for its place in the index: memory takes long to come."""
+        base = number * self.words
+        half = 2 * base
+        ports = self.row_halves[half + layout.ROW_PORTS]
+        from_server = (self.row_halves[half + layout.ROW_FLAGS] >> 24) & layout.FROM_SERVER
+        client = base + layout.ROW_SOURCE + 2 * from_server
+        server = base + layout.ROW_DESTINATION - 2 * from_server
+        if from_server:
+            ports = ports >> 16 | (ports & 0xFFFF) << 16
+        tag = self.tag_of(self.rows[client], self.rows[client + 1], self.rows[server], self.rows[server + 1], ports)
+        self.tags[number & (layout.TAGS - 1)] = tag
+        if cython.compiled:
+            hints.fetch(cython.address(self.index[2 * (tag & self.mask)]))
+
+    def entry_of(self, number, from_server):
+        """Return a record's connection, a new one if there was none; 0: nothing to know it by; -1: no room."""
+        base = number * self.words
+        half = 2 * base
+        ports = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_PORTS])
+        client = base + layout.ROW_SOURCE + 2 * from_server
+        server = base + layout.ROW_DESTINATION - 2 * from_server
+        if from_server:
+            ports = ports >> 16 | (ports & 0xFFFF) << 16
+        tag = self.tags[number & (layout.TAGS - 1)]
+        high = self.rows[client]
+        low = self.rows[client + 1]
+        server_high = self.rows[server]
+        server_low = self.rows[server + 1]
+        slot = self.find(tag, high, low, server_high, server_low, ports)
+        flags = self.row_halves[half + layout.ROW_FLAGS]
+        if slot or not (flags & 0xFFFF or flags >> 16 & layout.SYN):
+            return slot
+        if self.count + self.elsewhere >= self.limit:
+            oldest = self.oldest
+            if (
+                not oldest
+                or self.oldest_elsewhere < self.slots[oldest * layout.SLOT_WORDS + layout.SLOT_ORDER]
+                or self.halves[oldest * layout.SLOT_HALVES + layout.HALF_QUESTIONS]
+            ):
+                return -1
+            if not self.slots[oldest * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.CLOSED:
+                self.evicted += 1
+            self.give_back(oldest)
+        return self.take(
+            tag, high, low, server_high, server_low, ports, self.row_halves[half + layout.ROW_INTERFACE]
+        )
+
+    def unwrap(self, position, sequence):
+        """Return the position next to `position` which a 32-bit number means."""
+        distance = (sequence - position) & layout.LOW
+        return position + distance - (layout.SPAN if distance > layout.HALF else 0)
+
+    def restart(self, half):
+        """Put a new connection in the place of a closed one, if the record opens one."""
+        slot = self.slot
+        flags = self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS]
+        tcp_flags = self.row_halves[half + layout.ROW_FLAGS] >> 16
+        initial = self.halves[slot * layout.SLOT_HALVES + layout.HALF_INITIAL]
+        if (tcp_flags & (layout.SYN | layout.ACK)) != layout.SYN or (
+            flags & layout.HAS_INITIAL and initial == self.row_halves[half + layout.ROW_SEQUENCE]
+        ):
+            return False
+        base = slot * layout.SLOT_WORDS
+        tag = self.halves[slot * layout.SLOT_HALVES + layout.HALF_TAG]
+        high = self.slots[base + layout.SLOT_CLIENT]
+        low = self.slots[base + layout.SLOT_CLIENT + 1]
+        server_high = self.slots[base + layout.SLOT_SERVER]
+        server_low = self.slots[base + layout.SLOT_SERVER + 1]
+        ports = self.slots[base + layout.SLOT_PORTS]
+        self.give_back(slot)
+        self.slot = self.take(tag, high, low, server_high, server_low, ports, self.interface)
+        return True
+
+    def after_gap(self, at, end):
+        """Return whether a PDU starts behind lost bytes, and none was cut by them."""
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        return self.halves[side + layout.HALF_PARTIAL_LENGTH] == 0 and self.frag_length(at, end) > 0
+
+    def follow(self, number, resume):
+        """Take one record of a connection of this decoder."""
+        half = 2 * number * self.words
+        captured = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_FLAGS] & 0xFFFF)
+        tcp_flags = self.row_halves[half + layout.ROW_FLAGS] >> 16 & 0xFF
+        attributes = self.row_halves[half + layout.ROW_FLAGS] >> 24
+        from_server = self.from_server
+        sequence = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_SEQUENCE])
+        if (
+            attributes > (layout.FROM_SERVER | layout.IPV6)
+            or captured != self.row_halves[half + layout.ROW_LENGTH]
+            or captured > self.capacity
+        ):
+            return layout.HAND_OVER
+        base = self.slot * layout.SLOT_WORDS
+        flags = self.slots[base + layout.SLOT_FLAGS]
+        if flags & layout.CLOSED:
+            if not self.restart(half):
+                self.touch(self.slot)
+                return layout.DONE
+            base = self.slot * layout.SLOT_WORDS
+            flags = 0
+        connection = self.slot * layout.SLOT_HALVES
+        if tcp_flags & layout.SYN:
+            if captured:
+                return layout.HAND_OVER
+            if not tcp_flags & layout.ACK and flags & layout.VISIBLE:
+                # Another connection between the same ports, unless it is the same SYN again.
+                if not flags & layout.HAS_INITIAL or self.halves[connection + layout.HALF_INITIAL] != sequence:
+                    return layout.HAND_OVER
+        if captured and self.buffered + captured + self.elsewhere_buffered > self.buffered_limit:
+            return layout.HAND_OVER
+        ours = base + layout.SLOT_POSITION + from_server
+        position = self.slots[ours]
+        other = self.slots[base + layout.SLOT_POSITION + 1 - from_server]
+        visible = flags >> from_server & layout.VISIBLE
+        other_visible = flags >> (1 - from_server) & layout.VISIBLE
+        start = self.unwrap(position, sequence) if visible != 0 else sequence + layout.SPAN
+        if tcp_flags & layout.SYN:
+            start += 1
+            if not from_server:
+                flags |= layout.HAS_INITIAL
+        if not visible:
+            position = start
+        acknowledged = cython.cast(cython.longlong, 0)
+        if tcp_flags & layout.ACK and other_visible:
+            acknowledged = self.unwrap(other, self.row_halves[half + layout.ROW_ACKNOWLEDGMENT])
+        payload = self.payload_base + number * self.payload_stride
+        fresh = cython.cast(cython.bint, captured > 0 and start + captured > position)
+        if fresh:
+            other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
+            if start != position or (other_visible and acknowledged > other + other_finished):
+                if not (resume and start < position):
+                    if start < position or not self.losing:
+                        return layout.HAND_OVER
+                    if start > position:
+                        if not self.after_gap(payload, payload + captured):
+                            return layout.HAND_OVER
+                        self.gaps += 1
+                        flags |= layout.LOST << from_server
+                        position = start
+        elif captured and start > position:
+            return layout.HAND_OVER
+        after = max(position, start + captured) if fresh else position
+        if tcp_flags & (layout.FIN | layout.RST) and start + captured != after:
+            if tcp_flags & layout.RST or not flags >> from_server & layout.FINISHED:
+                return layout.HAND_OVER
+        if tcp_flags & layout.RST and captured:
+            return layout.HAND_OVER
+        # From here on what is noted stays.
+        if tcp_flags & layout.SYN and not from_server:
+            self.halves[connection + layout.HALF_INITIAL] = sequence
+        flags |= layout.VISIBLE << from_server
+        self.slots[base + layout.SLOT_FLAGS] = flags
+        self.slots[ours] = position
+        if acknowledged > self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server]:
+            self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server] = acknowledged
+        if fresh:
+            code = self.consume(payload + position - start, payload + captured)
+            self.consumed = self.slots[ours] - start
+            if code != layout.DONE:
+                return code
+            flags = self.slots[base + layout.SLOT_FLAGS]
+        if tcp_flags & layout.FIN:
+            flags |= layout.FINISHED << from_server
+        if tcp_flags & layout.RST or (flags & (layout.FINISHED * 3)) == layout.FINISHED * 3:
+            if self.halves[connection + layout.HALF_QUESTIONS]:
+                return layout.HAND_OVER
+            self.release(self.slot)
+            self.halves[connection + layout.HALF_CONTEXTS] = 0
+            flags = layout.CLOSED | flags & layout.HAS_INITIAL
+        self.slots[base + layout.SLOT_FLAGS] = flags
+        self.touch(self.slot)
+        return layout.DONE
+
+    def consume(self, at, end):
+        """Take the PDUs in new bytes of a stream, in order; the position follows."""
+        base = self.slot * layout.SLOT_WORDS
+        ours = base + layout.SLOT_POSITION + self.from_server
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        if self.halves[side + layout.HALF_PARTIAL_LENGTH]:
+            taken = self.complete(at, end)
+            if taken < 0:
+                return -taken
+            self.slots[ours] += taken
+            at += taken
+        while at < end:
+            length = self.frag_length(at, end)
+            if length < 0:
+                return layout.HAND_OVER
+            if length == 0 or length > end - at:
+                if not self.hold(self.slot, self.from_server, self.data, at, end - at):
+                    return layout.HAND_OVER
+                self.slots[ours] += end - at
+                return layout.DONE
+            self.pdu_at = at
+            self.pdu_length = length
+            code = self.take_pdu()
+            if code != layout.DONE:
+                return code
+            self.slots[base + layout.SLOT_FLAGS] |= layout.READ << self.from_server
+            self.slots[ours] += length
+            at += length
+        return layout.DONE
+
+    def complete(self, at, end):
+        """Add bytes to a PDU that began in an earlier segment, and take it where it is whole.
+
+        Return how many bytes were used, or minus the reason why none were.
+        """
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        held = self.halves[side + layout.HALF_PARTIAL_LENGTH]
+        start = self.halves[side + layout.HALF_PARTIAL] * layout.PARTIAL_BYTES
+        available = end - at
+        used = cython.cast(cython.longlong, 0)
+        code = layout.HAND_OVER
+        data = self.data
+        if held < layout.HEADER:
+            used = min(layout.HEADER - held, available)
+            self.hold(self.slot, self.from_server, data, at, used)
+            if held + used < layout.HEADER:
+                return used
+        if cython.compiled:
+            self.data = cython.address(self.partial_bytes[0])
+        else:
+            self.data = self.partial_bytes
+        length = self.frag_length(start, start + layout.HEADER)
+        wanted = max(length - held, 0) if length > 0 else -1
+        more = min(wanted, available) - used
+        if wanted >= 0 and self.hold(self.slot, self.from_server, data, at + used, more):
+            used += more
+            if used < wanted:
+                self.data = data
+                return used
+            self.pdu_at = start
+            self.pdu_length = length
+            code = self.take_pdu()
+            if code == layout.DONE:
+                self.drop_partial(self.slot, self.from_server)
+                self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.READ << self.from_server
+                self.data = data
+                return used
+        if code != layout.NEW_TEMPLATE:
+            self.data = data
+        # Nothing of this record was taken.
+        self.halves[side + layout.HALF_PARTIAL_LENGTH] = held
+        self.buffered -= used
+        return -code
+
+    def loop(self, start, stop, resume):
+        """Take records from row `start` on."""
+        for number in range(start, min(start + layout.AHEAD, stop)):
+            self.prepare(number)
+        for number in range(start, stop):
+            if number + layout.AHEAD < stop:
+                self.prepare(number + layout.AHEAD)
+            if cython.compiled and number + layout.NEAR < stop:
+                near = self.index[2 * (self.tags[(number + layout.NEAR) & (layout.TAGS - 1)] & self.mask)]
+                hints.fetch(cython.address(self.slots[near * layout.SLOT_WORDS]))
+                hints.fetch(cython.address(self.slots[near * layout.SLOT_WORDS + 8]))
+                hints.fetch(cython.address(self.slots[near * layout.SLOT_WORDS + 16]))
+            self.number = number
+            self.consumed = 0
+            half = 2 * number * self.words
+            time = self.rows[number * self.words + layout.ROW_TIME]
+            if time < 0:
+                return layout.ALONE
+            if time > self.now:
+                if time >= self.due:
+                    return layout.ADVANCE
+                self.now = time
+                if not self.expire_silent(self.idle):
+                    return layout.EXPIRE
+            attributes = self.row_halves[half + layout.ROW_FLAGS] >> 24
+            if attributes & layout.UDP:
+                return layout.ALONE
+            self.time = time
+            self.from_server = attributes & layout.FROM_SERVER
+            self.interface = self.row_halves[half + layout.ROW_INTERFACE]
+            slot = self.entry_of(number, self.from_server)
+            if slot < 0:
+                return layout.MAKE_ROOM
+            self.slot = slot
+            if slot == 0 and attributes > (layout.FROM_SERVER | layout.IPV6):
+                return layout.ALONE
+            if slot:
+                if self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.SCALAR:
+                    return layout.HAND_OVER
+                code = self.follow(number, resume)
+                if code != layout.DONE:
+                    return code
+            resume = False
+            self.order += 1
+        self.number = stop
+        return layout.DONE

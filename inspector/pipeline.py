@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.columns.decoder import Columns
+    from inspector.decode.decoder import Decoder
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
@@ -35,7 +36,7 @@ class Pipeline:
     """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
     `columns` says whether the compiled path may be used: `inspector.columns` has the same results, and is loaded
-    with the first block of many records.
+    with the first block of many records. `engine` takes `inspector.decode` in its place.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Pipeline:
         limits: Limits | None = None,
         *,
         columns: bool = True,
+        engine: bool = False,
     ) -> None:
         self._policy = policy
         self._source_name = source_name
         self._conversations = Conversations(limits)
         self._may_load = columns and codecache.has_compiler()
-        self._columns: Columns | None = None
+        self._columns: Columns | Decoder | None = None
+        self._engine = engine
         self._pairs: dict[CountedPairs, tuple[Finding | None, Counter[Anomaly]]] = {}
         self.records = 0
         self.verdicts: Counter[Verdict] = Counter()
@@ -76,6 +79,10 @@ class Pipeline:
 
     def load_columns(self) -> bool:
         """Load the compiled path now, if there is one; return whether it is used."""
+        if self._columns is None and self._engine:
+            from inspector.decode.decoder import Decoder
+
+            self._columns = Decoder(self._conversations, self._finding)
         if self._columns is None and self._may_load:
             from inspector.columns.decoder import Columns
 

@@ -11,7 +11,7 @@ cdef class Reader(Templates):
     cdef public long long pdu_at, pdu_length, body_end
     cdef public bint sealed
     cdef public long long asked_at, asked_length, continued
-    cdef public long long call_limit, context_limit, stub_limit, request_limit, patience, due, sweep
+    cdef public long long call_limit, context_limit, stub_limit, request_limit
     cdef public long long[::1] findings
     cdef public long long found
 

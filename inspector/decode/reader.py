@@ -24,7 +24,6 @@ class Reader(Templates):
         self.slot = self.time = self.interface = self.call_id = self.from_server = self.found = 0
         self.pdu_at = self.pdu_length = self.body_end = self.asked_at = self.asked_length = self.continued = 0
         self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
-        self.patience = self.due = self.sweep = 0
         self.sealed = False
 
     def pdu_bytes(self) -> bytes:

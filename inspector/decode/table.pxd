@@ -15,9 +15,9 @@ cdef class Table:
     cdef public unsigned char[::1] question_bytes
     cdef public unsigned char[::1] partial_bytes
     cdef public int[::1] partials
-    cdef public long long now, order, count, elsewhere, limit, evicted, buffered, first_asked
+    cdef public long long now, order, count, elsewhere, limit, evicted, buffered, first_asked, patience, due, sweep
     cdef public long long oldest, newest, free_slot, high_water
-    cdef public long long free_question, question_high, question_limit
+    cdef public long long free_question, question_high, question_count, question_limit
     cdef public long long free_partials
 
     cdef unsigned long long mix(self, unsigned long long value, unsigned long long word) noexcept nogil

@@ -58,7 +58,8 @@ class Table:
         self.limit = connections
         self.first_asked = (1 << 63) - 1
         self.oldest = self.newest = self.free_slot = self.high_water = 0
-        self.free_question = self.question_high = 0
+        self.free_question = self.question_high = self.question_count = 0
+        self.patience = self.due = self.sweep = 0
 
     # For the decoder, in Python.
 
@@ -95,6 +96,25 @@ class Table:
     def expire(self, idle: int) -> bool:
         """Forget connections that were silent for `idle` nanoseconds; False where the next has a pending question."""
         return bool(self.expire_silent(idle))
+
+    @property
+    def questions_left(self) -> int:
+        """How many questions can be added at least."""
+        return int(self.question_limit - 1 - self.question_count)
+
+    def ask(self, slot: int, call_id: int, time_ns: int, fields: dict[int, int], content: bytes) -> None:
+        """Add a pending question to an entry; there must be room."""
+        number = self.new_question(slot)
+        question = self.arrays["questions"][number]
+        for field, value in fields.items():
+            question[field] = value
+        question[layout.QUESTION_CALL] = call_id
+        question[layout.QUESTION_TIME] = time_ns
+        question[layout.QUESTION_BYTES :].view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
+        if fields[layout.QUESTION_KIND] == layout.CALL:
+            self.buffered += len(content)
+        self.first_asked = min(self.first_asked, time_ns)
+        self.sweep = min(self.sweep, time_ns + self.patience)
 
     def overdue(self, asked_until: int) -> list[tuple[int, int, int]]:
         """Return (time, order of last touch, entry) of the questions that were asked up to then."""
@@ -273,6 +293,7 @@ class Table:
             question = self.question_high
         else:
             return 0
+        self.question_count += 1
         base = question * layout.QUESTION_WORDS
         self.questions[base + layout.QUESTION_NEXT] = 0
         self.questions[base + layout.QUESTION_SLOT] = slot
@@ -313,6 +334,7 @@ class Table:
         self.questions[base + layout.QUESTION_KIND] = 0
         self.questions[base + layout.QUESTION_NEXT] = self.free_question
         self.free_question = question
+        self.question_count -= 1
 
     def drop_partial(self, slot, side):
         """Give back the reassembly buffer of a connection's side, if it has one."""

@@ -35,7 +35,7 @@ def write_layout() -> None:
 
 write_layout()
 extensions = [
-    Extension(f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], optional=True, extra_compile_args=["-O3", "-g0"])
+    Extension(f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], optional=True, extra_compile_args=["-O2", "-g0"])
     for name in MODULES
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir="build/cython"))

@@ -52,8 +52,9 @@ class Pipeline:
         self._source_name = source_name
         self._conversations = Conversations(limits)
         self._may_load = columns and codecache.has_compiler()
-        self._columns: Columns | Decoder | None = None
-        self._engine = engine
+        self._columns: Columns | None = None
+        self._may_load_engine = engine
+        self._decoder: Decoder | None = None
         self._pairs: dict[CountedPairs, tuple[Finding | None, Counter[Anomaly]]] = {}
         self.records = 0
         self.verdicts: Counter[Verdict] = Counter()
@@ -71,18 +72,23 @@ class Pipeline:
     @losing.setter
     def losing(self, losing: bool) -> None:
         self._conversations.losing = losing
+        if self._decoder is not None:
+            self._decoder.losing = losing
 
     @property
     def tracked_connections(self) -> int:
         """Connections in the tables now."""
-        return len(self._conversations) + (len(self._columns) if self._columns is not None else 0)
+        compiled = self._decoder if self._decoder is not None else self._columns
+        return len(self._conversations) + (len(compiled) if compiled is not None else 0)
 
     def load_columns(self) -> bool:
         """Load the compiled path now, if there is one; return whether it is used."""
-        if self._columns is None and self._engine:
+        if self._decoder is None and self._may_load_engine:
             from inspector.decode.decoder import Decoder
 
-            self._columns = Decoder(self._conversations, self._finding)
+            self._decoder = Decoder(self._conversations, self._finding)
+        if self._decoder is not None:
+            return True
         if self._columns is None and self._may_load:
             from inspector.columns.decoder import Columns
 
@@ -96,28 +102,35 @@ class Pipeline:
         limits = replace(held, idle_ns=limits.idle_ns, gap_ns=limits.gap_ns, unanswered_ns=limits.unanswered_ns)
         if limits != held:
             self._conversations.change_limits(limits)
-            if self._columns is not None:
-                self._columns.change_limits()
+            for compiled in (self._columns, self._decoder):
+                if compiled is not None:
+                    compiled.change_limits()
         self.forget_judgements()
 
     def forget_judgements(self) -> None:
         """Judge anew what was judged before: policy or names have changed."""
-        if self._columns is not None:
-            self._columns.forget_judgements()
+        for compiled in (self._columns, self._decoder):
+            if compiled is not None:
+                compiled.forget_judgements()
 
     def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
         """Take one record; yield the findings it completes."""
-        for found in self.feed_batch(record):
-            if isinstance(found, Finding):
-                yield found
-            else:
-                yield from found.findings()
+        yield from self._singly(self.feed_batch(record))
 
-    def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
+    def feed_batch(self, batch: Batch, *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
         """Take a block of records (uint64[n, words], as in `inspector.columns.layout`) or one record.
 
         Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
+        With `hold`, findings may wait until more have come, or until the next call without it.
         """
+        if self._decoder is not None:
+            if isinstance(batch, bytes | memoryview):
+                self.records += 1
+                yield from self._count(self._decoder.feed_record(batch, hold=hold))
+            else:
+                self.records += len(batch)
+                yield from self._count(self._decoder.feed(batch, hold=hold))
+            return
         if isinstance(batch, bytes | memoryview):
             self.records += 1
             if self._columns is None:
@@ -127,6 +140,9 @@ class Pipeline:
             return
         self.records += len(batch)
         if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
+            if self._decoder is not None:
+                yield from self._count(self._decoder.feed(batch, hold=hold))
+                return
             assert self._columns is not None  # noqa: S101 - said by the line above
             yield from self._count(self._columns.feed(batch))
             return
@@ -149,11 +165,24 @@ class Pipeline:
 
     def advance(self, now_ns: int) -> Iterator[Finding]:
         """Move time forward when no record does."""
-        yield from self._judge((self._columns or self._conversations).advance(now_ns))
+        if self._decoder is not None:
+            yield from self._singly(self._count(self._decoder.advance(now_ns)))
+        else:
+            yield from self._judge((self._columns or self._conversations).advance(now_ns))
 
     def flush(self) -> Iterator[Finding]:
         """End the input: what waits for bytes that will not come is decided without them."""
+        if self._decoder is not None:
+            yield from self._singly(self._count(self._decoder.drain()))
         yield from self._judge(self._conversations.flush())
+
+    @staticmethod
+    def _singly(found: Iterable[Finding | FindingBatch]) -> Iterator[Finding]:
+        for one in found:
+            if isinstance(one, Finding):
+                yield one
+            else:
+                yield from one.findings()
 
     def _finding(self, observed: Observed) -> Finding:
         return judge(observed, self._policy, self._source_name(observed.interface_index))

@@ -7,6 +7,7 @@ from inspector.decode.reader cimport Reader
 cdef class Calls(Reader):
     cdef public bint anomalous
 
+    @cython.final
     cdef int take_pdu(self) noexcept nogil
     @cython.final
     cdef int on_bind(self) noexcept nogil

@@ -13,8 +13,6 @@ import cython
 from inspector.decode import hints, layout
 from inspector.decode.reader import Reader
 
-_ = hints
-
 
 class Calls(Reader):
     """Takes PDUs; each handler returns DONE, or why it left everything as it was."""
@@ -28,7 +26,7 @@ class Calls(Reader):
         if not self.strip_verifier():
             return layout.HAND_OVER
         kind = self.data[self.pdu_at + 2]
-        self.call_id = self.long_at(self.pdu_at + 12)
+        self.call_id = hints.long_at(self.data, self.pdu_at + 12)
         if self.from_server:
             if kind == layout.RESPONSE:
                 return self.on_response()
@@ -97,7 +95,7 @@ class Calls(Reader):
         at = start
         for number in range(count):
             abstract = layout.ABSTRACT_EPM if self.is_epm_uuid(at + 4) else layout.ABSTRACT_OTHER
-            self.question_halves[half + number] = self.short_at(at) | abstract << 16
+            self.question_halves[half + number] = hints.short_at(self.data, at) | abstract << 16
             at += 24 + 20 * self.data[at + 2]
         self.schedule(question)
         return layout.DONE
@@ -116,7 +114,7 @@ class Calls(Reader):
         for number in range(count):
             at = results + 24 * number
             element = self.question_halves[half + number]
-            if self.short_at(at) == 0 and (element & 0xFFFF) == context_id:
+            if hints.short_at(self.data, at) == 0 and (element & 0xFFFF) == context_id:
                 word = element | cython.cast(cython.uint, self.transfer_at(at + 4)) << 20
         return word
 
@@ -138,7 +136,7 @@ class Calls(Reader):
         if start + 10 > end:
             return layout.HAND_OVER
         # The secondary address, then padding to a multiple of four.
-        results = start + ((10 + self.short_at(start + 8) + 3) & -4) + 4
+        results = start + ((10 + hints.short_at(self.data, start + 8) + 3) & -4) + 4
         if results > end:
             return layout.HAND_OVER
         count = self.data[results - 4]
@@ -162,16 +160,16 @@ class Calls(Reader):
         if self.wants_epm(question) and not offers_epm:
             self.start_key(layout.KIND_REJECTED, 0, 0, 0)
             for number in range(count):
-                if self.short_at(results + 24 * number) and (
+                if hints.short_at(self.data, results + 24 * number) and (
                     self.question_halves[half + number] >> 16 == layout.ABSTRACT_EPM
                 ):
-                    self.key[self.key_length] = self.short_at(results + 24 * number + 2)
+                    self.key[self.key_length] = hints.short_at(self.data, results + 24 * number + 2)
                     self.key_length += 1
             code = self.found_template(self.questions[base + layout.QUESTION_TIME])
             if code != layout.DONE:
                 return code
         for number in range(count):
-            if self.short_at(results + 24 * number) == 0:
+            if hints.short_at(self.data, results + 24 * number) == 0:
                 transfer = cython.cast(cython.uint, self.transfer_at(results + 24 * number + 4))
                 self.add_context(self.question_halves[half + number] | transfer << 20)
         self.drop_question(self.slot, question)
@@ -188,7 +186,7 @@ class Calls(Reader):
             return layout.HAND_OVER
         if self.wants_epm(question):
             self.start_key(layout.KIND_NAK, 0, 0, 0)
-            self.key[4] = self.short_at(at)
+            self.key[4] = hints.short_at(self.data, at)
             code = self.found_template(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME])
             if code != layout.DONE:
                 return code
@@ -203,7 +201,7 @@ class Calls(Reader):
         if stub > self.body_end or (flags & 3) != 3:
             return layout.HAND_OVER
         length = self.body_end - stub
-        context_id = self.short_at(at + 4)
+        context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
         abstract = word >> 16 & 15
         if word < 0 or abstract == layout.ABSTRACT_UNKNOWN or length > self.stub_limit:
@@ -211,7 +209,7 @@ class Calls(Reader):
         if abstract == layout.ABSTRACT_OTHER:
             return layout.DONE
         transfer = word >> 20 & 15
-        opnum = self.short_at(at + 6)
+        opnum = hints.short_at(self.data, at + 6)
         if (
             length > layout.STUB_BYTES
             or length > self.request_limit
@@ -307,7 +305,7 @@ class Calls(Reader):
         end = self.body_end
         if stub > end or (self.data[self.pdu_at + 3] & 3) != 3 or end - stub > self.stub_limit:
             return layout.HAND_OVER
-        context_id = self.short_at(at + 4)
+        context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
         abstract = word >> 16 & 15
         transfer = word >> 20 & 15
@@ -331,7 +329,7 @@ class Calls(Reader):
                 return layout.HAND_OVER
         elif end - stub >= 4:
             self.start_key(layout.KIND_STATUS, opnum, transfer, flags)
-            self.key[4] = self.long_at(end - 4)
+            self.key[4] = hints.long_at(self.data, end - 4)
         else:
             return layout.HAND_OVER
         return self.answered(question)
@@ -341,7 +339,7 @@ class Calls(Reader):
         at = self.pdu_at + layout.HEADER
         if at + 12 > self.body_end:
             return layout.HAND_OVER
-        context_id = self.short_at(at + 4)
+        context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
         abstract = word >> 16 & 15
         if word < 0 or abstract == layout.ABSTRACT_UNKNOWN:
@@ -361,5 +359,5 @@ class Calls(Reader):
             flags = 4 | self.questions[base + layout.QUESTION_CONTINUED]
             flags |= self.questions[base + layout.QUESTION_SEALED] << 1
         self.start_key(layout.KIND_FAULT, opnum, word >> 20 & 15, flags)
-        self.key[4] = self.long_at(at + 8)
+        self.key[4] = hints.long_at(self.data, at + 8)
         return self.answered(question)

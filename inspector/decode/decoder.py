@@ -13,7 +13,7 @@ from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, import_into, is_plain, key_of
 from inspector.errors import Anomaly
 from inspector.model import Direction
-from inspector.record import HEADER_SIZE, unpack_record, unpack_row
+from inspector.record import unpack_record, unpack_row
 from inspector.wire.conversations import flow_of
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.pdu import split_pdu
@@ -60,8 +60,8 @@ class Decoder:
         self._follow_limits()
         self._credit = _MOST_CREDIT
         self._credited_at = 0
-        self._single = np.zeros((1, 1 + HEADER_SIZE // 8), np.int64)
         self.handed_over = 0
+        self._engine.losing = conversations.losing
         conversations.companion = self
         for flow in conversations.flows():
             self._mark(flow)
@@ -87,29 +87,59 @@ class Decoder:
         self._templates = []
         self._anomalies = {}
 
+    @property
+    def losing(self) -> bool:
+        """Whether records get lost before they come here."""
+        return bool(self._engine.losing)
+
+    @losing.setter
+    def losing(self, losing: bool) -> None:
+        self._engine.losing = losing
+
     def __len__(self) -> int:
         """How many connections the engine holds."""
         return int(self._engine.count)
 
-    def feed(self, block: npt.NDArray[np.uint64]) -> Iterator[FindingRows | Observed]:
-        """Take the records of a block, uint64[n, words]; yield what they complete, batches valid until the next."""
-        rows = np.ascontiguousarray(block)
-        yield from self._run(
-            lambda number, resume: self._engine.run(rows, number, resume), lambda number: unpack_row(rows[number])
-        )
+    def feed(self, block: npt.NDArray[np.uint64], *, hold: bool = False) -> Iterator[FindingRows | Observed]:
+        """Take the records of a block, uint64[n, words]; yield what they complete, batches valid until the next.
 
-    def feed_record(self, record: bytes | memoryview) -> Iterator[FindingRows | Observed]:
+        With `hold`, findings may wait until more of them have come, or until the next call without it.
+        """
+        rows = block if block.flags.c_contiguous else np.ascontiguousarray(block)
+        code, number = self._engine.run(rows, 0, False)
+        if code != layout.DONE:
+            yield from self._go_on(
+                code,
+                number,
+                lambda number, resume: self._engine.run(rows, number, resume),
+                lambda number: unpack_row(rows[number]),
+            )
+        yield from self._end(hold=hold)
+
+    def feed_record(self, record: bytes | memoryview, *, hold: bool = False) -> Iterator[FindingRows | Observed]:
         """Take one record that fits no block."""
-        self._single[0, 1:] = np.frombuffer(record, np.int64, HEADER_SIZE // 8)
-        yield from self._run(
-            lambda number, resume: (
-                (layout.DONE, 1) if number else self._engine.run_single(self._single, record, resume)
-            ),
-            lambda _: unpack_record(record),
-        )
+        code, number = self._engine.run_single(record, False)
+        if code != layout.DONE:
+            yield from self._go_on(
+                code,
+                number,
+                lambda number, resume: (layout.DONE, 1) if number else self._engine.run_single(record, resume),
+                lambda _: unpack_record(record),
+            )
+        yield from self._end(hold=hold)
 
-    def advance(self, now_ns: int) -> Iterator[Observed]:
+    def drain(self) -> Iterator[FindingRows]:
+        """Yield the findings which were held."""
+        yield from self._take_findings()
+
+    def _end(self, *, hold: bool) -> Iterator[FindingRows]:
+        if not hold or self._engine.found > layout.FINDINGS // 4:
+            yield from self._take_findings()
+        self._count()
+
+    def advance(self, now_ns: int) -> Iterator[FindingRows | Observed]:
         """Move time forward when no record does."""
+        yield from self._take_findings()
         if now_ns > self._engine.now:
             yield from self._advance(now_ns)
 
@@ -119,15 +149,16 @@ class Decoder:
         if slot:
             self._engine.remove(slot)
 
-    def _run(
-        self, run: Callable[[int, bool], tuple[int, int]], segment_at: Callable[[int], Segment]
+    def _go_on(
+        self,
+        code: int,
+        number: int,
+        run: Callable[[int, bool], tuple[int, int]],
+        segment_at: Callable[[int], Segment],
     ) -> Iterator[FindingRows | Observed]:
-        engine, number, resume = self._engine, 0, False
-        engine.losing = self._conversations.losing
-        while True:
-            code, number = run(number, resume)
-            if code == layout.DONE:
-                break
+        """Do what the loop stopped for at a row, and let it run on from there, to the end."""
+        engine = self._engine
+        while code != layout.DONE:
             resume = False
             if code == layout.NEW_TEMPLATE:
                 if engine.full:
@@ -135,6 +166,7 @@ class Decoder:
                     self.forget_judgements()
                 resume = self._may_populate() and self._populate()
                 if resume:
+                    code, number = run(number, True)
                     continue
                 code = layout.HAND_OVER
             yield from self._take_findings()
@@ -149,8 +181,7 @@ class Decoder:
             else:
                 yield from self._hand_over(segment_at(number), alone=code == layout.ALONE)
                 number += 1
-        yield from self._take_findings()
-        self._count()
+            code, number = run(number, resume)
 
     def _take_findings(self) -> Iterator[FindingRows]:
         count = int(self._engine.found)

@@ -6,10 +6,11 @@ from inspector.decode.calls cimport Calls
 
 @cython.final
 cdef class Engine(Calls):
-    cdef const long long[::1] rows
-    cdef const unsigned int[::1] row_halves
-    cdef const unsigned char[::1] octets
-    cdef long long words, payload_base, payload_stride, capacity
+    cdef const unsigned long long[:, ::1] block
+    cdef const unsigned char[::1] record
+    cdef const long long *rows
+    cdef const unsigned int *row_halves
+    cdef long long words, capacity
     cdef public long long elsewhere_buffered, buffered_limit, idle, oldest_elsewhere, consumed, gaps
     cdef public bint losing
     cdef unsigned int[16] tags

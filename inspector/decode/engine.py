@@ -14,8 +14,6 @@ import numpy as np
 from inspector.decode import hints, layout
 from inspector.decode.calls import Calls
 
-_ = hints
-
 
 class Engine(Calls):
     """The decoder's state. `run` and `run_single` return (why they stopped, at which row)."""
@@ -29,46 +27,50 @@ class Engine(Calls):
             self.tags = [0] * layout.TAGS
 
     def run(self, block, start: int, resume: bool):
-        """Take the rows of a block, uint64[n, words], from `start` on; `resume` says that its first bytes were taken."""
+        """Take the rows of a block, uint64[n, words], from `start` on; `resume`: the first bytes of that were taken."""
         self.words = block.shape[1]
+        self.capacity = 8 * (self.words - layout.ROW_PAYLOAD)
         count = block.shape[0]
-        flat = block.reshape(-1)
-        self.rows = memoryview(flat.view(np.int64))
-        self.row_halves = memoryview(flat.view(np.uint32))
-        self.octets = memoryview(flat.view(np.uint8))
-        self.payload_base = 8 * layout.ROW_PAYLOAD
-        self.payload_stride = 8 * self.words
-        self.capacity = self.payload_stride - self.payload_base
-        return self._loop(start, count, resume)
-
-    def run_single(self, row, record, resume: bool):
-        """Take one record whose header, behind one more word, is in `row`: int64[1, words]."""
-        self.words = row.shape[1]
-        self.rows = memoryview(row.reshape(-1))
-        self.row_halves = memoryview(row.reshape(-1).view(np.uint32))
-        self.octets = record
-        self.payload_base = 8 * (layout.ROW_PAYLOAD - 1)
-        self.payload_stride = 0
-        self.capacity = len(record) - self.payload_base
-        return self._loop(0, 1, resume)
-
-    def _loop(self, start: int, count: int, resume: bool):
-        if count == 0:
-            return layout.DONE, 0
         if cython.compiled:
-            self.data = cython.address(self.octets[0])
+            self.block = block
+            if count:
+                self.data = cython.cast(cython.p_uchar, cython.address(self.block[0, 0]))
+                self.rows = cython.cast(cython.p_longlong, cython.address(self.block[0, 0]))
+                self.row_halves = cython.cast(cython.p_uint, cython.address(self.block[0, 0]))
         else:
-            self.data = self.octets
+            flat = block.reshape(-1)
+            self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat.view(np.uint8)))
         return self.loop(start, count, resume), self.number
+
+    def run_single(self, record, resume: bool):
+        """Take one record, whose length is a multiple of eight, or longer than the bytes it captured."""
+        self.words = 1 + len(record) // 8
+        self.capacity = len(record) - 8 * (layout.ROW_PAYLOAD - 1)
+        if cython.compiled:
+            self.record = record
+            # A row has one more word before the record, which is never read.
+            self.data = cython.address(self.record[0]) - 8
+            self.rows = cython.cast(cython.p_longlong, self.data)
+            self.row_halves = cython.cast(cython.p_uint, self.data)
+        else:
+            flat = np.frombuffer(bytes(8) + bytes(record) + bytes(-len(record) % 8), np.uint8)
+            self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat))
+        return self.loop(0, 1, resume), self.number
+
+    def _point(self, rows: memoryview, row_halves: memoryview, octets: memoryview) -> None:
+        if not cython.compiled:
+            self.rows = rows
+            self.row_halves = row_halves
+            self.data = octets
 
     def reread(self, opnum: int, wide: bool, stub: bytes):
         """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
-        padded = memoryview(stub + bytes(8))
-        self.octets = padded
+        padded = stub + bytes(8)
         if cython.compiled:
-            self.data = cython.address(self.octets[0])
+            self.record = padded
+            self.data = cython.address(self.record[0])
         else:
-            self.data = padded
+            self.data = memoryview(padded)
         plain = self.read_request(0, len(stub), opnum, wide)
         return (self.asked_at, self.asked_length, self.continued) if plain else None
 
@@ -198,7 +200,7 @@ class Engine(Calls):
         acknowledged = cython.cast(cython.longlong, 0)
         if tcp_flags & layout.ACK and other_visible:
             acknowledged = self.unwrap(other, self.row_halves[half + layout.ROW_ACKNOWLEDGMENT])
-        payload = self.payload_base + number * self.payload_stride
+        payload = 8 * (number * self.words + layout.ROW_PAYLOAD)
         fresh = cython.cast(cython.bint, captured > 0 and start + captured > position)
         if fresh:
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0

@@ -2,19 +2,30 @@ cdef extern from *:
     """
     #include <string.h>
     static inline void epm_fetch(const void *address) { __builtin_prefetch(address, 1, 3); }
-    static inline unsigned long long epm_load(const void *address) {
-        unsigned long long value;
-        memcpy(&value, address, sizeof value);
-        return value;
-    }
-    static inline unsigned int epm_load_long(const void *address) {
-        unsigned int value;
-        memcpy(&value, address, sizeof value);
-        return value;
-    }
     static inline void epm_copy(void *to, const void *from, long long count) { memcpy(to, from, (size_t)count); }
+    static inline unsigned int epm_short_at(const unsigned char *data, long long at) {
+        unsigned short value;
+        memcpy(&value, data + at, sizeof value);
+        return value;
+    }
+    static inline unsigned int epm_long_at(const unsigned char *data, long long at) {
+        unsigned int value;
+        memcpy(&value, data + at, sizeof value);
+        return value;
+    }
+    static inline unsigned long long epm_hyper_at(const unsigned char *data, long long at) {
+        unsigned long long value;
+        memcpy(&value, data + at, sizeof value);
+        return value;
+    }
+    static inline unsigned long long epm_mix(unsigned long long value, unsigned long long word, unsigned long long by) {
+        value = (value ^ word) * by;
+        return value ^ value >> 29;
+    }
     """
     void fetch "epm_fetch"(const void *address) noexcept nogil
-    unsigned long long load "epm_load"(const void *address) noexcept nogil
     void copy "epm_copy"(void *to, const void *source, long long count) noexcept nogil
-    unsigned int load_long "epm_load_long"(const void *address) noexcept nogil
+    unsigned int short_at "epm_short_at"(const unsigned char *data, long long at) noexcept nogil
+    unsigned int long_at "epm_long_at"(const unsigned char *data, long long at) noexcept nogil
+    unsigned long long hyper_at "epm_hyper_at"(const unsigned char *data, long long at) noexcept nogil
+    unsigned long long mix "epm_mix"(unsigned long long value, unsigned long long word, unsigned long long multiplier) noexcept nogil

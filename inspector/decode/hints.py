@@ -1,22 +1,31 @@
-"""Hints to the processor, which do nothing in Python. `hints.pxd` has what they are in C."""
+"""What is one instruction in C: `hints.pxd` has the same functions for compiled code.
+
+Integers are read in the machine's order, which is that of little-endian PDUs on all machines in use.
+"""
 
 from __future__ import annotations
 
+from typing import Final
 
-def fetch(_address: object) -> None:
-    """Ask for the cache line of an address that is read soon."""
-
-
-def load(_address: object) -> int:
-    """Read eight bytes in the machine's order, wherever they stand."""
-    raise NotImplementedError
+_ALL: Final = (1 << 64) - 1
 
 
-def copy(_to: object, _source: object, _count: int) -> None:
-    """Copy bytes."""
-    raise NotImplementedError
+def short_at(data: memoryview, at: int) -> int:
+    """Return the 16-bit integer at an offset."""
+    return data[at] | data[at + 1] << 8
 
 
-def load_long(_address: object) -> int:
-    """Read four bytes in the machine's order, wherever they stand."""
-    raise NotImplementedError
+def long_at(data: memoryview, at: int) -> int:
+    """Return the 32-bit integer at an offset."""
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def hyper_at(data: memoryview, at: int) -> int:
+    """Return the 64-bit integer at an offset."""
+    return int.from_bytes(data[at : at + 8], "little")
+
+
+def mix(value: int, word: int, multiplier: int) -> int:
+    """Return a hash of what was hashed before and one more word; good in its upper bits."""
+    value = ((value ^ (word & _ALL)) * multiplier) & _ALL
+    return value ^ value >> 29

@@ -16,12 +16,6 @@ cdef class Reader(Templates):
     cdef public long long found
 
     @cython.final
-    cdef unsigned int short_at(self, long long at) noexcept nogil
-    @cython.final
-    cdef unsigned int long_at(self, long long at) noexcept nogil
-    @cython.final
-    cdef long long hyper_at(self, long long at) noexcept nogil
-    @cython.final
     cdef long long frag_length(self, long long at, long long end) noexcept nogil
     @cython.final
     cdef bint strip_verifier(self) noexcept nogil
@@ -35,6 +29,7 @@ cdef class Reader(Templates):
     cdef bint only_padding(self, long long at, long long end) noexcept nogil
     @cython.final
     cdef bint is_null(self, long long at, long long count) noexcept nogil
+    @cython.final
     cdef bint read_request(self, long long at, long long end, long long opnum, bint wide) noexcept nogil
     @cython.final
     cdef bint read_map_request(self, long long start, long long end, bint wide) noexcept nogil

@@ -30,22 +30,6 @@ class Reader(Templates):
         """Return the bytes of the PDU being read."""
         return bytes(self.data[self.pdu_at : self.pdu_at + self.pdu_length])
 
-    def short_at(self, at):
-        """Return a little-endian integer of 16 bits."""
-        return self.data[at] | self.data[at + 1] << 8
-
-    def long_at(self, at):
-        """Return one of 32 bits."""
-        if cython.compiled:
-            return hints.load_long(cython.address(self.data[at]))
-        return int.from_bytes(self.data[at : at + 4], "little")
-
-    def hyper_at(self, at):
-        """Return one of 64 bits, as a signed integer."""
-        if cython.compiled:
-            return hints.load(cython.address(self.data[at]))
-        return int.from_bytes(self.data[at : at + 8], "little", signed=True)
-
     def frag_length(self, at, end):
         """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, -1 where no such PDU is plain."""
         if end - at < layout.HEADER:
@@ -60,7 +44,7 @@ class Reader(Templates):
             or not (1 << kind) & 0x1FF80D
         ):
             return -1
-        length = self.short_at(at + 8)
+        length = hints.short_at(self.data, at + 8)
         return length if length >= layout.HEADER else -1
 
     def strip_verifier(self):
@@ -68,7 +52,7 @@ class Reader(Templates):
         at = self.pdu_at
         self.sealed = False
         self.body_end = at + self.pdu_length
-        verifier = self.short_at(at + 10)
+        verifier = hints.short_at(self.data, at + 10)
         if verifier == 0:
             return True
         trailer = self.pdu_length - verifier - 8
@@ -84,28 +68,28 @@ class Reader(Templates):
     def is_epm_uuid(self, at):
         """Return whether the 16 bytes are the endpoint mapper's UUID, e1af8308-5d1f-11c9-91a4-08002b14a0fa."""
         return (
-            self.long_at(at) == layout.EPM_UUID_0
-            and self.long_at(at + 4) == layout.EPM_UUID_1
-            and self.long_at(at + 8) == layout.EPM_UUID_2
-            and self.long_at(at + 12) == layout.EPM_UUID_3
+            hints.long_at(self.data, at) == layout.EPM_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.EPM_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.EPM_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.EPM_UUID_3
         )
 
     def transfer_at(self, at):
         """Return which transfer syntax (UUID and version, 20 bytes) this is."""
         if (
-            self.long_at(at) == layout.NDR20_UUID_0
-            and self.long_at(at + 4) == layout.NDR20_UUID_1
-            and self.long_at(at + 8) == layout.NDR20_UUID_2
-            and self.long_at(at + 12) == layout.NDR20_UUID_3
-            and self.short_at(at + 16) == 2
+            hints.long_at(self.data, at) == layout.NDR20_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.NDR20_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.NDR20_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.NDR20_UUID_3
+            and hints.short_at(self.data, at + 16) == 2
         ):
             return layout.TRANSFER_NDR20
         if (
-            self.long_at(at) == layout.NDR64_UUID_0
-            and self.long_at(at + 4) == layout.NDR64_UUID_1
-            and self.long_at(at + 8) == layout.NDR64_UUID_2
-            and self.long_at(at + 12) == layout.NDR64_UUID_3
-            and self.short_at(at + 16) == 1
+            hints.long_at(self.data, at) == layout.NDR64_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.NDR64_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.NDR64_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.NDR64_UUID_3
+            and hints.short_at(self.data, at + 16) == 1
         ):
             return layout.TRANSFER_NDR64
         return layout.TRANSFER_NONE
@@ -143,7 +127,7 @@ class Reader(Templates):
 
     def referent_at(self, at, wide):
         """Return a referent."""
-        return self.hyper_at(at) if wide else self.long_at(at)
+        return hints.hyper_at(self.data, at) if wide else hints.long_at(self.data, at)
 
     def read_map_request(self, start, end, wide):
         """Read [in] parameters of ept_map: object, tower, handle, max_towers."""
@@ -160,7 +144,7 @@ class Reader(Templates):
         if is_tower:
             if at + unit + 4 > end:
                 return False
-            length = self.long_at(at + unit)
+            length = hints.long_at(self.data, at + unit)
             if self.referent_at(at, wide) != length:
                 return False
             at += unit + 4
@@ -204,7 +188,7 @@ class Reader(Templates):
         at = start + 24 + 3 * unit
         if at > end:
             return False
-        count = self.long_at(start + 20)
+        count = hints.long_at(self.data, start + 20)
         most = self.referent_at(start + 24, wide)
         if (
             self.referent_at(start + 24 + 2 * unit, wide) != count
@@ -235,7 +219,7 @@ class Reader(Templates):
             at = start + ((at - start + unit - 1) & -unit)
             if at + unit + 4 > end:
                 return False
-            length = self.long_at(at + unit)
+            length = hints.long_at(self.data, at + unit)
             if self.referent_at(at, wide) != length or length > end - at - unit - 4:
                 return False
             at += unit + 4
@@ -245,7 +229,7 @@ class Reader(Templates):
         at = start + ((at - start + 3) & -4)
         if at + 4 > end or not self.only_padding(at + 4, end):
             return False
-        self.key[4] = self.long_at(at) | cython.cast(cython.ulonglong, count) << 32
+        self.key[4] = hints.long_at(self.data, at) | cython.cast(cython.ulonglong, count) << 32
         return True
 
     def put_entries(self, start, at, end, wide, count):

@@ -1,3 +1,5 @@
+cimport cython
+
 from inspector.decode cimport hints, layout
 
 
@@ -20,26 +22,40 @@ cdef class Table:
     cdef public long long free_question, question_high, question_count, question_limit
     cdef public long long free_partials
 
-    cdef unsigned long long mix(self, unsigned long long value, unsigned long long word) noexcept nogil
+    @cython.final
     cdef unsigned int tag_of(
         self, long long high, long long low, long long server_high, long long server_low, long long ports
     ) noexcept nogil
+    @cython.final
     cdef long long find(
         self, unsigned int tag, long long high, long long low, long long server_high, long long server_low, long long ports
     ) noexcept nogil
+    @cython.final
     cdef long long take(
         self, unsigned int tag, long long high, long long low, long long server_high, long long server_low,
         long long ports, unsigned int interface
     ) noexcept nogil
+    @cython.final
     cdef bint expire_silent(self, long long idle) noexcept nogil
+    @cython.final
     cdef void give_back(self, long long slot) noexcept nogil
+    @cython.final
     cdef void unindex(self, long long slot) noexcept nogil
+    @cython.final
     cdef void link(self, long long slot) noexcept nogil
+    @cython.final
     cdef void unlink(self, long long slot) noexcept nogil
+    @cython.final
     cdef void touch(self, long long slot) noexcept nogil
+    @cython.final
     cdef void release(self, long long slot) noexcept nogil
+    @cython.final
     cdef long long new_question(self, long long slot) noexcept nogil
+    @cython.final
     cdef long long find_question(self, long long slot, long long kind, unsigned int call_id) noexcept nogil
+    @cython.final
     cdef void drop_question(self, long long slot, long long question) noexcept nogil
+    @cython.final
     cdef void drop_partial(self, long long slot, long long side) noexcept nogil
+    @cython.final
     cdef bint hold(self, long long slot, long long side, const unsigned char *data, long long at, long long count) noexcept nogil

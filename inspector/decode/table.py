@@ -131,23 +131,14 @@ class Table:
 
     # In C.
 
-    def mix(self, value, word):
-        """Return a hash of what was hashed before and one more word; good in its upper bits."""
-        value = (value ^ word) * self.multiplier
-        if not cython.compiled:
-            value &= (1 << 64) - 1
-        return value ^ value >> 29
-
     def tag_of(self, high, low, server_high, server_low, ports):
         """Return the hash of a connection's key."""
-        if not cython.compiled:
-            full = (1 << 64) - 1
-            high, low, server_high, server_low = high & full, low & full, server_high & full, server_low & full
-        value = self.mix(self.mix(self.mix(self.secret, low), server_low), ports)
+        by = self.multiplier
+        value = hints.mix(hints.mix(hints.mix(self.secret, low, by), server_low, by), ports, by)
         # Both are 0 in IPv4.
         if high | server_high:
-            value = self.mix(self.mix(value, high), server_high)
-        return self.mix(value, 0) >> 32
+            value = hints.mix(hints.mix(value, high, by), server_high, by)
+        return hints.mix(value, 0, by) >> 32
 
     def find(self, tag, high, low, server_high, server_low, ports):
         """Return the entry of a connection, or 0."""

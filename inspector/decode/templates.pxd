@@ -1,3 +1,5 @@
+cimport cython
+
 from inspector.decode cimport hints, layout
 from inspector.decode.table cimport Table
 
@@ -14,6 +16,9 @@ cdef class Templates(Table):
     cdef public unsigned long long key_hash
     cdef const unsigned char *data
 
+    @cython.final
     cdef unsigned long long hash_key(self) noexcept nogil
+    @cython.final
     cdef long long find_template(self) noexcept nogil
+    @cython.final
     cdef bint put_bytes(self, const unsigned char *data, long long at, long long count) noexcept nogil

@@ -87,9 +87,9 @@ class Templates(Table):
             fourth ^= fourth >> 32
             at += 4
         while at < length:
-            first = self.mix(first, self.key[at])
+            first = hints.mix(first, self.key[at], multiplier)
             at += 1
-        return self.mix(self.mix(self.mix(first, second), third), fourth)
+        return hints.mix(hints.mix(hints.mix(first, second, multiplier), third, multiplier), fourth, multiplier)
 
     def find_template(self):
         """Return the number of the template with this key, or -1."""
@@ -122,10 +122,7 @@ class Templates(Table):
         self.key[to] = count
         to += 1
         for word in range(words):
-            if cython.compiled:
-                self.key[to] = hints.load(cython.address(data[at + 8 * word]))
-            else:
-                self.key[to] = int.from_bytes(data[at + 8 * word : at + 8 * word + 8], "little")
+            self.key[to] = hints.hyper_at(data, at + 8 * word)
             to += 1
         rest = count & 7
         if rest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -117,19 +117,26 @@ class Pipeline:
         """Take one record; yield the findings it completes."""
         yield from self._singly(self.feed_batch(record))
 
-    def feed_batch(self, batch: Batch, *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
+    def feed_batches(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
+        """Take many batches at once, as `feed_batch` takes one.
+
+        With `hold`, findings may wait until more of them have come, or until the next call without it.
+        """
+        if self._decoder is None:
+            for batch in batches:
+                yield from self.feed_batch(batch)
+            return
+        for batch in batches:
+            self.records += 1 if isinstance(batch, bytes | memoryview) else len(batch)
+        yield from self._count(self._decoder.feed(batches, hold=hold))
+
+    def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
         """Take a block of records (uint64[n, words], as in `inspector.columns.layout`) or one record.
 
         Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
-        With `hold`, findings may wait until more have come, or until the next call without it.
         """
         if self._decoder is not None:
-            if isinstance(batch, bytes | memoryview):
-                self.records += 1
-                yield from self._count(self._decoder.feed_record(batch, hold=hold))
-            else:
-                self.records += len(batch)
-                yield from self._count(self._decoder.feed(batch, hold=hold))
+            yield from self.feed_batches((batch,))
             return
         if isinstance(batch, bytes | memoryview):
             self.records += 1
@@ -141,7 +148,7 @@ class Pipeline:
         self.records += len(batch)
         if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
             if self._decoder is not None:
-                yield from self._count(self._decoder.feed(batch, hold=hold))
+                yield from self._count(self._decoder.feed((batch,)))
                 return
             assert self._columns is not None  # noqa: S101 - said by the line above
             yield from self._count(self._columns.feed(batch))

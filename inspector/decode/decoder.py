@@ -19,12 +19,14 @@ from inspector.wire.exchange import Flow, Observed
 from inspector.wire.pdu import split_pdu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from inspector.model import Finding, Segment
     from inspector.wire.conversations import Conversations
+
+    Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
 _NEVER: Final = (1 << 63) - 1
 # A new template costs some hundred microseconds: no more than one in so many records is made.
@@ -33,6 +35,10 @@ _MOST_CREDIT: Final = 4096
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
 _NO_CLIENT: Final = bytes(10) + b"\xff\xff" + bytes(4)
+
+
+def _segment_at(batch: Batch, number: int) -> Segment:
+    return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
 
 
 class Decoder:
@@ -100,42 +106,22 @@ class Decoder:
         """How many connections the engine holds."""
         return int(self._engine.count)
 
-    def feed(self, block: npt.NDArray[np.uint64], *, hold: bool = False) -> Iterator[FindingRows | Observed]:
-        """Take the records of a block, uint64[n, words]; yield what they complete, batches valid until the next.
+    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingRows | Observed]:
+        """Take blocks of records, uint64[n, words], and single records; yield what they complete, in order.
 
-        With `hold`, findings may wait until more of them have come, or until the next call without it.
+        A batch of findings is valid until the next is asked for. With `hold`, findings may wait until more of them have
+        come, or until the next call without it.
         """
-        rows = block if block.flags.c_contiguous else np.ascontiguousarray(block)
-        code, number = self._engine.run(rows, 0, False)
+        code, batch, number = self._engine.run(batches, 0, 0, False)
         if code != layout.DONE:
-            yield from self._go_on(
-                code,
-                number,
-                lambda number, resume: self._engine.run(rows, number, resume),
-                lambda number: unpack_row(rows[number]),
-            )
-        yield from self._end(hold=hold)
-
-    def feed_record(self, record: bytes | memoryview, *, hold: bool = False) -> Iterator[FindingRows | Observed]:
-        """Take one record that fits no block."""
-        code, number = self._engine.run_single(record, False)
-        if code != layout.DONE:
-            yield from self._go_on(
-                code,
-                number,
-                lambda number, resume: (layout.DONE, 1) if number else self._engine.run_single(record, resume),
-                lambda _: unpack_record(record),
-            )
-        yield from self._end(hold=hold)
+            yield from self._go_on(batches, code, batch, number)
+        if not hold or self._engine.found > layout.FINDINGS // 4:
+            yield from self._take_findings()
+        self._count()
 
     def drain(self) -> Iterator[FindingRows]:
         """Yield the findings which were held."""
         yield from self._take_findings()
-
-    def _end(self, *, hold: bool) -> Iterator[FindingRows]:
-        if not hold or self._engine.found > layout.FINDINGS // 4:
-            yield from self._take_findings()
-        self._count()
 
     def advance(self, now_ns: int) -> Iterator[FindingRows | Observed]:
         """Move time forward when no record does."""
@@ -150,11 +136,7 @@ class Decoder:
             self._engine.remove(slot)
 
     def _go_on(
-        self,
-        code: int,
-        number: int,
-        run: Callable[[int, bool], tuple[int, int]],
-        segment_at: Callable[[int], Segment],
+        self, batches: Sequence[Batch], code: int, batch: int, number: int
     ) -> Iterator[FindingRows | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
@@ -166,12 +148,12 @@ class Decoder:
                     self.forget_judgements()
                 resume = self._may_populate() and self._populate()
                 if resume:
-                    code, number = run(number, True)
+                    code, batch, number = engine.run(batches, batch, number, True)
                     continue
                 code = layout.HAND_OVER
             yield from self._take_findings()
             if code == layout.ADVANCE:
-                yield from self._advance(int(segment_at(number).time_ns))
+                yield from self._advance(_segment_at(batches[batch], number).time_ns)
             elif code == layout.EXPIRE:
                 yield from self._expire()
             elif code == layout.MAKE_ROOM:
@@ -179,9 +161,9 @@ class Decoder:
             elif code == layout.FULL:
                 resume = True
             else:
-                yield from self._hand_over(segment_at(number), alone=code == layout.ALONE)
+                yield from self._hand_over(_segment_at(batches[batch], number), alone=code == layout.ALONE)
                 number += 1
-            code, number = run(number, resume)
+            code, batch, number = engine.run(batches, batch, number, resume)
 
     def _take_findings(self) -> Iterator[FindingRows]:
         count = int(self._engine.found)

@@ -15,6 +15,7 @@ cdef class Engine(Calls):
     cdef public bint losing
     cdef unsigned int[16] tags
 
+    cdef int _open_block(self, object block) except -1
     cdef int loop(self, long long start, long long stop, bint resume) noexcept nogil
     cdef long long number
     cdef void prepare(self, long long number) noexcept nogil

@@ -16,7 +16,7 @@ from inspector.decode.calls import Calls
 
 
 class Engine(Calls):
-    """The decoder's state. `run` and `run_single` return (why they stopped, at which row)."""
+    """The decoder's state, and the loop."""
 
     def __init__(self, connections: int) -> None:
         Calls.__init__(self, connections)
@@ -26,24 +26,49 @@ class Engine(Calls):
         if not cython.compiled:
             self.tags = [0] * layout.TAGS
 
-    def run(self, block, start: int, resume: bool):
-        """Take the rows of a block, uint64[n, words], from `start` on; `resume`: the first bytes of that were taken."""
-        self.words = block.shape[1]
-        self.capacity = 8 * (self.words - layout.ROW_PAYLOAD)
-        count = block.shape[0]
+    def run(self, batches, first: int, start: int, resume: bool):
+        """Take batches from number `first` on, the first of them from row `start` on.
+
+        A batch is a block, uint64[n, words], or one record, whose length is a multiple of eight or more than the bytes
+        it captured. `resume` says that the first bytes of the first row were taken. Return (DONE or why it stopped, in
+        which batch, at which row).
+        """
+        count = len(batches)
+        for number in range(first, count):
+            batch = batches[number]
+            if isinstance(batch, bytes) or isinstance(batch, memoryview):
+                if start:
+                    start = 0
+                    continue
+                self._open_record(batch)
+                rows = 1
+            else:
+                rows = self._open_block(batch)
+            code = self.loop(start, rows, resume)
+            if code != layout.DONE:
+                return code, number, self.number
+            start = 0
+            resume = False
+        return layout.DONE, count, 0
+
+    def _open_block(self, block):
         if cython.compiled:
             self.block = block
-            if count:
+            rows = self.block.shape[0]
+            self.words = self.block.shape[1]
+            if rows:
                 self.data = cython.cast(cython.p_uchar, cython.address(self.block[0, 0]))
                 self.rows = cython.cast(cython.p_longlong, cython.address(self.block[0, 0]))
                 self.row_halves = cython.cast(cython.p_uint, cython.address(self.block[0, 0]))
         else:
+            rows = block.shape[0]
+            self.words = block.shape[1]
             flat = block.reshape(-1)
             self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat.view(np.uint8)))
-        return self.loop(start, count, resume), self.number
+        self.capacity = 8 * (self.words - layout.ROW_PAYLOAD)
+        return rows
 
-    def run_single(self, record, resume: bool):
-        """Take one record, whose length is a multiple of eight, or longer than the bytes it captured."""
+    def _open_record(self, record):
         self.words = 1 + len(record) // 8
         self.capacity = len(record) - 8 * (layout.ROW_PAYLOAD - 1)
         if cython.compiled:
@@ -55,7 +80,6 @@ class Engine(Calls):
         else:
             flat = np.frombuffer(bytes(8) + bytes(record) + bytes(-len(record) % 8), np.uint8)
             self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat))
-        return self.loop(0, 1, resume), self.number
 
     def _point(self, rows: memoryview, row_halves: memoryview, octets: memoryview) -> None:
         if not cython.compiled:
@@ -327,6 +351,8 @@ class Engine(Calls):
         for number in range(start, min(start + layout.AHEAD, stop)):
             self.prepare(number)
         for number in range(start, stop):
+            if cython.compiled and number + layout.ROW_AHEAD < stop:
+                hints.fetch_row(cython.address(self.rows[(number + layout.ROW_AHEAD) * self.words]))
             if number + layout.AHEAD < stop:
                 self.prepare(number + layout.AHEAD)
             if cython.compiled and number + layout.NEAR < stop:

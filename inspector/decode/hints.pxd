@@ -2,6 +2,11 @@ cdef extern from *:
     """
     #include <string.h>
     static inline void epm_fetch(const void *address) { __builtin_prefetch(address, 1, 3); }
+    static inline void epm_fetch_row(const void *address) {
+        __builtin_prefetch(address, 0, 3);
+        __builtin_prefetch((const char *)address + 64, 0, 3);
+        __builtin_prefetch((const char *)address + 128, 0, 3);
+    }
     static inline void epm_copy(void *to, const void *from, long long count) { memcpy(to, from, (size_t)count); }
     static inline unsigned int epm_short_at(const unsigned char *data, long long at) {
         unsigned short value;
@@ -24,6 +29,7 @@ cdef extern from *:
     }
     """
     void fetch "epm_fetch"(const void *address) noexcept nogil
+    void fetch_row "epm_fetch_row"(const void *address) noexcept nogil
     void copy "epm_copy"(void *to, const void *source, long long count) noexcept nogil
     unsigned int short_at "epm_short_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned int long_at "epm_long_at"(const unsigned char *data, long long at) noexcept nogil

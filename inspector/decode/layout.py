@@ -88,8 +88,8 @@ PARTIALS: Final = 1024
 # Templates of findings: bounds of a key and of all keys, in 64-bit words, and of their number.
 KEY_WORDS: Final = 8192
 ALL_KEY_WORDS: Final = 524288
-TEMPLATES: Final = 32768
-TEMPLATE_PLACES: Final = 131072
+TEMPLATES: Final = 16384
+TEMPLATE_PLACES: Final = 65536
 TEMPLATE_PROBES: Final = 64
 TOWERS: Final = 512
 # Kinds of answers.
@@ -116,6 +116,7 @@ LOW: Final = 4294967295
 HALF: Final = 2147483647
 
 # Records between a hash and its use: memory takes as long to come as some records to be read.
+ROW_AHEAD: Final = 20
 AHEAD: Final = 8
 NEAR: Final = 4
 TAGS: Final = 16

@@ -56,8 +56,13 @@ class Pipeline:
         self._may_load_engine = engine
         self._decoder: Decoder | None = None
         self._pairs: dict[CountedPairs, tuple[Finding | None, Counter[Anomaly]]] = {}
-        self.records = 0
+        self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+
+    @property
+    def records(self) -> int:
+        """How many records came so far."""
+        return self._records + (self._decoder.records if self._decoder is not None else 0)
 
     @property
     def anomalies(self) -> Counter[Anomaly]:
@@ -126,8 +131,6 @@ class Pipeline:
             for batch in batches:
                 yield from self.feed_batch(batch)
             return
-        for batch in batches:
-            self.records += 1 if isinstance(batch, bytes | memoryview) else len(batch)
         yield from self._count(self._decoder.feed(batches, hold=hold))
 
     def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
@@ -139,15 +142,16 @@ class Pipeline:
             yield from self.feed_batches((batch,))
             return
         if isinstance(batch, bytes | memoryview):
-            self.records += 1
+            self._records += 1
             if self._columns is None:
                 yield from self._judge(self._conversations.feed(unpack_record(batch)))
             else:
                 yield from self._count(self._columns.feed_record(batch))
             return
-        self.records += len(batch)
+        self._records += len(batch)
         if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
             if self._decoder is not None:
+                self._records -= len(batch)
                 yield from self._count(self._decoder.feed((batch,)))
                 return
             assert self._columns is not None  # noqa: S101 - said by the line above

@@ -37,8 +37,15 @@ _SWEEPS_IN_TIME: Final = 8
 _NO_CLIENT: Final = bytes(10) + b"\xff\xff" + bytes(4)
 
 
-def _segment_at(batch: Batch, number: int) -> Segment:
-    return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
+def _segment_at(batches: Sequence[Batch], number: int) -> Segment:
+    """Return one row of several batches."""
+    for batch in batches:
+        single = isinstance(batch, bytes | memoryview)
+        count = 1 if single else len(batch)
+        if number < count:
+            return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
+        number -= count
+    raise IndexError(number)
 
 
 class Decoder:
@@ -66,7 +73,7 @@ class Decoder:
         self._follow_limits()
         self._credit = _MOST_CREDIT
         self._credited_at = 0
-        self.handed_over = 0
+        self.handed_over = self.records = 0
         self._engine.losing = conversations.losing
         conversations.companion = self
         for flow in conversations.flows():
@@ -112,9 +119,10 @@ class Decoder:
         A batch of findings is valid until the next is asked for. With `hold`, findings may wait until more of them have
         come, or until the next call without it.
         """
-        code, batch, number = self._engine.run(batches, 0, 0, False)
+        self.records += self._engine.open(batches)
+        code, number = self._engine.run(0, False)
         if code != layout.DONE:
-            yield from self._go_on(batches, code, batch, number)
+            yield from self._go_on(batches, code, number)
         if not hold or self._engine.found > layout.FINDINGS // 4:
             yield from self._take_findings()
         self._count()
@@ -136,7 +144,7 @@ class Decoder:
             self._engine.remove(slot)
 
     def _go_on(
-        self, batches: Sequence[Batch], code: int, batch: int, number: int
+        self, batches: Sequence[Batch], code: int, number: int
     ) -> Iterator[FindingRows | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
@@ -148,12 +156,12 @@ class Decoder:
                     self.forget_judgements()
                 resume = self._may_populate() and self._populate()
                 if resume:
-                    code, batch, number = engine.run(batches, batch, number, True)
+                    code, number = engine.run(number, True)
                     continue
                 code = layout.HAND_OVER
             yield from self._take_findings()
             if code == layout.ADVANCE:
-                yield from self._advance(_segment_at(batches[batch], number).time_ns)
+                yield from self._advance(_segment_at(batches, number).time_ns)
             elif code == layout.EXPIRE:
                 yield from self._expire()
             elif code == layout.MAKE_ROOM:
@@ -161,9 +169,9 @@ class Decoder:
             elif code == layout.FULL:
                 resume = True
             else:
-                yield from self._hand_over(_segment_at(batches[batch], number), alone=code == layout.ALONE)
+                yield from self._hand_over(_segment_at(batches, number), alone=code == layout.ALONE)
                 number += 1
-            code, batch, number = engine.run(batches, batch, number, resume)
+            code, number = engine.run(number, resume)
 
     def _take_findings(self) -> Iterator[FindingRows]:
         count = int(self._engine.found)

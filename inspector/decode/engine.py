@@ -25,67 +25,79 @@ class Engine(Calls):
         self.losing = False
         if not cython.compiled:
             self.tags = [0] * layout.TAGS
+        self.opened = None
+        self.opened_rows = 0
+        self.addresses = memoryview(np.zeros(4096, np.int64))
+        self.widths = memoryview(np.zeros(4096, np.int32))
 
-    def run(self, batches, first: int, start: int, resume: bool):
-        """Take batches from number `first` on, the first of them from row `start` on.
+    def open(self, batches) -> int:
+        """Note where the rows of batches are, and return how many there are; the batches must stay as they are.
 
         A batch is a block, uint64[n, words], or one record, whose length is a multiple of eight or more than the bytes
-        it captured. `resume` says that the first bytes of the first row were taken. Return (DONE or why it stopped, in
-        which batch, at which row).
+        it captured.
         """
-        count = len(batches)
-        for number in range(first, count):
-            batch = batches[number]
-            if isinstance(batch, bytes) or isinstance(batch, memoryview):
-                if start:
-                    start = 0
-                    continue
-                self._open_record(batch)
-                rows = 1
-            else:
-                rows = self._open_block(batch)
-            code = self.loop(start, rows, resume)
-            if code != layout.DONE:
-                return code, number, self.number
-            start = 0
-            resume = False
-        return layout.DONE, count, 0
-
-    def _open_block(self, block):
-        if cython.compiled:
-            self.block = block
-            rows = self.block.shape[0]
-            self.words = self.block.shape[1]
-            if rows:
-                self.data = cython.cast(cython.p_uchar, cython.address(self.block[0, 0]))
-                self.rows = cython.cast(cython.p_longlong, cython.address(self.block[0, 0]))
-                self.row_halves = cython.cast(cython.p_uint, cython.address(self.block[0, 0]))
-        else:
-            rows = block.shape[0]
-            self.words = block.shape[1]
-            flat = block.reshape(-1)
-            self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat.view(np.uint8)))
-        self.capacity = 8 * (self.words - layout.ROW_PAYLOAD)
-        return rows
-
-    def _open_record(self, record):
-        self.words = 1 + len(record) // 8
-        self.capacity = len(record) - 8 * (layout.ROW_PAYLOAD - 1)
-        if cython.compiled:
-            self.record = record
-            # A row has one more word before the record, which is never read.
-            self.data = cython.address(self.record[0]) - 8
-            self.rows = cython.cast(cython.p_longlong, self.data)
-            self.row_halves = cython.cast(cython.p_uint, self.data)
-        else:
-            flat = np.frombuffer(bytes(8) + bytes(record) + bytes(-len(record) % 8), np.uint8)
-            self._point(memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat))
-
-    def _point(self, rows: memoryview, row_halves: memoryview, octets: memoryview) -> None:
+        self.opened_rows = 0
         if not cython.compiled:
-            self.rows = rows
-            self.row_halves = row_halves
-            self.data = octets
+            self.opened = []
+        for batch in batches:
+            self.open_batch(batch)
+        return self.opened_rows
+
+    def open_batch(self, batch):
+        """Note where the rows of one batch are."""
+        if cython.compiled:
+            hints.view_of(batch, cython.address(self.view))
+            address = cython.cast(cython.longlong, self.view.buf)
+            count = cython.cast(cython.longlong, 1)
+            if self.view.ndim == 1:
+                # A row has one more word before the record, which is never read.
+                address -= 8
+                stride = cython.cast(cython.longlong, self.view.len + 8)
+            else:
+                count = self.view.shape[0]
+                stride = 8 * self.view.shape[1]
+            hints.close_view(cython.address(self.view))
+            if self.opened_rows + count > self.addresses.shape[0]:
+                self._grow(self.opened_rows + count)
+            for row in range(count):
+                self.addresses[self.opened_rows + row] = address + row * stride
+                self.widths[self.opened_rows + row] = stride
+            self.opened_rows += count
+        else:
+            rows = [bytes(8) + bytes(batch)] if isinstance(batch, bytes | memoryview) else [row.tobytes() for row in batch]
+            for octets in rows:
+                flat = np.frombuffer(octets + bytes(-len(octets) % 8), np.uint8)
+                views = memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat)
+                self.opened.append((*views, len(octets)))
+            self.opened_rows += len(rows)
+        return 0
+
+    def _grow(self, count: int) -> None:
+        addresses = np.zeros(2 * count, np.int64)
+        widths = np.zeros(2 * count, np.int32)
+        addresses[: len(self.addresses)] = self.addresses
+        widths[: len(self.widths)] = self.widths
+        self.addresses = memoryview(addresses)
+        self.widths = memoryview(widths)
+
+    def run(self, start: int, resume: bool):
+        """Take the rows of the opened batches from number `start` on; return DONE or why it stopped, and at which row.
+
+        `resume` says that the first bytes of the first row were taken.
+        """
+        code = self.loop(start, self.opened_rows, resume)
+        return code, self.number
+
+    def select(self, number):
+        """Point to a row."""
+        if cython.compiled:
+            self.data = cython.cast(cython.p_uchar, self.addresses[number])
+            self.rows = cython.cast(cython.p_longlong, self.addresses[number])
+            self.row_halves = cython.cast(cython.p_uint, self.addresses[number])
+            self.capacity = self.widths[number] - 8 * layout.ROW_PAYLOAD
+        else:
+            self.rows, self.row_halves, self.data, width = self.opened[number]
+            self.capacity = width - 8 * layout.ROW_PAYLOAD
 
     def reread(self, opnum: int, wide: bool, stub: bytes):
         """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
@@ -100,26 +112,27 @@ class Engine(Calls):
 
     def prepare(self, number):
         """Hash a record's connection, and ask for its place in the index: memory takes long to come."""
-        base = number * self.words
-        half = 2 * base
-        ports = self.row_halves[half + layout.ROW_PORTS]
-        from_server = (self.row_halves[half + layout.ROW_FLAGS] >> 24) & layout.FROM_SERVER
-        client = base + layout.ROW_SOURCE + 2 * from_server
-        server = base + layout.ROW_DESTINATION - 2 * from_server
+        if cython.compiled:
+            rows = cython.cast(cython.p_longlong, self.addresses[number])
+            halves = cython.cast(cython.p_uint, self.addresses[number])
+        else:
+            rows, halves, _, _ = self.opened[number]
+        ports = halves[layout.ROW_PORTS]
+        from_server = (halves[layout.ROW_FLAGS] >> 24) & layout.FROM_SERVER
+        client = layout.ROW_SOURCE + 2 * from_server
+        server = layout.ROW_DESTINATION - 2 * from_server
         if from_server:
             ports = ports >> 16 | (ports & 0xFFFF) << 16
-        tag = self.tag_of(self.rows[client], self.rows[client + 1], self.rows[server], self.rows[server + 1], ports)
+        tag = self.tag_of(rows[client], rows[client + 1], rows[server], rows[server + 1], ports)
         self.tags[number & (layout.TAGS - 1)] = tag
         if cython.compiled:
             hints.fetch(cython.address(self.index[2 * (tag & self.mask)]))
 
     def entry_of(self, number, from_server):
         """Return a record's connection, a new one if there was none; 0: nothing to know it by; -1: no room."""
-        base = number * self.words
-        half = 2 * base
-        ports = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_PORTS])
-        client = base + layout.ROW_SOURCE + 2 * from_server
-        server = base + layout.ROW_DESTINATION - 2 * from_server
+        ports = cython.cast(cython.longlong, self.row_halves[layout.ROW_PORTS])
+        client = layout.ROW_SOURCE + 2 * from_server
+        server = layout.ROW_DESTINATION - 2 * from_server
         if from_server:
             ports = ports >> 16 | (ports & 0xFFFF) << 16
         tag = self.tags[number & (layout.TAGS - 1)]
@@ -128,7 +141,7 @@ class Engine(Calls):
         server_high = self.rows[server]
         server_low = self.rows[server + 1]
         slot = self.find(tag, high, low, server_high, server_low, ports)
-        flags = self.row_halves[half + layout.ROW_FLAGS]
+        flags = self.row_halves[layout.ROW_FLAGS]
         if slot or not (flags & 0xFFFF or flags >> 16 & layout.SYN):
             return slot
         if self.count + self.elsewhere >= self.limit:
@@ -143,7 +156,7 @@ class Engine(Calls):
                 self.evicted += 1
             self.give_back(oldest)
         return self.take(
-            tag, high, low, server_high, server_low, ports, self.row_halves[half + layout.ROW_INTERFACE]
+            tag, high, low, server_high, server_low, ports, self.row_halves[layout.ROW_INTERFACE]
         )
 
     def unwrap(self, position, sequence):
@@ -151,14 +164,14 @@ class Engine(Calls):
         distance = (sequence - position) & layout.LOW
         return position + distance - (layout.SPAN if distance > layout.HALF else 0)
 
-    def restart(self, half):
+    def restart(self):
         """Put a new connection in the place of a closed one, if the record opens one."""
         slot = self.slot
         flags = self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS]
-        tcp_flags = self.row_halves[half + layout.ROW_FLAGS] >> 16
+        tcp_flags = self.row_halves[layout.ROW_FLAGS] >> 16
         initial = self.halves[slot * layout.SLOT_HALVES + layout.HALF_INITIAL]
         if (tcp_flags & (layout.SYN | layout.ACK)) != layout.SYN or (
-            flags & layout.HAS_INITIAL and initial == self.row_halves[half + layout.ROW_SEQUENCE]
+            flags & layout.HAS_INITIAL and initial == self.row_halves[layout.ROW_SEQUENCE]
         ):
             return False
         base = slot * layout.SLOT_WORDS
@@ -177,24 +190,23 @@ class Engine(Calls):
         side = self.slot * layout.SLOT_HALVES + self.from_server
         return self.halves[side + layout.HALF_PARTIAL_LENGTH] == 0 and self.frag_length(at, end) > 0
 
-    def follow(self, number, resume):
+    def follow(self, resume):
         """Take one record of a connection of this decoder."""
-        half = 2 * number * self.words
-        captured = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_FLAGS] & 0xFFFF)
-        tcp_flags = self.row_halves[half + layout.ROW_FLAGS] >> 16 & 0xFF
-        attributes = self.row_halves[half + layout.ROW_FLAGS] >> 24
+        captured = cython.cast(cython.longlong, self.row_halves[layout.ROW_FLAGS] & 0xFFFF)
+        tcp_flags = self.row_halves[layout.ROW_FLAGS] >> 16 & 0xFF
+        attributes = self.row_halves[layout.ROW_FLAGS] >> 24
         from_server = self.from_server
-        sequence = cython.cast(cython.longlong, self.row_halves[half + layout.ROW_SEQUENCE])
+        sequence = cython.cast(cython.longlong, self.row_halves[layout.ROW_SEQUENCE])
         if (
             attributes > (layout.FROM_SERVER | layout.IPV6)
-            or captured != self.row_halves[half + layout.ROW_LENGTH]
+            or captured != self.row_halves[layout.ROW_LENGTH]
             or captured > self.capacity
         ):
             return layout.HAND_OVER
         base = self.slot * layout.SLOT_WORDS
         flags = self.slots[base + layout.SLOT_FLAGS]
         if flags & layout.CLOSED:
-            if not self.restart(half):
+            if not self.restart():
                 self.touch(self.slot)
                 return layout.DONE
             base = self.slot * layout.SLOT_WORDS
@@ -223,8 +235,8 @@ class Engine(Calls):
             position = start
         acknowledged = cython.cast(cython.longlong, 0)
         if tcp_flags & layout.ACK and other_visible:
-            acknowledged = self.unwrap(other, self.row_halves[half + layout.ROW_ACKNOWLEDGMENT])
-        payload = 8 * (number * self.words + layout.ROW_PAYLOAD)
+            acknowledged = self.unwrap(other, self.row_halves[layout.ROW_ACKNOWLEDGMENT])
+        payload = cython.cast(cython.longlong, 8 * layout.ROW_PAYLOAD)
         fresh = cython.cast(cython.bint, captured > 0 and start + captured > position)
         if fresh:
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
@@ -352,7 +364,7 @@ class Engine(Calls):
             self.prepare(number)
         for number in range(start, stop):
             if cython.compiled and number + layout.ROW_AHEAD < stop:
-                hints.fetch_row(cython.address(self.rows[(number + layout.ROW_AHEAD) * self.words]))
+                hints.fetch_row(cython.cast(cython.p_uchar, self.addresses[number + layout.ROW_AHEAD]))
             if number + layout.AHEAD < stop:
                 self.prepare(number + layout.AHEAD)
             if cython.compiled and number + layout.NEAR < stop:
@@ -362,22 +374,27 @@ class Engine(Calls):
                 hints.fetch(cython.address(self.slots[near * layout.SLOT_WORDS + 16]))
             self.number = number
             self.consumed = 0
-            half = 2 * number * self.words
-            time = self.rows[number * self.words + layout.ROW_TIME]
+            self.select(number)
+            time = self.rows[layout.ROW_TIME]
             if time < 0:
                 return layout.ALONE
             if time > self.now:
                 if time >= self.due:
                     return layout.ADVANCE
                 self.now = time
-                if not self.expire_silent(self.idle):
+                oldest = self.oldest
+                if (
+                    oldest
+                    and self.slots[oldest * layout.SLOT_WORDS + layout.SLOT_LAST] + self.idle <= time
+                    and not self.expire_silent(self.idle)
+                ):
                     return layout.EXPIRE
-            attributes = self.row_halves[half + layout.ROW_FLAGS] >> 24
+            attributes = self.row_halves[layout.ROW_FLAGS] >> 24
             if attributes & layout.UDP:
                 return layout.ALONE
             self.time = time
             self.from_server = attributes & layout.FROM_SERVER
-            self.interface = self.row_halves[half + layout.ROW_INTERFACE]
+            self.interface = self.row_halves[layout.ROW_INTERFACE]
             slot = self.entry_of(number, self.from_server)
             if slot < 0:
                 return layout.MAKE_ROOM
@@ -387,7 +404,7 @@ class Engine(Calls):
             if slot:
                 if self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.SCALAR:
                     return layout.HAND_OVER
-                code = self.follow(number, resume)
+                code = self.follow(resume)
                 if code != layout.DONE:
                     return code
             resume = False

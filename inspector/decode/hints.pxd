@@ -1,3 +1,6 @@
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
+
+
 cdef extern from *:
     """
     #include <string.h>
@@ -35,3 +38,11 @@ cdef extern from *:
     unsigned int long_at "epm_long_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned long long hyper_at "epm_hyper_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned long long mix "epm_mix"(unsigned long long value, unsigned long long word, unsigned long long multiplier) noexcept nogil
+
+
+cdef inline int view_of(object batch, Py_buffer *view) except -1:
+    return PyObject_GetBuffer(batch, view, PyBUF_C_CONTIGUOUS)
+
+
+cdef inline void close_view(Py_buffer *view) noexcept:
+    PyBuffer_Release(view)

@@ -55,6 +55,8 @@ class Decoder:
     went to the scalar decoder.
     """
 
+    MOST_TEMPLATES: Final = layout.TEMPLATES
+
     def __init__(self, conversations: Conversations, judge: Callable[[Observed], Finding]) -> None:
         self._conversations = conversations
         self._judge = judge
@@ -151,7 +153,7 @@ class Decoder:
         while code != layout.DONE:
             resume = False
             if code == layout.NEW_TEMPLATE:
-                if engine.full:
+                if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
                     yield from self._take_findings()
                     self.forget_judgements()
                 resume = self._may_populate() and self._populate()

@@ -5,20 +5,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from random import Random
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.config import load_config
 from inspector.decode.decoder import Decoder
 from inspector.judge.policy import Policy
-from inspector.model import Segment
+from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
+from inspector.record import pack_record, unpack_record, unpack_row
+from inspector.sources.columns import read_batches
 from inspector.wire.limits import Limits
-from tests.build.blocks import findings_of_batch
+from tests.build.blocks import block_of, findings_of_batch
 from tests.build.traffic import traffic
+from tests.build.windows import windows_traffic
 from tests.property.test_columns import batches_of, state_of, unroll
+
+TRACES = Path(__file__).parents[1] / "golden" / "traces"
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -124,3 +133,81 @@ def test_both_decoders_agree_for_long(seed: int) -> None:
     """They agree over thousands of records, most of which the compiled decoder keeps."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     compare(traffic(random, 3000, clients=60, trouble=0.002), random)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.integers(1, 25), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.0, 0.1]))
+def test_both_decoders_agree_on_windows_traffic(seed: int, connections: int, cut: float, damage: float) -> None:
+    """Tokens, association groups, handles, several calls at once; PDUs in pieces, several in a segment, some damaged."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, connections, cut=cut, damage=damage), random)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seeds,
+    st.builds(
+        Limits,
+        connections=st.sampled_from([3, 262_144]),
+        buffered_bytes=st.sampled_from([200, 3000, 64 << 20]),
+        stub_bytes=st.sampled_from([100, 1 << 20]),
+        request_stub_bytes=st.sampled_from([40, 140, 8192]),
+        calls_per_connection=st.sampled_from([1, 2, 128]),
+        contexts_per_connection=st.sampled_from([1, 2, 64]),
+        idle_ns=st.sampled_from([3 * 10**6, 300 * 10**9]),
+        unanswered_ns=st.sampled_from([10**6, 10 * 10**9]),
+    ),
+)
+def test_both_decoders_agree_on_windows_traffic_at_their_limits(seed: int, limits: Limits) -> None:
+    """All limits of the scalar decoder hold in the compiled one."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, 12, cut=0.5, damage=0.02), random, limits)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in TRACES.glob("*.pcapng")))
+def test_both_decoders_agree_on_golden_traces(name: str) -> None:
+    """Every trace, with its own limits and policy, in blocks of all sizes."""
+    configuration = TRACES / f"{name}.toml"
+    config = load_config(configuration) if configuration.exists() else load_config(Path("/dev/null"))
+    batches = read_batches(TRACES / f"{name}.pcapng", ports=config.ports, counters=[0] * 32, tunnels=config.tunnels)
+    segments = [
+        segment
+        for batch in batches
+        for segment in ([unpack_record(batch)] if isinstance(batch, bytes) else [unpack_row(row) for row in batch])
+    ]
+    for seed in range(3):
+        compare(segments, Random(seed), config.decoder_limits())  # noqa: S311  # sizes of blocks
+
+
+def test_windows_traffic_stays_in_the_compiled_decoder() -> None:
+    """Of undamaged connections whose bind was seen, however their PDUs are cut, nothing is handed over but the odd end."""
+    random = Random(5)  # noqa: S311  # traffic for a test
+    segments = windows_traffic(random, 400, cut=0.3)
+    decoder = compare(segments, random)
+    assert decoder.handed_over < len(segments) / 50
+
+
+def test_findings_may_be_held_over_several_blocks() -> None:
+    """Held findings come with the next call that does not hold them, in order, and before time moves on."""
+    random = Random(3)  # noqa: S311  # traffic for a test
+    records = [pack_record(segment) for segment in windows_traffic(random, 60)]
+    blocks: list[npt.NDArray[np.uint64]] = [block_of(records[start : start + 50]) for start in range(0, len(records), 50)]
+    plain, held = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str, engine=True)
+    assert plain.load_columns()
+    assert held.load_columns()
+    expected = [finding for block in blocks for finding in findings_of_batch(plain, block)]
+    found: list[Finding] = []
+    for block in blocks:
+        for one in held.feed_batches([block], hold=True):
+            found += [one] if isinstance(one, Finding) else one.findings()
+    assert len(found) < len(expected)
+    found += held.flush()
+    assert found == expected
+    assert held.verdicts == plain.verdicts
+
+
+def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings stay right where templates are forgotten all the time."""
+    monkeypatch.setattr(Decoder, "MOST_TEMPLATES", 5)
+    random = Random(1)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, 60), random)

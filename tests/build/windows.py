@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from random import Random
 from uuid import UUID
 
@@ -46,19 +46,22 @@ def _grouped(random: Random, data: bytes) -> bytes:
     return data[:20] + random.randbytes(4) + data[24:]
 
 
-def _open(random: Random, level: int, call_id: int) -> Iterator[Message]:
+def _open(random: Random, level: int, call_id: int) -> Generator[Message, None, bool]:
+    """Yield bind and answer; return whether the server accepted."""
     contexts = [(0, EPM, (NDR20,)), (1, EPM, (NDR64,)), (2, EPM, (FEATURES,))]
     bind = pdu.bind(contexts, call_id=call_id)
     results = [(0, 0, NDR20), (0, 0, NDR64), (3, 3, _NONE)]
-    if random.random() < 0.1:
+    accepted = random.random() < 0.9
+    if not accepted:
         results = [(2, random.choice((1, 2)), _NONE)] * 3
     ack = _grouped(random, pdu.bind_ack(results, call_id=call_id))
-    if random.random() < 0.05:
+    if not accepted and random.random() < 0.5:
         ack = pdu.bind_nak(random.randrange(10), call_id=call_id)
     yield False, _signed(random, bind, level) if level else bind
     yield True, _signed(random, ack, level) if level else ack
     if level > 1:
         yield False, pdu.pdu(pdu.AUTH3, bytes(4), call_id=call_id, auth=(level, random.randbytes(300)))
+    return accepted
 
 
 def _stubs(random: Random, *, wide: bool) -> tuple[int, bytes, bytes]:
@@ -86,12 +89,12 @@ def _stubs(random: Random, *, wide: bool) -> tuple[int, bytes, bytes]:
     return 4, handle, bytes(20) + random.choice((bytes(4), b"\x05\0\0\0"))
 
 
-def messages(random: Random) -> Iterator[Message]:
-    """Yield what the two ends of one connection write, in order."""
+def messages(random: Random, *, unseen: float = 0.03) -> Iterator[Message]:
+    """Yield what the two ends of one connection write, in order; `unseen` is how often its bind is missing."""
     level = random.choice((0, 0, 0, *_LEVELS))
     call_id = random.choice((1, 2, random.getrandbits(32)))
-    if random.random() < 0.97:
-        yield from _open(random, level, call_id)
+    if random.random() >= unseen and not (yield from _open(random, level, call_id)):
+        return
     others = False
     for _ in range(random.randrange(6)):
         call_id = (call_id + 1) % 2**32
@@ -130,7 +133,9 @@ def _damaged(random: Random, data: bytes) -> bytes:
     return data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1 :]
 
 
-def conversation(random: Random, number: int, *, cut: float = 0.2, damage: float = 0.0) -> list[Segment]:
+def conversation(
+    random: Random, number: int, *, cut: float = 0.2, damage: float = 0.0, unseen: float = 0.03
+) -> list[Segment]:
     """Return the segments of one connection; `cut` is how often segments and PDUs differ, `damage` how often one lies."""
     wire = Wire(
         client=f"10.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
@@ -140,7 +145,7 @@ def conversation(random: Random, number: int, *, cut: float = 0.2, damage: float
         start_ns=START_NS + random.randrange(20_000_000),
     ).open()
     writing: list[Message] = []
-    for from_server, data in messages(random):
+    for from_server, data in messages(random, unseen=unseen):
         written = _damaged(random, data) if random.random() < damage else data
         if writing and writing[-1][0] == from_server and random.random() < cut:
             writing[-1] = from_server, writing[-1][1] + written
@@ -156,7 +161,13 @@ def conversation(random: Random, number: int, *, cut: float = 0.2, damage: float
     return list(wire.segments)
 
 
-def windows_traffic(random: Random, count: int, *, cut: float = 0.2, damage: float = 0.0) -> list[Segment]:
+def windows_traffic(
+    random: Random, count: int, *, cut: float = 0.2, damage: float = 0.0, unseen: float = 0.03
+) -> list[Segment]:
     """Return the segments of so many connections, in order of time."""
-    segments = [segment for number in range(count) for segment in conversation(random, number, cut=cut, damage=damage)]
+    segments = [
+        segment
+        for number in range(count)
+        for segment in conversation(random, number, cut=cut, damage=damage, unseen=unseen)
+    ]
     return sorted(segments, key=lambda segment: segment.time_ns)

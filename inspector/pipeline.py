@@ -127,10 +127,12 @@ class Pipeline:
 
         With `hold`, findings may wait until more of them have come, or until the next call without it.
         """
-        if self._decoder is None:
+        if not self._may_load_engine:
             for batch in batches:
                 yield from self.feed_batch(batch)
             return
+        self.load_columns()
+        assert self._decoder is not None  # noqa: S101 - said by the line above
         yield from self._count(self._decoder.feed(batches, hold=hold))
 
     def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
@@ -138,7 +140,7 @@ class Pipeline:
 
         Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
         """
-        if self._decoder is not None:
+        if self._may_load_engine:
             yield from self.feed_batches((batch,))
             return
         if isinstance(batch, bytes | memoryview):
@@ -150,10 +152,6 @@ class Pipeline:
             return
         self._records += len(batch)
         if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
-            if self._decoder is not None:
-                self._records -= len(batch)
-                yield from self._count(self._decoder.feed((batch,)))
-                return
             assert self._columns is not None  # noqa: S101 - said by the line above
             yield from self._count(self._columns.feed(batch))
             return

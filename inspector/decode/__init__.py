@@ -9,3 +9,15 @@ response is that of `inspector.judge`: it is asked once for each distinct conten
 The modules are plain Python. Their `.pxd` files declare the C types with which Cython compiles them; without a C
 compiler they run as they are, slowly. `layout.pxd` is written from `layout.py` when the package is built.
 """
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+
+@functools.cache
+def is_compiled() -> bool:
+    """Return whether the engine was compiled when the package was built; interpreted, it is slower than `inspector.wire`."""
+    spec = importlib.util.find_spec("inspector.decode.engine")
+    return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")

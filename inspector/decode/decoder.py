@@ -66,6 +66,8 @@ class Decoder:
         rows = np.asarray(self._engine.findings)
         self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
         self._templates: list[Finding] = []
+        # Held findings of templates that were forgotten meanwhile.
+        self._stashed: list[FindingRows] = []
         self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
         self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
         engine = self._engine
@@ -98,6 +100,7 @@ class Decoder:
     def forget_judgements(self) -> None:
         """Forget the templates: policy or names have changed. Batches keep those which they have."""
         self._count()
+        self._stashed = [rows.kept() for rows in self._take_findings()]
         self._engine.forget()
         self._templates = []
         self._anomalies = {}
@@ -154,7 +157,6 @@ class Decoder:
             resume = False
             if code == layout.NEW_TEMPLATE:
                 if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
-                    yield from self._take_findings()
                     self.forget_judgements()
                 resume = self._may_populate() and self._populate()
                 if resume:
@@ -176,6 +178,8 @@ class Decoder:
             code, number = engine.run(number, resume)
 
     def _take_findings(self) -> Iterator[FindingRows]:
+        while self._stashed:
+            yield self._stashed.pop(0)
         count = int(self._engine.found)
         if count:
             self._engine.found = 0

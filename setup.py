@@ -9,7 +9,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DECODE = Path("inspector/decode")
-MODULES = ("table", "templates", "reader", "calls", "engine")
+MODULES = ("table", "templates", "reader", "calls", "streams", "engine")
 INT_MAX = 2**31 - 1
 DIRECTIVES = {"language_level": 3, "cdivision": True, "infer_types": True, "annotation_typing": False}
 
@@ -35,7 +35,9 @@ def write_layout() -> None:
 
 write_layout()
 extensions = [
-    Extension(f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], optional=True, extra_compile_args=["-O2", "-g0"])
+    Extension(
+        f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], optional=True, extra_compile_args=["-O2", "-g0"]
+    )
     for name in MODULES
 ]
 setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir="build/cython"))

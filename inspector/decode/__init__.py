@@ -18,6 +18,6 @@ import importlib.util
 
 @functools.cache
 def is_compiled() -> bool:
-    """Return whether the engine was compiled when the package was built; interpreted, it is slower than `inspector.wire`."""
+    """Return whether the engine was compiled with the package; interpreted, it is slower than `inspector.wire`."""
     spec = importlib.util.find_spec("inspector.decode.engine")
     return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")

@@ -21,7 +21,7 @@ class Calls(Reader):
         Reader.__init__(self, connections)
         self.anomalous = False
 
-    def take_pdu(self):
+    def take_pdu(self) -> int:
         """Take the PDU at `pdu_at`, of which all bytes are there."""
         if not self.strip_verifier():
             return layout.HAND_OVER
@@ -43,7 +43,7 @@ class Calls(Reader):
         # AUTH3, cancel, shutdown, orphaned (there are no fragments to forget), and what no peer sends: without effect.
         return layout.DONE
 
-    def count_questions(self, kind):
+    def count_questions(self, kind: int) -> int:
         """Return how many questions of a kind the connection has."""
         count = 0
         question = self.halves[self.slot * layout.SLOT_HALVES + layout.HALF_QUESTIONS]
@@ -53,7 +53,7 @@ class Calls(Reader):
             question = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_NEXT]
         return count
 
-    def schedule(self, question):
+    def schedule(self, question: int) -> None:
         """Note when a new question has to be looked at again."""
         base = question * layout.QUESTION_WORDS
         self.questions[base + layout.QUESTION_TIME] = self.time
@@ -64,7 +64,7 @@ class Calls(Reader):
         self.sweep = min(self.sweep, given_up)
         self.due = min(self.due, given_up)
 
-    def on_bind(self):
+    def on_bind(self) -> int:
         """Keep the proposed contexts (C706 sections 12.6.4.3 and 12.6.4.1)."""
         end = self.body_end
         at = self.pdu_at + layout.HEADER + 12
@@ -100,7 +100,7 @@ class Calls(Reader):
         self.schedule(question)
         return layout.DONE
 
-    def wants_epm(self, question):
+    def wants_epm(self, question: int) -> bool:
         """Return whether any proposed context is the endpoint mapper's."""
         half = 2 * (question * layout.QUESTION_WORDS + layout.QUESTION_BYTES)
         for number in range(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_CONTEXT]):
@@ -108,7 +108,7 @@ class Calls(Reader):
                 return True
         return False
 
-    def accepted(self, half, results, count, context_id):
+    def accepted(self, half: int, results: int, count: int, context_id: int) -> int:
         """Return the word which the last accepted element with a context identifier becomes; 0 for none."""
         word = cython.cast(cython.uint, 0)
         for number in range(count):
@@ -118,7 +118,7 @@ class Calls(Reader):
                 word = element | cython.cast(cython.uint, self.transfer_at(at + 4)) << 20
         return word
 
-    def add_context(self, word):
+    def add_context(self, word: int) -> None:
         """Set a context of the connection, a new one if need be; there must be room."""
         half = self.slot * layout.SLOT_HALVES + layout.HALF_CONTEXTS
         count = self.halves[half]
@@ -129,7 +129,7 @@ class Calls(Reader):
         self.halves[half + 1 + count] = word
         self.halves[half] = count + 1
 
-    def on_bind_ack(self):
+    def on_bind_ack(self) -> int:
         """Add the accepted contexts (C706 section 12.6.4.4); the answer may reject all of the endpoint mapper's."""
         start = self.pdu_at + layout.HEADER
         end = self.body_end
@@ -175,7 +175,7 @@ class Calls(Reader):
         self.drop_question(self.slot, question)
         return layout.DONE
 
-    def on_bind_nak(self):
+    def on_bind_nak(self) -> int:
         """End a proposal that was refused (C706 section 12.6.4.5)."""
         at = self.pdu_at + layout.HEADER
         end = self.body_end
@@ -193,7 +193,7 @@ class Calls(Reader):
         self.drop_question(self.slot, question)
         return layout.DONE
 
-    def on_request(self):
+    def on_request(self) -> int:
         """Keep a call of the endpoint mapper until its answer (C706 section 12.6.4.9)."""
         at = self.pdu_at + layout.HEADER
         flags = self.data[self.pdu_at + 3]
@@ -219,9 +219,7 @@ class Calls(Reader):
         ):
             return layout.HAND_OVER
         self.asked_at = self.asked_length = self.continued = 0
-        if not self.sealed and not self.read_request(
-            stub, self.body_end, opnum, transfer == layout.TRANSFER_NDR64
-        ):
+        if not self.sealed and not self.read_request(stub, self.body_end, opnum, transfer == layout.TRANSFER_NDR64):
             return layout.HAND_OVER
         question = self.new_question(self.slot)
         if not question:
@@ -244,7 +242,7 @@ class Calls(Reader):
         self.schedule(question)
         return layout.DONE
 
-    def start_key(self, kind, opnum, transfer, flags):
+    def start_key(self, kind: int, opnum: int, transfer: int, flags: int) -> None:
         """Begin a key: what every finding depends on. Word 4 is for status and number of towers."""
         base = self.slot * layout.SLOT_WORDS
         self.key[0] = kind | opnum << 8 | transfer << 24 | flags << 32
@@ -258,7 +256,7 @@ class Calls(Reader):
         self.key[4] = 0
         self.key_length = 5
 
-    def found_template(self, asked):
+    def found_template(self, asked: int) -> int:
         """Write the finding of the key's template; `asked` is the time of the question, or -1."""
         if self.found >= layout.FINDINGS:
             return layout.FULL
@@ -280,7 +278,7 @@ class Calls(Reader):
             self.anomalous = True
         return layout.DONE
 
-    def put_asked(self, question):
+    def put_asked(self, question: int) -> bool:
         """Put what a call asked for into the key."""
         base = question * layout.QUESTION_WORDS
         octet = 8 * (base + layout.QUESTION_BYTES) + self.questions[base + layout.QUESTION_ASKED_AT]
@@ -289,16 +287,18 @@ class Calls(Reader):
             return self.put_bytes(cython.address(self.question_bytes[0]), octet, length)
         return self.put_bytes(self.question_bytes, octet, length)
 
-    def answered(self, question):
+    def answered(self, question: int) -> int:
         """Find the template for the key of an answer, and forget its call."""
         if question and not self.put_asked(question):
             return layout.HAND_OVER
-        code = self.found_template(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME] if question else -1)
+        code = self.found_template(
+            self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME] if question else -1
+        )
         if code == layout.DONE and question:
             self.drop_question(self.slot, question)
         return code
 
-    def on_response(self):
+    def on_response(self) -> int:
         """End a call with its response (C706 section 12.6.4.10)."""
         at = self.pdu_at + layout.HEADER
         stub = at + 8
@@ -334,7 +334,7 @@ class Calls(Reader):
             return layout.HAND_OVER
         return self.answered(question)
 
-    def on_fault(self):
+    def on_fault(self) -> int:
         """End a call that failed (C706 section 12.6.4.7)."""
         at = self.pdu_at + layout.HEADER
         if at + 12 > self.body_end:

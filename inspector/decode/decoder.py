@@ -148,9 +148,7 @@ class Decoder:
         if slot:
             self._engine.remove(slot)
 
-    def _go_on(
-        self, batches: Sequence[Batch], code: int, number: int
-    ) -> Iterator[FindingRows | Observed]:
+    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingRows | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
         while code != layout.DONE:
@@ -282,9 +280,7 @@ class Decoder:
         """Give connections to the scalar decoder; `segment` is the record that is being read."""
         conversations, connections = self._conversations, []
         for slot in slots:
-            connections.append(
-                export(self._engine, slot, conversations.limits, conversations.anomalies, segment)
-            )
+            connections.append(export(self._engine, slot, conversations.limits, conversations.anomalies, segment))
             self._engine.leave(slot)
         conversations.adopt(connections, read_now=segment is not None)
         self._import_counters()

@@ -1,11 +1,11 @@
 cimport cython
 
 from inspector.decode cimport hints, layout
-from inspector.decode.calls cimport Calls
+from inspector.decode.streams cimport Streams
 
 
 @cython.final
-cdef class Engine(Calls):
+cdef class Engine(Streams):
     cdef Py_buffer view
     cdef const unsigned char[::1] record
     cdef long long[::1] addresses
@@ -27,6 +27,3 @@ cdef class Engine(Calls):
     cdef long long unwrap(self, long long position, long long sequence) noexcept nogil
     cdef int follow(self, bint resume) noexcept nogil
     cdef bint restart(self) noexcept nogil
-    cdef int consume(self, long long at, long long end) noexcept nogil
-    cdef int complete(self, long long at, long long end) noexcept nogil
-    cdef bint after_gap(self, long long at, long long end) noexcept nogil

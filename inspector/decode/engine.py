@@ -8,29 +8,38 @@ they are, and the loop can be entered again, or the rest be handed over.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cython
 import numpy as np
 
 from inspector.decode import hints, layout
-from inspector.decode.calls import Calls
+from inspector.decode.streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
 
-class Engine(Calls):
+class Engine(Streams):
     """The decoder's state, and the loop."""
 
     def __init__(self, connections: int) -> None:
-        Calls.__init__(self, connections)
+        Streams.__init__(self, connections)
         self.elsewhere_buffered = self.buffered_limit = self.idle = self.consumed = self.gaps = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
         self.losing = False
         if not cython.compiled:
             self.tags = [0] * layout.TAGS
-        self.opened = None
+        self.opened: list[tuple[memoryview, memoryview, memoryview, int]] = []
         self.opened_rows = 0
-        self.addresses = memoryview(np.zeros(4096, np.int64))
-        self.widths = memoryview(np.zeros(4096, np.int32))
+        self.addresses = np.zeros(4096, np.int64).data
+        self.widths = np.zeros(4096, np.int32).data
 
-    def open(self, batches) -> int:
+    def open(self, batches: Sequence[Batch]) -> int:
         """Note where the rows of batches are, and return how many there are; the batches must stay as they are.
 
         A batch is a block, uint64[n, words], or one record, whose length is a multiple of eight or more than the bytes
@@ -43,7 +52,7 @@ class Engine(Calls):
             self.open_batch(batch)
         return self.opened_rows
 
-    def open_batch(self, batch):
+    def open_batch(self, batch: Batch) -> int:
         """Note where the rows of one batch are."""
         if cython.compiled:
             hints.view_of(batch, cython.address(self.view))
@@ -57,17 +66,19 @@ class Engine(Calls):
                 count = self.view.shape[0]
                 stride = 8 * self.view.shape[1]
             hints.close_view(cython.address(self.view))
-            if self.opened_rows + count > self.addresses.shape[0]:
+            if self.opened_rows + count > len(self.addresses):
                 self._grow(self.opened_rows + count)
             for row in range(count):
                 self.addresses[self.opened_rows + row] = address + row * stride
                 self.widths[self.opened_rows + row] = stride
             self.opened_rows += count
         else:
-            rows = [bytes(8) + bytes(batch)] if isinstance(batch, bytes | memoryview) else [row.tobytes() for row in batch]
+            rows = (
+                [bytes(8) + bytes(batch)] if isinstance(batch, bytes | memoryview) else [row.tobytes() for row in batch]
+            )
             for octets in rows:
                 flat = np.frombuffer(octets + bytes(-len(octets) % 8), np.uint8)
-                views = memoryview(flat.view(np.int64)), memoryview(flat.view(np.uint32)), memoryview(flat)
+                views = flat.view(np.int64).data, flat.view(np.uint32).data, flat.data
                 self.opened.append((*views, len(octets)))
             self.opened_rows += len(rows)
         return 0
@@ -77,10 +88,10 @@ class Engine(Calls):
         widths = np.zeros(2 * count, np.int32)
         addresses[: len(self.addresses)] = self.addresses
         widths[: len(self.widths)] = self.widths
-        self.addresses = memoryview(addresses)
-        self.widths = memoryview(widths)
+        self.addresses = addresses.data
+        self.widths = widths.data
 
-    def run(self, start: int, resume: bool):
+    def run(self, start: int, resume: bool) -> tuple[int, int]:
         """Take the rows of the opened batches from number `start` on; return DONE or why it stopped, and at which row.
 
         `resume` says that the first bytes of the first row were taken.
@@ -88,7 +99,7 @@ class Engine(Calls):
         code = self.loop(start, self.opened_rows, resume)
         return code, self.number
 
-    def select(self, number):
+    def select(self, number: int) -> None:
         """Point to a row."""
         if cython.compiled:
             self.data = cython.cast(cython.p_uchar, self.addresses[number])
@@ -99,7 +110,7 @@ class Engine(Calls):
             self.rows, self.row_halves, self.data, width = self.opened[number]
             self.capacity = width - 8 * layout.ROW_PAYLOAD
 
-    def reread(self, opnum: int, wide: bool, stub: bytes):
+    def reread(self, opnum: int, wide: bool, stub: bytes) -> tuple[int, int, int] | None:
         """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
         padded = stub + bytes(8)
         if cython.compiled:
@@ -110,7 +121,7 @@ class Engine(Calls):
         plain = self.read_request(0, len(stub), opnum, wide)
         return (self.asked_at, self.asked_length, self.continued) if plain else None
 
-    def prepare(self, number):
+    def prepare(self, number: int) -> None:
         """Hash a record's connection, and ask for its place in the index: memory takes long to come."""
         if cython.compiled:
             rows = cython.cast(cython.p_longlong, self.addresses[number])
@@ -128,7 +139,7 @@ class Engine(Calls):
         if cython.compiled:
             hints.fetch(cython.address(self.index[2 * (tag & self.mask)]))
 
-    def entry_of(self, number, from_server):
+    def entry_of(self, number: int, from_server: int) -> int:
         """Return a record's connection, a new one if there was none; 0: nothing to know it by; -1: no room."""
         ports = cython.cast(cython.longlong, self.row_halves[layout.ROW_PORTS])
         client = layout.ROW_SOURCE + 2 * from_server
@@ -155,16 +166,14 @@ class Engine(Calls):
             if not self.slots[oldest * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.CLOSED:
                 self.evicted += 1
             self.give_back(oldest)
-        return self.take(
-            tag, high, low, server_high, server_low, ports, self.row_halves[layout.ROW_INTERFACE]
-        )
+        return self.take(tag, high, low, server_high, server_low, ports, self.row_halves[layout.ROW_INTERFACE])
 
-    def unwrap(self, position, sequence):
+    def unwrap(self, position: int, sequence: int) -> int:
         """Return the position next to `position` which a 32-bit number means."""
         distance = (sequence - position) & layout.LOW
         return position + distance - (layout.SPAN if distance > layout.HALF else 0)
 
-    def restart(self):
+    def restart(self) -> bool:
         """Put a new connection in the place of a closed one, if the record opens one."""
         slot = self.slot
         flags = self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS]
@@ -185,12 +194,7 @@ class Engine(Calls):
         self.slot = self.take(tag, high, low, server_high, server_low, ports, self.interface)
         return True
 
-    def after_gap(self, at, end):
-        """Return whether a PDU starts behind lost bytes, and none was cut by them."""
-        side = self.slot * layout.SLOT_HALVES + self.from_server
-        return self.halves[side + layout.HALF_PARTIAL_LENGTH] == 0 and self.frag_length(at, end) > 0
-
-    def follow(self, resume):
+    def follow(self, resume: bool) -> int:
         """Take one record of a connection of this decoder."""
         captured = cython.cast(cython.longlong, self.row_halves[layout.ROW_FLAGS] & 0xFFFF)
         tcp_flags = self.row_halves[layout.ROW_FLAGS] >> 16 & 0xFF
@@ -215,10 +219,13 @@ class Engine(Calls):
         if tcp_flags & layout.SYN:
             if captured:
                 return layout.HAND_OVER
-            if not tcp_flags & layout.ACK and flags & layout.VISIBLE:
-                # Another connection between the same ports, unless it is the same SYN again.
-                if not flags & layout.HAS_INITIAL or self.halves[connection + layout.HALF_INITIAL] != sequence:
-                    return layout.HAND_OVER
+            # Another connection between the same ports, unless it is the same SYN again.
+            if (
+                not tcp_flags & layout.ACK
+                and flags & layout.VISIBLE
+                and (not flags & layout.HAS_INITIAL or self.halves[connection + layout.HALF_INITIAL] != sequence)
+            ):
+                return layout.HAND_OVER
         if captured and self.buffered + captured + self.elsewhere_buffered > self.buffered_limit:
             return layout.HAND_OVER
         ours = base + layout.SLOT_POSITION + from_server
@@ -241,21 +248,22 @@ class Engine(Calls):
         if fresh:
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
             if start != position or (other_visible and acknowledged > other + other_finished):
-                if not (resume and start < position):
-                    if start < position or not self.losing:
+                # The start of a record that is taken up again was taken before.
+                again = 1 if resume and start < position else 0
+                if not again and (start < position or not self.losing):
+                    return layout.HAND_OVER
+                if start > position:
+                    if not self.after_gap(payload, payload + captured):
                         return layout.HAND_OVER
-                    if start > position:
-                        if not self.after_gap(payload, payload + captured):
-                            return layout.HAND_OVER
-                        self.gaps += 1
-                        flags |= layout.LOST << from_server
-                        position = start
+                    self.gaps += 1
+                    flags |= layout.LOST << from_server
+                    position = start
         elif captured and start > position:
             return layout.HAND_OVER
         after = max(position, start + captured) if fresh else position
-        if tcp_flags & (layout.FIN | layout.RST) and start + captured != after:
-            if tcp_flags & layout.RST or not flags >> from_server & layout.FINISHED:
-                return layout.HAND_OVER
+        finished = flags >> from_server & layout.FINISHED
+        if start + captured != after and (tcp_flags & layout.RST or (tcp_flags & layout.FIN and not finished)):
+            return layout.HAND_OVER
         if tcp_flags & layout.RST and captured:
             return layout.HAND_OVER
         # From here on what is noted stays.
@@ -284,81 +292,7 @@ class Engine(Calls):
         self.touch(self.slot)
         return layout.DONE
 
-    def consume(self, at, end):
-        """Take the PDUs in new bytes of a stream, in order; the position follows."""
-        base = self.slot * layout.SLOT_WORDS
-        ours = base + layout.SLOT_POSITION + self.from_server
-        side = self.slot * layout.SLOT_HALVES + self.from_server
-        if self.halves[side + layout.HALF_PARTIAL_LENGTH]:
-            taken = self.complete(at, end)
-            if taken < 0:
-                return -taken
-            self.slots[ours] += taken
-            at += taken
-        while at < end:
-            length = self.frag_length(at, end)
-            if length < 0:
-                return layout.HAND_OVER
-            if length == 0 or length > end - at:
-                if not self.hold(self.slot, self.from_server, self.data, at, end - at):
-                    return layout.HAND_OVER
-                self.slots[ours] += end - at
-                return layout.DONE
-            self.pdu_at = at
-            self.pdu_length = length
-            code = self.take_pdu()
-            if code != layout.DONE:
-                return code
-            self.slots[base + layout.SLOT_FLAGS] |= layout.READ << self.from_server
-            self.slots[ours] += length
-            at += length
-        return layout.DONE
-
-    def complete(self, at, end):
-        """Add bytes to a PDU that began in an earlier segment, and take it where it is whole.
-
-        Return how many bytes were used, or minus the reason why none were.
-        """
-        side = self.slot * layout.SLOT_HALVES + self.from_server
-        held = self.halves[side + layout.HALF_PARTIAL_LENGTH]
-        start = self.halves[side + layout.HALF_PARTIAL] * layout.PARTIAL_BYTES
-        available = end - at
-        used = cython.cast(cython.longlong, 0)
-        code = layout.HAND_OVER
-        data = self.data
-        if held < layout.HEADER:
-            used = min(layout.HEADER - held, available)
-            self.hold(self.slot, self.from_server, data, at, used)
-            if held + used < layout.HEADER:
-                return used
-        if cython.compiled:
-            self.data = cython.address(self.partial_bytes[0])
-        else:
-            self.data = self.partial_bytes
-        length = self.frag_length(start, start + layout.HEADER)
-        wanted = max(length - held, 0) if length > 0 else -1
-        more = min(wanted, available) - used
-        if wanted >= 0 and self.hold(self.slot, self.from_server, data, at + used, more):
-            used += more
-            if used < wanted:
-                self.data = data
-                return used
-            self.pdu_at = start
-            self.pdu_length = length
-            code = self.take_pdu()
-            if code == layout.DONE:
-                self.drop_partial(self.slot, self.from_server)
-                self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.READ << self.from_server
-                self.data = data
-                return used
-        if code != layout.NEW_TEMPLATE:
-            self.data = data
-        # Nothing of this record was taken.
-        self.halves[side + layout.HALF_PARTIAL_LENGTH] = held
-        self.buffered -= used
-        return -code
-
-    def loop(self, start, stop, resume):
+    def loop(self, start: int, stop: int, resume: bool) -> int:
         """Take records from row `start` on."""
         for number in range(start, min(start + layout.AHEAD, stop)):
             self.prepare(number)

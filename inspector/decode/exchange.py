@@ -129,7 +129,7 @@ def is_plain(engine: Engine, connection: Connection) -> bool:
     return all(_asked(engine, association, call) is not None for call in association.calls.values())
 
 
-def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, int, bool] | None:
+def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, int, int] | None:
     """Return what the engine notes of a call's stub; None where it cannot hold the call."""
     context = association.contexts.get(call.context_id)
     if (
@@ -141,8 +141,8 @@ def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, i
     ):
         return None
     if call.sealed:
-        return 0, 0, False
-    asked: tuple[int, int, bool] | None = engine.reread(call.opnum, context.transfer_syntax == NDR64, call.stub)
+        return 0, 0, 0
+    asked: tuple[int, int, int] | None = engine.reread(call.opnum, context.transfer_syntax == NDR64, call.stub)
     return asked
 
 
@@ -184,7 +184,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
             fields = {layout.QUESTION_KIND: layout.PROPOSAL, layout.QUESTION_CONTEXT: len(elements)}
             engine.ask(slot, call_id, proposal.time_ns, fields, np.array(elements, np.uint32).tobytes())
         for call_id, call in association.calls.items():
-            asked_at, asked_length, continued = _asked(engine, association, call) or (0, 0, False)
+            asked_at, asked_length, continued = _asked(engine, association, call) or (0, 0, 0)
             fields = {
                 layout.QUESTION_KIND: layout.CALL,
                 layout.QUESTION_CONTEXT: call.context_id,

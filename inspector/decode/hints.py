@@ -29,3 +29,26 @@ def mix(value: int, word: int, multiplier: int) -> int:
     """Return a hash of what was hashed before and one more word; good in its upper bits."""
     value = ((value ^ (word & _ALL)) * multiplier) & _ALL
     return value ^ value >> 29
+
+
+# Of these, code that is not compiled has no use.
+
+
+def fetch(_address: object) -> None:
+    """Ask for the cache line of an address that is written soon."""
+
+
+def fetch_row(_address: object) -> None:
+    """Ask for the first cache lines of a row that is read soon."""
+
+
+def copy(_to: object, _source: object, _count: int) -> None:
+    """Copy bytes from one address to another."""
+
+
+def view_of(_batch: object, _view: object) -> None:
+    """Open the buffer of an object whose bytes stand one after the other."""
+
+
+def close_view(_view: object) -> None:
+    """Let go of it."""

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
-"""Reading PDU headers and the stubs of ept_map and ept_lookup: what `inspector.wire` reads, as far as it is beyond doubt.
+"""Reading PDU headers and the stubs of ept_map and ept_lookup: what is beyond doubt of them.
 
 Sources: C706 chapter 12 and appendix O, MS-RPCE sections 2.2.1.2, 2.2.2.11 and 2.2.5, as in `inspector.wire.pdu`,
 `inspector.wire.body` and `inspector.wire.epm`. Offsets count from `data`; every read is preceded by a comparison with
@@ -20,7 +20,7 @@ class Reader(Templates):
 
     def __init__(self, connections: int) -> None:
         Templates.__init__(self, connections)
-        self.findings = memoryview(np.zeros(layout.FINDINGS * layout.FOUND_WORDS, np.int64))
+        self.findings = np.zeros(layout.FINDINGS * layout.FOUND_WORDS, np.int64).data
         self.slot = self.time = self.interface = self.call_id = self.from_server = self.found = 0
         self.pdu_at = self.pdu_length = self.body_end = self.asked_at = self.asked_length = self.continued = 0
         self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
@@ -30,8 +30,8 @@ class Reader(Templates):
         """Return the bytes of the PDU being read."""
         return bytes(self.data[self.pdu_at : self.pdu_at + self.pdu_length])
 
-    def frag_length(self, at, end):
-        """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, -1 where no such PDU is plain."""
+    def frag_length(self, at: int, end: int) -> int:
+        """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, -1 where it is not plain."""
         if end - at < layout.HEADER:
             return 0 if self.data[at] == 5 else -1
         kind = self.data[at + 2]
@@ -47,7 +47,7 @@ class Reader(Templates):
         length = hints.short_at(self.data, at + 8)
         return length if length >= layout.HEADER else -1
 
-    def strip_verifier(self):
+    def strip_verifier(self) -> bool:
         """Set `body_end` and `sealed` of the PDU being read; False where its verifier is malformed."""
         at = self.pdu_at
         self.sealed = False
@@ -65,7 +65,7 @@ class Reader(Templates):
         self.body_end = at + max(trailer - padding, layout.HEADER)
         return True
 
-    def is_epm_uuid(self, at):
+    def is_epm_uuid(self, at: int) -> bool:
         """Return whether the 16 bytes are the endpoint mapper's UUID, e1af8308-5d1f-11c9-91a4-08002b14a0fa."""
         return (
             hints.long_at(self.data, at) == layout.EPM_UUID_0
@@ -74,7 +74,7 @@ class Reader(Templates):
             and hints.long_at(self.data, at + 12) == layout.EPM_UUID_3
         )
 
-    def transfer_at(self, at):
+    def transfer_at(self, at: int) -> int:
         """Return which transfer syntax (UUID and version, 20 bytes) this is."""
         if (
             hints.long_at(self.data, at) == layout.NDR20_UUID_0
@@ -94,7 +94,7 @@ class Reader(Templates):
             return layout.TRANSFER_NDR64
         return layout.TRANSFER_NONE
 
-    def context_of(self, context_id):
+    def context_of(self, context_id: int) -> int:
         """Return the context word of the connection's context with this identifier, or -1."""
         half = self.slot * layout.SLOT_HALVES + layout.HALF_CONTEXTS
         for number in range(self.halves[half]):
@@ -103,20 +103,20 @@ class Reader(Templates):
                 return word
         return -1
 
-    def only_padding(self, at, end):
+    def only_padding(self, at: int, end: int) -> bool:
         """Return whether nothing but zeroes up to a multiple of eight is left."""
         if end - at > 7:
             return False
         return self.is_null(at, end - at)
 
-    def is_null(self, at, count):
+    def is_null(self, at: int, count: int) -> bool:
         """Return whether so many bytes are all zero."""
         any_bits = 0
         for offset in range(count):
             any_bits |= self.data[at + offset]
         return any_bits == 0
 
-    def read_request(self, at, end, opnum, wide):
+    def read_request(self, at: int, end: int, opnum: int, wide: bool) -> bool:
         """Note what a request's stub asks for; False where the scalar decoder has to read it."""
         self.asked_at = self.asked_length = self.continued = 0
         if opnum == layout.EPT_MAP:
@@ -125,11 +125,11 @@ class Reader(Templates):
             return self.read_lookup_request(at, end, wide)
         return True
 
-    def referent_at(self, at, wide):
+    def referent_at(self, at: int, wide: bool) -> int:
         """Return a referent."""
         return hints.hyper_at(self.data, at) if wide else hints.long_at(self.data, at)
 
-    def read_map_request(self, start, end, wide):
+    def read_map_request(self, start: int, end: int, wide: bool) -> bool:
         """Read [in] parameters of ept_map: object, tower, handle, max_towers."""
         unit = 8 if wide else 4
         at = start
@@ -159,7 +159,7 @@ class Reader(Templates):
         self.continued = not self.is_null(at, 20)
         return self.only_padding(at + 24, end)
 
-    def read_lookup_request(self, start, end, wide):
+    def read_lookup_request(self, start: int, end: int, wide: bool) -> bool:
         """Read [in] parameters of ept_lookup: inquiry type, object, interface, version option, handle, max_ents."""
         unit = 8 if wide else 4
         at = start + unit
@@ -182,7 +182,7 @@ class Reader(Templates):
         self.continued = not self.is_null(at + 4, 20)
         return self.only_padding(at + 28, end)
 
-    def put_array(self, start, end, wide, is_lookup):
+    def put_array(self, start: int, end: int, wide: bool, is_lookup: bool) -> bool:
         """Put status, towers and annotations of a response's stub into the key; the status goes to word 4."""
         unit = 8 if wide else 4
         at = start + 24 + 3 * unit
@@ -232,7 +232,7 @@ class Reader(Templates):
         self.key[4] = hints.long_at(self.data, at) | cython.cast(cython.ulonglong, count) << 32
         return True
 
-    def put_entries(self, start, at, end, wide, count):
+    def put_entries(self, start: int, at: int, end: int, wide: bool, count: int) -> int:
         """Put the annotations of a lookup response's entries into the key; return where the towers start, or -1."""
         unit = 8 if wide else 4
         last = cython.cast(cython.longlong, 0)

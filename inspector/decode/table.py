@@ -39,19 +39,19 @@ class Table:
         words = _aligned(slots * layout.SLOT_WORDS, np.int64, 8)
         asked = _aligned(questions * layout.QUESTION_WORDS, np.int64, 8)
         self.arrays = {"slots": words.reshape(slots, -1), "questions": asked.reshape(questions, -1)}
-        self.slots = memoryview(words)
-        self.halves = memoryview(words.view(np.uint32))
-        self.links = memoryview(np.zeros(2 * slots, np.int32))
-        self.index = memoryview(_aligned(2 * places, np.uint32, 4))
+        self.slots = words.data
+        self.halves = words.view(np.uint32).data
+        self.links = np.zeros(2 * slots, np.int32).data
+        self.index = _aligned(2 * places, np.uint32, 4).data
         self.mask = places - 1
         self.secret = int.from_bytes(os.urandom(8), "little")
         self.multiplier = int.from_bytes(os.urandom(8), "little") | 1
-        self.questions = memoryview(asked)
-        self.question_halves = memoryview(asked.view(np.uint32))
-        self.question_bytes = memoryview(asked.view(np.uint8))
+        self.questions = asked.data
+        self.question_halves = asked.view(np.uint32).data
+        self.question_bytes = asked.view(np.uint8).data
         self.question_limit = questions
-        self.partial_bytes = memoryview(np.zeros(layout.PARTIALS * layout.PARTIAL_BYTES, np.uint8))
-        self.partials = memoryview(np.arange(layout.PARTIALS, dtype=np.int32))
+        self.partial_bytes = np.zeros(layout.PARTIALS * layout.PARTIAL_BYTES, np.uint8).data
+        self.partials = np.arange(layout.PARTIALS, dtype=np.int32).data
         # Buffers are taken from the end of the list of free ones; number 0 stays there.
         self.free_partials = layout.PARTIALS
         self.now = self.order = self.count = self.elsewhere = self.evicted = self.buffered = 0
@@ -131,7 +131,7 @@ class Table:
 
     # In C.
 
-    def tag_of(self, high, low, server_high, server_low, ports):
+    def tag_of(self, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
         """Return the hash of a connection's key."""
         by = self.multiplier
         value = hints.mix(hints.mix(hints.mix(self.secret, low, by), server_low, by), ports, by)
@@ -140,7 +140,7 @@ class Table:
             value = hints.mix(hints.mix(value, high, by), server_high, by)
         return hints.mix(value, 0, by) >> 32
 
-    def find(self, tag, high, low, server_high, server_low, ports):
+    def find(self, tag: int, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
         """Return the entry of a connection, or 0."""
         at = tag & self.mask
         slot = self.index[2 * at]
@@ -159,7 +159,7 @@ class Table:
             slot = self.index[2 * at]
         return 0
 
-    def take(self, tag, high, low, server_high, server_low, ports, interface):
+    def take(self, tag: int, high: int, low: int, server_high: int, server_low: int, ports: int, interface: int) -> int:
         """Return a new entry for a connection, the newest; there must be room, which the caller sees to."""
         slot = self.free_slot
         if slot:
@@ -187,7 +187,7 @@ class Table:
         self.count += 1
         return slot
 
-    def unindex(self, slot):
+    def unindex(self, slot: int) -> None:
         """Take an entry out of the index, and close the hole with those that were pushed past it."""
         at = self.halves[slot * layout.SLOT_HALVES + layout.HALF_TAG] & self.mask
         while self.index[2 * at] != slot:
@@ -202,7 +202,7 @@ class Table:
             following = (following + 1) & self.mask
         self.index[2 * at] = 0
 
-    def give_back(self, slot):
+    def give_back(self, slot: int) -> None:
         """Forget an entry."""
         base = slot * layout.SLOT_WORDS
         if not self.slots[base + layout.SLOT_FLAGS] & layout.SCALAR:
@@ -214,7 +214,7 @@ class Table:
         self.slots[base + layout.SLOT_CLIENT] = self.free_slot
         self.free_slot = slot
 
-    def release(self, slot):
+    def release(self, slot: int) -> None:
         """Let go of an entry's questions and reassembly buffers."""
         half = slot * layout.SLOT_HALVES
         while self.halves[half + layout.HALF_QUESTIONS]:
@@ -222,7 +222,7 @@ class Table:
         self.drop_partial(slot, 0)
         self.drop_partial(slot, 1)
 
-    def link(self, slot):
+    def link(self, slot: int) -> None:
         """Put an entry at the newest end of the order of last touch."""
         self.links[2 * slot] = self.newest
         self.links[2 * slot + 1] = 0
@@ -232,7 +232,7 @@ class Table:
             self.oldest = slot
         self.newest = slot
 
-    def unlink(self, slot):
+    def unlink(self, slot: int) -> None:
         """Take an entry out of that order."""
         older = self.links[2 * slot]
         newer = self.links[2 * slot + 1]
@@ -245,7 +245,7 @@ class Table:
         else:
             self.newest = older
 
-    def expire_silent(self, idle):
+    def expire_silent(self, idle: int) -> bool:
         """Forget silent connections from the oldest on; False where the next of them has a pending question."""
         slot = self.oldest
         while slot and self.slots[slot * layout.SLOT_WORDS + layout.SLOT_LAST] + idle <= self.now:
@@ -255,7 +255,7 @@ class Table:
             slot = self.oldest
         return True
 
-    def touch(self, slot):
+    def touch(self, slot: int) -> None:
         """Note that a connection was touched by the record being read."""
         base = slot * layout.SLOT_WORDS
         self.slots[base + layout.SLOT_LAST] = self.now
@@ -264,7 +264,7 @@ class Table:
             self.unlink(slot)
             self.link(slot)
 
-    def new_question(self, slot):
+    def new_question(self, slot: int) -> int:
         """Return a new question at the end of a connection's, or 0 where it may have no more."""
         half = slot * layout.SLOT_HALVES + layout.HALF_QUESTIONS
         count = 0
@@ -294,7 +294,7 @@ class Table:
             self.halves[half] = question
         return question
 
-    def find_question(self, slot, kind, call_id):
+    def find_question(self, slot: int, kind: int, call_id: int) -> int:
         """Return a connection's question of that kind and call identifier, or 0."""
         question = self.halves[slot * layout.SLOT_HALVES + layout.HALF_QUESTIONS]
         while question:
@@ -307,7 +307,7 @@ class Table:
             question = self.questions[base + layout.QUESTION_NEXT]
         return 0
 
-    def drop_question(self, slot, question):
+    def drop_question(self, slot: int, question: int) -> None:
         """Forget a question of a connection."""
         half = slot * layout.SLOT_HALVES + layout.HALF_QUESTIONS
         base = question * layout.QUESTION_WORDS
@@ -327,7 +327,7 @@ class Table:
         self.free_question = question
         self.question_count -= 1
 
-    def drop_partial(self, slot, side):
+    def drop_partial(self, slot: int, side: int) -> None:
         """Give back the reassembly buffer of a connection's side, if it has one."""
         half = slot * layout.SLOT_HALVES + side
         number = self.halves[half + layout.HALF_PARTIAL]
@@ -338,7 +338,7 @@ class Table:
             self.partials[self.free_partials] = number
             self.free_partials += 1
 
-    def hold(self, slot, side, data, at, count):
+    def hold(self, slot: int, side: int, data: memoryview, at: int, count: int) -> bool:
         """Append bytes to the reassembly buffer of a connection's side; False where there is no room."""
         half = slot * layout.SLOT_HALVES + side
         length = self.halves[half + layout.HALF_PARTIAL_LENGTH]

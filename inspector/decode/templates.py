@@ -20,14 +20,14 @@ class Templates(Table):
 
     def __init__(self, connections: int) -> None:
         Table.__init__(self, connections)
-        self.key = memoryview(np.zeros(layout.KEY_WORDS, np.uint64))
-        self.keys = memoryview(np.zeros(layout.ALL_KEY_WORDS, np.uint64))
+        self.key = np.zeros(layout.KEY_WORDS, np.uint64).data
+        self.keys = np.zeros(layout.ALL_KEY_WORDS, np.uint64).data
         # Template number + 1, and the hash's upper half above it; 0 for none.
-        self.places = memoryview(np.zeros(layout.TEMPLATE_PLACES, np.int64))
+        self.places = np.zeros(layout.TEMPLATE_PLACES, np.int64).data
         # Where a template's key starts; the next one's start is its end.
-        self.key_starts = memoryview(np.zeros(layout.TEMPLATES + 1, np.int64))
+        self.key_starts = np.zeros(layout.TEMPLATES + 1, np.int64).data
         # How often templates with anomalies were met: -1 for those without.
-        self.counted = memoryview(np.zeros(layout.TEMPLATES, np.int64))
+        self.counted = np.zeros(layout.TEMPLATES, np.int64).data
         self.forget()
 
     def forget(self) -> None:
@@ -39,9 +39,7 @@ class Templates(Table):
     @property
     def full(self) -> bool:
         """Whether there may be no room for one more template."""
-        return bool(
-            self.templates >= layout.TEMPLATES or self.keys_used + layout.KEY_WORDS > layout.ALL_KEY_WORDS
-        )
+        return bool(self.templates >= layout.TEMPLATES or self.keys_used + layout.KEY_WORDS > layout.ALL_KEY_WORDS)
 
     def add(self, anomalies: bool) -> int | None:
         """Keep the key under the next number, and return it; None where too many have a like hash."""
@@ -64,7 +62,7 @@ class Templates(Table):
         self.places[at] = (hashed >> 33) << 32 | (number + 1)
         return int(number)
 
-    def hash_key(self):
+    def hash_key(self) -> int:
         """Return the hash of the key: four chains of multiplications, which the processor follows side by side."""
         multiplier = self.multiplier
         first = self.secret
@@ -91,7 +89,7 @@ class Templates(Table):
             at += 1
         return hints.mix(hints.mix(hints.mix(first, second, multiplier), third, multiplier), fourth, multiplier)
 
-    def find_template(self):
+    def find_template(self) -> int:
         """Return the number of the template with this key, or -1."""
         mask = layout.TEMPLATE_PLACES - 1
         hashed = self.hash_key()
@@ -113,7 +111,7 @@ class Templates(Table):
             at = (at + 1) & mask
         return -1
 
-    def put_bytes(self, data, at, count):
+    def put_bytes(self, data: memoryview, at: int, count: int) -> bool:
         """Append a length and so many bytes to the key; False where they do not fit."""
         words = count >> 3
         if self.key_length + words + 2 > layout.KEY_WORDS:

@@ -136,7 +136,7 @@ def _damaged(random: Random, data: bytes) -> bytes:
 def conversation(
     random: Random, number: int, *, cut: float = 0.2, damage: float = 0.0, unseen: float = 0.03
 ) -> list[Segment]:
-    """Return the segments of one connection; `cut` is how often segments and PDUs differ, `damage` how often one lies."""
+    """Return the segments of one connection; `cut`: how often PDUs are cut or merged, `damage`: how often damaged."""
     wire = Wire(
         client=f"10.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
         client_port=40000 + random.randrange(3),

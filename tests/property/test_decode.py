@@ -1,4 +1,4 @@
-"""The compiled decoder and the scalar one say the same of the same records, whatever these are and however they come."""
+"""The compiled decoder and the scalar one say the same of the same records, whatever these are, however they come."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_both_decoders_agree_for_long(seed: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(seeds, st.integers(1, 25), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.0, 0.1]))
 def test_both_decoders_agree_on_windows_traffic(seed: int, connections: int, cut: float, damage: float) -> None:
-    """Tokens, association groups, handles, several calls at once; PDUs in pieces, several in a segment, some damaged."""
+    """Tokens, association groups, handles, several calls at once; PDUs cut, merged, damaged."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     compare(windows_traffic(random, connections, cut=cut, damage=damage), random)
 
@@ -180,7 +180,7 @@ def test_both_decoders_agree_on_golden_traces(name: str) -> None:
 
 
 def test_windows_traffic_stays_in_the_compiled_decoder() -> None:
-    """Of undamaged connections whose bind was seen, however their PDUs are cut, nothing is handed over but the odd end."""
+    """Undamaged connections whose bind was seen are not handed over but for the odd end."""
     random = Random(5)  # noqa: S311  # traffic for a test
     segments = windows_traffic(random, 400, cut=0.3, unseen=0.0)
     decoder = compare(segments, random)
@@ -191,7 +191,9 @@ def test_findings_may_be_held_over_several_blocks() -> None:
     """Held findings come with the next call that does not hold them, in order, and before time moves on."""
     random = Random(3)  # noqa: S311  # traffic for a test
     records = [pack_record(segment) for segment in windows_traffic(random, 60)]
-    blocks: list[npt.NDArray[np.uint64]] = [block_of(records[start : start + 50]) for start in range(0, len(records), 50)]
+    blocks: list[npt.NDArray[np.uint64]] = [
+        block_of(records[start : start + 50]) for start in range(0, len(records), 50)
+    ]
     plain, held = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str, engine=True)
     assert plain.load_columns()
     assert held.load_columns()

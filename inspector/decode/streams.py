@@ -1,0 +1,92 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""From the bytes of a stream, in order, to PDUs: several in a segment, and one in several (`inspector.wire.pdu`)."""
+
+from __future__ import annotations
+
+import cython
+
+from inspector.decode import layout
+from inspector.decode.calls import Calls
+
+
+class Streams(Calls):
+    """Cuts new bytes into PDUs, and keeps the start of one which is not whole in a reassembly buffer."""
+
+    def after_gap(self, at: int, end: int) -> bool:
+        """Return whether a PDU starts behind lost bytes, and none was cut by them."""
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        return self.halves[side + layout.HALF_PARTIAL_LENGTH] == 0 and self.frag_length(at, end) > 0
+
+    def consume(self, at: int, end: int) -> int:
+        """Take the PDUs in new bytes of a stream, in order; the position follows."""
+        base = self.slot * layout.SLOT_WORDS
+        ours = base + layout.SLOT_POSITION + self.from_server
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        if self.halves[side + layout.HALF_PARTIAL_LENGTH]:
+            taken = self.complete(at, end)
+            if taken < 0:
+                return -taken
+            self.slots[ours] += taken
+            at += taken
+        while at < end:
+            length = self.frag_length(at, end)
+            if length < 0:
+                return layout.HAND_OVER
+            if length == 0 or length > end - at:
+                if not self.hold(self.slot, self.from_server, self.data, at, end - at):
+                    return layout.HAND_OVER
+                self.slots[ours] += end - at
+                return layout.DONE
+            self.pdu_at = at
+            self.pdu_length = length
+            code = self.take_pdu()
+            if code != layout.DONE:
+                return code
+            self.slots[base + layout.SLOT_FLAGS] |= layout.READ << self.from_server
+            self.slots[ours] += length
+            at += length
+        return layout.DONE
+
+    def complete(self, at: int, end: int) -> int:
+        """Add bytes to a PDU that began in an earlier segment, and take it where it is whole.
+
+        Return how many bytes were used, or minus the reason why none were.
+        """
+        side = self.slot * layout.SLOT_HALVES + self.from_server
+        held = self.halves[side + layout.HALF_PARTIAL_LENGTH]
+        start = self.halves[side + layout.HALF_PARTIAL] * layout.PARTIAL_BYTES
+        available = end - at
+        used = cython.cast(cython.longlong, 0)
+        code = layout.HAND_OVER
+        data = self.data
+        if held < layout.HEADER:
+            used = min(layout.HEADER - held, available)
+            self.hold(self.slot, self.from_server, data, at, used)
+            if held + used < layout.HEADER:
+                return used
+        if cython.compiled:
+            self.data = cython.address(self.partial_bytes[0])
+        else:
+            self.data = self.partial_bytes
+        length = self.frag_length(start, start + layout.HEADER)
+        wanted = max(length - held, 0) if length > 0 else -1
+        more = min(wanted, available) - used
+        if wanted >= 0 and self.hold(self.slot, self.from_server, data, at + used, more):
+            used += more
+            if used < wanted:
+                self.data = data
+                return used
+            self.pdu_at = start
+            self.pdu_length = length
+            code = self.take_pdu()
+            if code == layout.DONE:
+                self.drop_partial(self.slot, self.from_server)
+                self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.READ << self.from_server
+                self.data = data
+                return used
+        if code != layout.NEW_TEMPLATE:
+            self.data = data
+        # Nothing of this record was taken.
+        self.halves[side + layout.HALF_PARTIAL_LENGTH] = held
+        self.buffered -= used
+        return -code

@@ -11,6 +11,9 @@ cdef extern from *:
         __builtin_prefetch((const char *)address + 128, 0, 3);
     }
     static inline void epm_copy(void *to, const void *from, long long count) { memcpy(to, from, (size_t)count); }
+    static inline int epm_same(const void *one, const void *other, long long count) {
+        return memcmp(one, other, (size_t)count) == 0;
+    }
     static inline unsigned int epm_short_at(const unsigned char *data, long long at) {
         unsigned short value;
         memcpy(&value, data + at, sizeof value);
@@ -34,6 +37,7 @@ cdef extern from *:
     void fetch "epm_fetch"(const void *address) noexcept nogil
     void fetch_row "epm_fetch_row"(const void *address) noexcept nogil
     void copy "epm_copy"(void *to, const void *source, long long count) noexcept nogil
+    bint same "epm_same"(const void *one, const void *other, long long count) noexcept nogil
     unsigned int short_at "epm_short_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned int long_at "epm_long_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned long long hyper_at "epm_hyper_at"(const unsigned char *data, long long at) noexcept nogil

@@ -46,6 +46,11 @@ def copy(_to: object, _source: object, _count: int) -> None:
     """Copy bytes from one address to another."""
 
 
+def same(_one: object, _other: object, _count: int) -> bool:
+    """Return whether the bytes at two addresses are equal."""
+    raise NotImplementedError
+
+
 def view_of(_batch: object, _view: object) -> None:
     """Open the buffer of an object whose bytes stand one after the other."""
 

@@ -116,9 +116,9 @@ LOW: Final = 4294967295
 HALF: Final = 2147483647
 
 # Records between a hash and its use: memory takes as long to come as some records to be read.
-ROW_AHEAD: Final = 20
-AHEAD: Final = 8
-NEAR: Final = 4
+ROW_AHEAD: Final = 24
+AHEAD: Final = 12
+NEAR: Final = 6
 TAGS: Final = 16
 
 # Why the loop stopped.

@@ -111,9 +111,14 @@ class Reader(Templates):
 
     def is_null(self, at: int, count: int) -> bool:
         """Return whether so many bytes are all zero."""
-        any_bits = 0
-        for offset in range(count):
-            any_bits |= self.data[at + offset]
+        any_bits = cython.cast(cython.ulonglong, 0)
+        end = at + count
+        while at + 8 <= end:
+            any_bits |= hints.hyper_at(self.data, at)
+            at += 8
+        while at < end:
+            any_bits |= self.data[at]
+            at += 1
         return any_bits == 0
 
     def read_request(self, at: int, end: int, opnum: int, wide: bool) -> bool:

@@ -103,10 +103,13 @@ class Templates(Table):
                 number = (place & 0x7FFFFFFF) - 1
                 start = self.key_starts[number]
                 if self.key_starts[number + 1] - start == self.key_length:
-                    word = 0
-                    while word < self.key_length and self.keys[start + word] == self.key[word]:
-                        word += 1
-                    if word == self.key_length:
+                    if cython.compiled:
+                        equal = hints.same(
+                            cython.address(self.keys[start]), cython.address(self.key[0]), 8 * self.key_length
+                        )
+                    else:
+                        equal = self.keys[start : start + self.key_length] == self.key[: self.key_length]
+                    if equal:
                         return number
             at = (at + 1) & mask
         return -1
@@ -119,9 +122,12 @@ class Templates(Table):
         to = self.key_length
         self.key[to] = count
         to += 1
-        for word in range(words):
-            self.key[to] = hints.hyper_at(data, at + 8 * word)
-            to += 1
+        if cython.compiled:
+            hints.copy(cython.address(self.key[to]), cython.address(data[at]), 8 * words)
+        else:
+            for word in range(words):
+                self.key[to + word] = hints.hyper_at(data, at + 8 * word)
+        to += words
         rest = count & 7
         if rest:
             last = cython.cast(cython.ulonglong, 0)

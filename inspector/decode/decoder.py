@@ -195,6 +195,12 @@ class Decoder:
         if engine.gaps:
             anomalies[Anomaly.STREAM_GAP] += int(engine.gaps)
             engine.gaps = 0
+        if engine.malformed:
+            anomalies[Anomaly.PDU_MALFORMED] += int(engine.malformed)
+            engine.malformed = 0
+        if engine.not_rpc:
+            anomalies[Anomaly.STREAM_NOT_RPC] += int(engine.not_rpc)
+            engine.not_rpc = 0
         if engine.evicted:
             anomalies[Anomaly.CONNECTION_EVICTED] += int(engine.evicted)
             engine.evicted = 0

@@ -31,6 +31,7 @@ class Engine(Streams):
         Streams.__init__(self, connections)
         self.elsewhere_buffered = self.buffered_limit = self.idle = self.consumed = self.gaps = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
+        self.malformed = self.not_rpc = 0
         self.losing = False
         if not cython.compiled:
             self.tags = [0] * layout.TAGS

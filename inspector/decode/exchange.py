@@ -69,10 +69,11 @@ def export(
         side.stream.acknowledged = words[layout.SLOT_ACKNOWLEDGED + number]
         side.lost = bool(flags & layout.LOST << number)
         length = halves[layout.HALF_PARTIAL_LENGTH + number]
-        if length:
+        astray = bool(flags & layout.ASTRAY << number)
+        if length or astray:
             start = halves[layout.HALF_PARTIAL + number] * layout.PARTIAL_BYTES
             held = bytes(engine.partial_bytes[start : start + length])
-            side.reader = PduReader(continued=reads[number], held=held)
+            side.reader = PduReader(continued=reads[number], held=held, astray=astray)
     return connection
 
 
@@ -116,7 +117,13 @@ def _element(word: int) -> ContextElement:
 def is_plain(engine: Engine, connection: Connection) -> bool:
     """Return whether the engine can hold a connection."""
     association = connection.association
-    if not connection.plain:
+    for side in (connection.client, connection.server):
+        stream, reader = side.stream, side.reader
+        if stream.early or stream.conflicts or (stream.fin is not None and not stream.finished):
+            return False
+        if reader is not None and not (reader.between_pdus or reader.astray):
+            return False
+    if connection.tunnel is not None:
         return False
     if association is None:
         return True
@@ -161,7 +168,8 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
         stream = side.stream
         flags |= layout.VISIBLE << number if stream.visible else 0
         flags |= layout.FINISHED << number if stream.finished else 0
-        flags |= layout.READ << number if side.reader is not None else 0
+        flags |= layout.READ << number if side.reader is not None and side.reader.continued else 0
+        flags |= layout.ASTRAY << number if side.reader is not None and side.reader.astray else 0
         flags |= layout.LOST << number if side.lost else 0
         words[layout.SLOT_POSITION + number] = stream.position if stream.visible else 0
         words[layout.SLOT_ACKNOWLEDGED + number] = stream.acknowledged

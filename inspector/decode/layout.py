@@ -50,7 +50,8 @@ CLOSED: Final = 64
 HAS_INITIAL: Final = 128
 SCALAR: Final = 256  # owned by the scalar decoder: the entry only says so
 FREE: Final = 512
-LOST: Final = 1024  # bytes of the client's side were not seen
+LOST: Final = 1024  # bytes of the client's side were not seen, or not read
+ASTRAY: Final = 4096  # where the next PDU of the client's side starts is not known
 
 # A context: its identifier, the abstract syntax << 16, the transfer syntax << 20.
 ABSTRACT_UNKNOWN: Final = 0
@@ -152,6 +153,10 @@ ALTER_CONTEXT_RESPONSE: Final = 15
 AUTH3: Final = 16
 RTS: Final = 20
 HEADER: Final = 16
+# What a PDU's header may be instead of a length: of a kind which only the scalar decoder reads, or none at all.
+NOT_PLAIN: Final = -1
+NO_PDU: Final = -2
+GREETING: Final = 110  # the first letter of that of ncacn_http
 PRIVACY: Final = 6
 EPT_LOOKUP: Final = 2
 EPT_MAP: Final = 3

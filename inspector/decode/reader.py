@@ -31,21 +31,24 @@ class Reader(Templates):
         return bytes(self.data[self.pdu_at : self.pdu_at + self.pdu_length])
 
     def frag_length(self, at: int, end: int) -> int:
-        """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, -1 where it is not plain."""
+        """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, NOT_PLAIN or NO_PDU."""
         if end - at < layout.HEADER:
-            return 0 if self.data[at] == 5 else -1
+            return layout.NOT_PLAIN if self.data[at] == layout.GREETING else 0
         kind = self.data[at + 2]
+        integers = self.data[at + 4]
         if (
             self.data[at] != 5
             or self.data[at + 1] > 1
-            or self.data[at + 4] != 0x10
-            or self.data[at + 5] > 3
             or kind > layout.RTS
             or not (1 << kind) & 0x1FF80D
+            or integers & 0xEE
+            or self.data[at + 5] > 3
         ):
-            return -1
+            return layout.NOT_PLAIN if self.data[at] == layout.GREETING else layout.NO_PDU
+        if integers != 0x10:
+            return layout.NOT_PLAIN
         length = hints.short_at(self.data, at + 8)
-        return length if length >= layout.HEADER else -1
+        return length if length >= layout.HEADER else layout.NO_PDU
 
     def strip_verifier(self) -> bool:
         """Set `body_end` and `sealed` of the PDU being read; False where its verifier is malformed."""

@@ -17,11 +17,29 @@ class Streams(Calls):
         side = self.slot * layout.SLOT_HALVES + self.from_server
         return self.halves[side + layout.HALF_PARTIAL_LENGTH] == 0 and self.frag_length(at, end) > 0
 
+    def lose(self) -> None:
+        """Note that no PDU is where one should start: what follows in this segment is not read."""
+        base = self.slot * layout.SLOT_WORDS
+        if self.slots[base + layout.SLOT_FLAGS] & layout.READ << self.from_server:
+            self.malformed += 1
+        else:
+            self.not_rpc += 1
+        self.slots[base + layout.SLOT_FLAGS] |= (layout.LOST | layout.ASTRAY) << self.from_server
+
     def consume(self, at: int, end: int) -> int:
         """Take the PDUs in new bytes of a stream, in order; the position follows."""
         base = self.slot * layout.SLOT_WORDS
         ours = base + layout.SLOT_POSITION + self.from_server
         side = self.slot * layout.SLOT_HALVES + self.from_server
+        if self.slots[base + layout.SLOT_FLAGS] & layout.ASTRAY << self.from_server:
+            # The next segment that starts like a PDU is taken for one.
+            length = self.frag_length(at, end)
+            if length == layout.NOT_PLAIN:
+                return layout.HAND_OVER
+            if end - at < layout.HEADER or length == layout.NO_PDU:
+                self.slots[ours] += end - at
+                return layout.DONE
+            self.slots[base + layout.SLOT_FLAGS] &= ~(layout.ASTRAY << self.from_server)
         if self.halves[side + layout.HALF_PARTIAL_LENGTH]:
             taken = self.complete(at, end)
             if taken < 0:
@@ -30,6 +48,10 @@ class Streams(Calls):
             at += taken
         while at < end:
             length = self.frag_length(at, end)
+            if length == layout.NO_PDU:
+                self.lose()
+                self.slots[ours] += end - at
+                return layout.DONE
             if length < 0:
                 return layout.HAND_OVER
             if length == 0 or length > end - at:
@@ -69,6 +91,11 @@ class Streams(Calls):
         else:
             self.data = self.partial_bytes
         length = self.frag_length(start, start + layout.HEADER)
+        if length == layout.NO_PDU:
+            self.data = data
+            self.drop_partial(self.slot, self.from_server)
+            self.lose()
+            return available
         wanted = max(length - held, 0) if length > 0 else -1
         more = min(wanted, available) - used
         if wanted >= 0 and self.hold(self.slot, self.from_server, data, at + used, more):

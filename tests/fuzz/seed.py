@@ -69,6 +69,7 @@ def seeds() -> dict[str, list[bytes]]:
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
         "conversation": whole,
         "columns": whole,
+        "decode": whole,
     }
 
 

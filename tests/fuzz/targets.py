@@ -169,6 +169,19 @@ def columns(data: bytes) -> None:
     assert list(other.flush()) == list(scalar.flush())
 
 
+def decode(data: bytes) -> None:
+    """Decode the same in the compiled decoder, record by record: it says what the scalar one says."""
+    scalar = Pipeline(Policy(), str, _LIMITS, columns=False)
+    compiled = Pipeline(Policy(), str, _LIMITS, engine=True)
+    for segment in _segments(data):
+        record = pack_record(segment)
+        expected = list(scalar.feed(record))
+        assert list(findings_of_batch(compiled, block_of([record]))) == expected
+        assert +compiled.anomalies == +scalar.anomalies
+        assert compiled.tracked_connections == scalar.tracked_connections
+    assert list(compiled.flush()) == list(scalar.flush())
+
+
 def _take(conversations: Conversations, segment: Segment) -> None:
     for observed in conversations.feed(segment):
         json.dumps(judge(observed, Policy(), "fuzz").as_dict())
@@ -184,4 +197,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "tower": tower,
     "conversation": conversation,
     "columns": columns,
+    "decode": decode,
 }

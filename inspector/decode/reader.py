@@ -47,8 +47,10 @@ class Reader(Templates):
             return layout.NOT_PLAIN if self.data[at] == layout.GREETING else layout.NO_PDU
         if integers != 0x10:
             return layout.NOT_PLAIN
-        length = hints.short_at(self.data, at + 8)
-        return length if length >= layout.HEADER else layout.NO_PDU
+        length = cython.cast(cython.longlong, hints.short_at(self.data, at + 8))
+        if length < layout.HEADER:
+            return layout.NO_PDU
+        return length
 
     def strip_verifier(self) -> bool:
         """Set `body_end` and `sealed` of the PDU being read; False where its verifier is malformed."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -22,7 +24,9 @@ from inspector.pipeline import Pipeline
 from inspector.record import pack_record, unpack_record, unpack_row
 from inspector.sources.columns import read_batches
 from inspector.wire.limits import Limits
+from tests.build import pdu
 from tests.build.blocks import block_of, findings_of_batch
+from tests.build.connection import Wire
 from tests.build.traffic import traffic
 from tests.build.windows import windows_traffic
 from tests.property.test_columns import batches_of, state_of, unroll
@@ -213,3 +217,37 @@ def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Decoder, "MOST_TEMPLATES", 5)
     random = Random(1)  # noqa: S311  # traffic for a test
     compare(windows_traffic(random, 60), random)
+
+
+@pytest.mark.parametrize("length", [0, 15])
+def test_a_header_with_a_length_below_its_own_is_no_pdu(length: int) -> None:
+    """Found by the fuzzer: it was taken for a PDU of which more had to come."""
+    wire = Wire().open().client(pdu.bind())
+    answer = bytearray(pdu.bind_ack())
+    answer[8:10] = length.to_bytes(2, "little")
+    compare(wire.server(bytes(answer)).server(pdu.bind_ack()).segments, Random(0))  # noqa: S311  # sizes of blocks
+
+
+def test_modules_that_are_not_compiled_say_the_same() -> None:
+    """The engine's Python files run as they are, where there was no compiler or somebody looks for a fault."""
+    script = """
+import importlib.machinery, importlib.util, sys
+from pathlib import Path
+
+class Sources:
+    def find_spec(self, name, path, target=None):
+        if name.rpartition(".")[0] == "inspector.decode" and path:
+            file = Path(path[0]) / f"{name.rpartition('.')[2]}.py"
+            return importlib.util.spec_from_file_location(name, file)
+
+sys.meta_path.insert(0, Sources())
+from random import Random
+import inspector.decode
+from inspector.decode import engine
+from tests.build.windows import windows_traffic
+from tests.property.test_decode import compare
+assert engine.__file__.endswith(".py") and not inspector.decode.is_compiled()
+for seed in range(3):
+    compare(windows_traffic(Random(seed), 12, cut=0.4, damage=0.02), Random(seed))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=TRACES.parents[2], check=True)

@@ -34,10 +34,15 @@ def write_layout() -> None:
 
 
 write_layout()
-extensions = [
-    Extension(
-        f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], optional=True, extra_compile_args=["-O2", "-g0"]
-    )
-    for name in MODULES
-]
-setup(ext_modules=cythonize(extensions, compiler_directives=DIRECTIVES, build_dir="build/cython"))
+extensions = cythonize(
+    [
+        Extension(f"inspector.decode.{name}", [str(DECODE / f"{name}.py")], extra_compile_args=["-O2"])
+        for name in MODULES
+    ],
+    compiler_directives=DIRECTIVES,
+    build_dir="build/cython",
+)
+for extension in extensions:
+    # Where there is no compiler, the modules are installed all the same, and not used.
+    extension.optional = True
+setup(ext_modules=extensions)

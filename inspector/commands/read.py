@@ -46,7 +46,7 @@ THREADS_FROM: Final = 16 << 20
 _BLOCKS_AHEAD: Final = 3
 _BATCHES_AHEAD: Final = 4
 # Blocks of records which are decoded together: large records between them make many of them small.
-_GATHERED: Final = 16
+_GATHERED: Final = 4
 # Findings in a batch which is shown at once.
 _BATCH: Final = 4096
 

@@ -24,7 +24,7 @@ ROWS: Final = 1024
 """Records in a block at most."""
 
 WORDS: Final = 192
-"""64-bit words of a row: one that means nothing, 8 of header, and 1464 bytes of payload: as much as an Ethernet frame has."""
+"""64-bit words of a row: one that means nothing, 8 of header, 1464 bytes of payload, as an Ethernet frame has."""
 
 _HEADER: Final = 8
 _NANOSECONDS: Final = 1_000_000_000

@@ -19,7 +19,7 @@ DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
 # a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
 # tests use.
-TEST_PACKAGES := tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
+TEST_PACKAGES := mount tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
 	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
@@ -31,6 +31,10 @@ ENVIRONMENT ?= $(PREFIX)/lib/epm-inspector
 UNIT_FOLDER ?= /etc/systemd/system
 LOCATIONS = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ENVIRONMENT='$(ENVIRONMENT)' UNIT_FOLDER='$(UNIT_FOLDER)'
 WHEELS := build/wheels.stamp
+# What the decoder is compiled from; layout.pxd is written from layout.py.
+DECODER = $(filter-out %/layout.pxd,$(wildcard inspector/decode/*.py inspector/decode/*.pxd))
+# What is installed from the network is what locks/ names, by version and hash.
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 
@@ -87,6 +91,10 @@ golden: $(VENV)/test.stamp  ## rewrite the golden traces and their baselines; re
 dashboards: $(VENV)/stack.stamp  ## rewrite dashboards, alerts and provisioning files; review the difference
 	$(PYTHON) -m dashboards.generator
 
+.PHONY: locks
+locks:  ## renew locks/: versions and hashes of all Python packages (KEEP=1: only what pyproject.toml changed)
+	@KEEP='$(KEEP)' packaging/locks.sh
+
 .PHONY: wheels
 wheels: $(WHEELS)  ## build the wheel, and gather those it needs; `make install` needs no network after that
 
@@ -133,33 +141,40 @@ define install
 	fi
 endef
 
+# $(call from_lock,NAME): install what locks/NAME.txt names, sources built by what locks/build.txt names, and the project.
+define from_lock
+	@$(PIP) --require-hashes --requirement locks/build.txt
+	@$(PIP) --require-hashes --no-build-isolation --requirement locks/$(1).txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+endef
+
 # The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
 # The decoder is compiled by the installation, where there is a compiler: changed sources install it again.
-$(VENV)/run.stamp: pyproject.toml setup.py Makefile $(filter-out %/layout.pxd,$(wildcard inspector/decode/*.py inspector/decode/*.pxd))
+$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(DECODER)
 	@[ ! -x $(SYSTEM_PYTHON) ] || $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		$(SYSTEM_PYTHON) --version >&2; \
 		echo "the distribution's Python must be 3.11 or later (Debian 12, Ubuntu 24.04): its bcc is used" >&2; exit 1; }
 	$(call install,$(RUN_PACKAGES),the inspector and its laboratory)
 	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
 	@echo "installing the inspector and what it needs into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[lab]'
+	$(call from_lock,lab)
 	@$(PYTHON) -m inspector.prepare
 	@touch $@
 
-$(VENV)/stack.stamp: $(VENV)/run.stamp
+$(VENV)/stack.stamp: $(VENV)/run.stamp locks/stack.txt
 	$(call install,$(STACK_PACKAGES),the demonstration of alerts)
 	@echo "installing the generator of dashboards and alerts into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dashboards,lab]'
+	$(call from_lock,stack)
 	@touch $@
 
-$(VENV)/test.stamp: $(VENV)/run.stamp
+$(VENV)/test.stamp: $(VENV)/run.stamp locks/dev.txt
 	$(call install,$(TEST_PACKAGES),tests)
 	@echo "installing the tools for tests into $(VENV)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(call from_lock,dev)
 	@touch $@
 
 # Some hundred files; one that is newer than the stamp makes the wheels anew.
-$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
+$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
 	$(call install,python3-venv $(BUILD_PACKAGES),building the wheel)
 	@packaging/wheels.sh
 	@touch $@

@@ -11,7 +11,6 @@
 #define EPM_TCP_FIN 0x01
 #define EPM_TCP_SYN 0x02
 #define EPM_TCP_RST 0x04
-#define EPM_TCP_ACK 0x10
 
 /* Both addresses are 16 bytes, and 8-byte aligned. */
 static __always_inline void epm_fill_addresses(__u8 *source, __u8 *destination, const struct epm_packet *packet)

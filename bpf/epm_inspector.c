@@ -6,12 +6,11 @@
  * epm_xdp and epm_tc share one body; they differ in how a packet's length and bytes are asked for and
  * in what "go on" is called. Compiled by bcc, which gives the maps their file descriptors. The control
  * plane sets EPM_WITH_XDP, EPM_WITH_TC, EPM_WITH_XDP_BARE, EPM_WITH_TC_BARE (1 for the programs that are wanted; "bare"
- * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels), EPM_SUSPECTS, and
+ * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels), and
  * the sizes that epm_lanes.h needs: EPM_BULK_PAGES and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two),
  * EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
  *
- * Conservation: every matched packet is counted once as submitted or as lost, by reason; where EPM_SUSPECTS is 1, also
- * as counted (in the kernel, with its pair), unless it is a request which is held (epm_aside.h).
+ * Conservation: every matched packet is counted once as submitted or as lost, by reason.
  */
 #include <linux/types.h>
 #include <linux/bpf.h>
@@ -23,9 +22,6 @@
 #include "epm_fill.h"
 #include "epm_lanes.h"
 #include "epm_submit.h"
-#if EPM_SUSPECTS
-#include "epm_aside.h"
-#endif
 
 /* The next program of the chain decides. TC_ACT_OK would end the chain, and skip somebody's drop rule. */
 #define EPM_TC_NEXT (-1)
@@ -88,10 +84,6 @@ static __always_inline void epm_handle_served(const struct epm_context *context,
 	clock = epm_clock.lookup(&zero);
 	if (clock)
 		span.time_ns = bpf_ktime_get_ns() + *clock;
-#if EPM_SUSPECTS
-	if (epm_set_aside(context, packet, &span, counters))
-		return;
-#endif
 	result = epm_record_packet(context, packet, tunnel, &span);
 	if (result == EPM_SUBMITTED)
 		counters->value[EPM_SUBMITTED]++;
@@ -305,34 +297,5 @@ int epm_xdp_bare(struct xdp_md *frame)
 int epm_tc_bare(struct __sk_buff *packet)
 {
 	return epm_on_tc(packet, EPM_LINK_IP);
-}
-#endif
-
-#if EPM_SUSPECTS
-/* Run by the reader, with a flow's key for a packet: submit the request which the flow has held for long. */
-int epm_collect(struct xdp_md *frame)
-{
-	const struct epm_flow_key *wanted = (void *)(long)frame->data;
-	struct epm_flow_key key;
-	struct epm_options *options;
-	struct epm_counters *counters;
-	struct epm_flow *flow;
-	__u32 zero = 0;
-	__u64 word;
-
-	if ((void *)(wanted + 1) > (void *)(long)frame->data_end)
-		return XDP_PASS;
-	key = *wanted;
-	options = epm_options.lookup(&zero);
-	flow = epm_flows.lookup(&key);
-	if (!options || !flow)
-		return XDP_PASS;
-	counters = epm_counters_of(flow->held.header.interface_index, options);
-	word = epm_word(flow);
-	if (!counters || (word & 0xff) != EPM_HELD || !epm_move(flow, word, EPM_ASKED, 0))
-		return XDP_PASS;
-	flow->submitted_ns = flow->held.header.time_ns;
-	epm_release(flow, counters);
-	return XDP_PASS;
 }
 #endif

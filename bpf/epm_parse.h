@@ -118,7 +118,7 @@ static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cu
 	length = (length + 1 + is_authentication) * (8 - 4 * is_authentication);
 	if (!epm_skip(cursor, length - sizeof(*extension)) || !epm_settle(cursor))
 		return EPM_UNREADABLE;
-	packet->remaining -= length;
+	packet->remaining = epm_forget_range(packet->remaining - (__s64)length);
 	packet->protocol = extension->next_header;
 	fragment = EPM_BIG16(extension->offset_and_flags) & (0 - is_fragment);
 	if (fragment & EPM_IPV6_OFFSET)

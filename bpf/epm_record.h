@@ -86,7 +86,6 @@ enum epm_counter {
 	EPM_LOST_COPY,            /* matched, but the payload could not be copied */
 	EPM_LATER_FRAGMENTS,      /* TCP or UDP fragments that carry no such header */
 	EPM_UNREADABLE_HEADERS,   /* IP, TCP, UDP or tunnel headers cut short or inconsistent */
-	EPM_COUNTED,              /* matched, and counted in the kernel with their pair: of suspects only */
 	EPM_COUNTERS
 };
 

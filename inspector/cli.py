@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn, get_args
 
-from inspector import __version__
-from inspector.config import DEFAULT_LISTEN, Config, load_config, split_listen
-from inspector.errors import InspectorError
+from inspector import __version__, bounds, log
+from inspector.config import DEFAULT_LISTEN, Config, Mode, check_path, load_config, split_listen
+from inspector.errors import InspectorError, OutputError
+from inspector.escape import harmless
 from inspector.model import Verdict
-from inspector.notify import Priority, say
+from inspector.resources import require_descriptors
+from inspector.streams import finish_output, open_standard_streams
 
-_MODES: Final = ("auto", "native", "generic", "tc")
+_LOG: Final = logging.getLogger(__name__)
+
+_JSON_HELP: Final = "one finding per line on standard output, and nothing else"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages may quote anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
 
 
 def _listen(text: str) -> str:
@@ -32,42 +45,62 @@ def _verdicts(text: str) -> frozenset[Verdict]:
         raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
 
 
-def _jobs(text: str) -> int:
-    jobs = int(text)
-    if jobs < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return jobs
+def _path(text: str) -> Path:
+    """Return a path; an empty one would be the current folder."""
+    try:
+        path = check_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if path is None:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
 
 
-def _add_attach(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
-    parser.add_argument("interfaces", nargs="+", metavar="IFACE", help="a gateway has two ports: name both")
+    parser.add_argument(
+        "interfaces",
+        nargs="*",
+        metavar="IFACE",
+        help="a gateway has two ports: name both (default: those of the configuration)",
+    )
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="also keep what is inspected, as pcapng")
-    _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also append findings to a file, as JSON lines")
-    parser.add_argument("--journal", action="store_true", help="also send findings to the system's journal")
-    _add_evidence_option(parser)
+    parser.add_argument("--write", type=_path, metavar="FILE", help="also keep what is inspected, appended as pcapng")
     parser.add_argument(
-        "--drop-all", action="store_true", help="once attached, give up CAP_NET_ADMIN too, as all other capabilities"
+        "--write-max-bytes",
+        type=bounds.WRITE_BYTES.argument(int),
+        metavar="N",
+        help="of FILE; then it becomes FILE.1 (default 64 MiB)",
+    )
+    parser.add_argument(
+        "--write-files",
+        type=bounds.WRITE_FILES.argument(int),
+        metavar="N",
+        help="kept in all: FILE, FILE.1 ... (default 8)",
+    )
+    _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
+    parser.add_argument("--output", type=_path, metavar="FILE", help="also append findings to a file, as JSON lines")
+    _add_switch(parser, "--journal", "also send findings to the system's journal")
+    _add_evidence_option(parser)
+    _add_switch(parser, "--drop-all", "once attached, give up CAP_NET_ADMIN too, as all other capabilities")
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="the account which root goes on as, once attached (default: epm-inspector, else nobody; root stays root)",
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
-    parser.add_argument(
-        "--suspects-only",
-        action="store_true",
-        help="count answers that offer what was asked in the kernel, and show the others only; metrics are the same",
-    )
-    _add_output_options(parser)
-    parser.set_defaults(run=_attach)
+    _add_config_option(parser)
+    _add_switch(parser, "--json", _JSON_HELP)
+    parser.set_defaults(run=_attach, fail=parser.error)
 
 
-def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
+        "files", nargs="+", type=_path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
     )
     parser.add_argument(
         "--fail-on",
@@ -80,15 +113,19 @@ def _add_read(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
     parser.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="files read at once (default: as many as cores, if they are large)"
+        "--jobs",
+        type=bounds.JOBS.argument(int),
+        metavar="N",
+        help="files read at once (default: as many as cores, if they are large)",
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser)
-    _add_output_options(parser)
+    _add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_read)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
     parser.add_argument("interface", metavar="IFACE")
     _add_kernel_options(parser)
@@ -96,23 +133,25 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=_check)
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("status", help="show the inspectors which run on this machine; status 3: none does")
     parser.add_argument("--json", action="store_true", help="everything they say of themselves, as a JSON array")
     _add_runtime_option(parser, "where to look for them, instead of the usual places")
     parser.set_defaults(run=_status)
 
 
-def _add_top(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_top(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("top", help="watch a running inspector on the whole screen")
     parser.add_argument("--url", metavar="URL", help="one on another machine, by the address of its metrics")
     _add_runtime_option(parser, "where to look for those of this machine, instead of the usual places")
     parser.set_defaults(run=_top)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long (default: at Ctrl-C)")
+    parser.add_argument(
+        "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="end by itself after so long (default: at Ctrl-C)"
+    )
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
@@ -121,69 +160,100 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--mode", choices=_MODES, default="auto", help="how to attach (default auto: native, or generic)"
+        "--mode", choices=get_args(Mode), help="how to attach (default auto: native, or generic; on a veth tc)"
     )
     parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tunnels", action="store_true", help="look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
+    _add_switch(parser, "--tunnels", "look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evidence", type=Path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+        "--evidence", type=_path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+    )
+    _add_switch(
+        parser,
+        "--keep-credentials",
+        "do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
     )
 
 
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="VIPs with their pools, NAT64 prefixes, ports, limits"
+        "--config",
+        type=_path,
+        metavar="FILE",
+        help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
     )
-    parser.add_argument("--json", action="store_true", help="one finding per line on standard output, and nothing else")
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Add an option and its opposite; None where neither is given: the configuration decides."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
 def _load(arguments: argparse.Namespace) -> Config:
     config = load_config(arguments.config) if arguments.config else Config()
-    return config.model_copy(update={"tunnels": True}) if arguments.tunnels else config
+    said = {key: getattr(arguments, key) for key in ("tunnels", "keep_credentials")}
+    _LOG.debug("configuration: %s", config)
+    return _with(config, said)
+
+
+def _with(config: Config, said: Mapping[str, object]) -> Config:
+    """Return a configuration with the values that the command line gives: those which are not None."""
+    return config.model_copy(update={key: value for key, value in said.items() if value is not None})
 
 
 def _load_attach(arguments: argparse.Namespace) -> Config:
     """Return the configuration with what the command line says instead, each time it is read."""
     config = _load(arguments)
-    said = {
+    said: dict[str, object] = {
+        "interfaces": arguments.interfaces or None,
+        "mode": arguments.mode,
+        "drop_all": arguments.drop_all,
+        "findings_json": arguments.json,
+        "write": arguments.write,
         "listen": arguments.listen,
         "runtime_directory": arguments.runtime_directory,
+        "user": arguments.user,
         "findings_file": arguments.output,
-        "findings_journal": arguments.journal or None,
-        "suspects_only": arguments.suspects_only or None,
+        "findings_journal": arguments.journal,
+        "write_max_bytes": arguments.write_max_bytes,
+        "write_files": arguments.write_files,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
-    return config.model_copy(update={key: value for key, value in said.items() if value is not None})
+    if arguments.netns is not None:
+        config = config.model_copy(update={"netns": arguments.netns or None})
+    return _with(config, said)
 
 
 def _attach(arguments: argparse.Namespace) -> int:
     from inspector.commands import attach
 
     config = _load_attach(arguments)
+    if not config.interfaces:
+        arguments.fail("no interface is named: give IFACE, or 'interfaces' in the file of --config")
+    require_descriptors(len(config.interfaces))
     return attach.run(
         attach.AttachArguments(
-            interfaces=arguments.interfaces,
+            interfaces=config.interfaces,
             config=config,
-            mode=arguments.mode,
-            netns=arguments.netns,
-            json=arguments.json,
+            mode=config.mode,
+            netns=config.netns,
+            json=config.findings_json,
             listen=config.listen,
-            write=arguments.write,
+            write=config.write,
             load=lambda: _load_attach(arguments),
             config_file=arguments.config,
             runtime_directory=config.runtime_directory,
-            drop_all=arguments.drop_all,
+            drop_all=config.drop_all,
         )
     )
 
@@ -195,10 +265,10 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from inspector.commands import read
+    from inspector.commands import filereader, read
 
     return read.run(
-        read.ReadArguments(
+        filereader.ReadArguments(
             files=arguments.files,
             config=_load(arguments),
             json=arguments.json,
@@ -213,8 +283,11 @@ def _read(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from inspector.commands import check
 
+    require_descriptors(1)
     return check.run(
-        check.CheckArguments(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels)
+        check.CheckArguments(
+            arguments.interface, arguments.mode or "auto", arguments.netns or None, tunnels=bool(arguments.tunnels)
+        )
     )
 
 
@@ -227,12 +300,13 @@ def _top(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
+    require_descriptors(2)
     return demo.run(arguments.seconds, arguments.listen)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="epm-inspector",
         description="Finds answers of DCE/RPC endpoint mappers that offer another server address than was asked.",
     )
@@ -240,17 +314,53 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
+    for command in commands.choices.values():
+        command.add_argument(
+            "--verbose", action="store_true", help="say more on standard error: all that a compiler or the kernel said"
+        )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; every expected error is one line on standard error and exit status 1."""
-    arguments = make_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
+    open_standard_streams()
+    log.set_up()
     try:
-        return run(arguments)
+        return _run(argv)
     except InspectorError as error:
-        say(f"epm-inspector: {error}", Priority.ERROR)
-        return 1
+        log.report(_LOG, error)
+        status = 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        status = 0
+    except OSError as error:
+        # No descriptor left, a file system that is read-only, a limit: the system says what is missing.
+        log.report(_LOG, _described(error))
+        status = 1
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    with contextlib.suppress(OutputError):
+        finish_output()
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command, and write all of its output; returns its exit status."""
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit:
+        finish_output()
+        raise
+    log.set_up(verbose=arguments.verbose)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    status = run(arguments)
+    finish_output()
+    return status
+
+
+def _described(error: OSError) -> InspectorError:
+    """Return an error of the system in words: what it says, and of which file."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    described = InspectorError(f"{where}{error.strerror or error}")
+    described.__cause__ = error
+    return described

@@ -57,6 +57,10 @@ class RunningError(InspectorError):
     """A running inspector cannot be found or asked."""
 
 
+class LibraryError(InspectorError):
+    """A library that only one command needs is not installed; the text names it."""
+
+
 class OutputError(InspectorError):
     """Findings or evidence cannot be written where they should go."""
 
@@ -99,6 +103,14 @@ class Anomaly(enum.StrEnum):
     STREAM_CONFLICT = "stream_conflict"
     STREAM_NOT_RPC = "stream_not_rpc"
     CONNECTION_EVICTED = "connection_evicted"
+    # What does not fit the connection: a forger's, or of a connection that was seen in part only
+    SYN_NOT_ACCEPTED = "syn_not_accepted"
+    RESET_NOT_ACCEPTED = "reset_not_accepted"
+    FIN_NOT_ACCEPTED = "fin_not_accepted"
+    SEGMENT_NOT_ACCEPTED = "segment_not_accepted"
+    DATA_AFTER_END = "data_after_end"
+    STREAM_MOVED = "stream_moved"
+    REPETITION_NOT_COMPARED = "repetition_not_compared"
     # The PDU
     PDU_MALFORMED = "pdu_malformed"
     FRAGMENT_ORDER = "fragment_order"
@@ -112,9 +124,11 @@ class Anomaly(enum.StrEnum):
     REQUEST_NOT_SEEN = "request_not_seen"
     STUB_MALFORMED = "stub_malformed"
     STUB_TRAILING_BYTES = "stub_trailing_bytes"
+    NAME_CUT = "name_cut"
     TOWER_MALFORMED = "tower_malformed"
     TOWER_NULL = "tower_null"
     TOWER_ODD_FLOOR = "tower_odd_floor"
+    TOWER_REPEATED = "tower_repeated"
     TOWER_TRAILING_BYTES = "tower_trailing_bytes"
     TOWER_UNKNOWN_FLOOR = "tower_unknown_floor"
     TOWER_COUNT_MISMATCH = "tower_count_mismatch"

@@ -6,7 +6,7 @@ Words and their meanings follow C706 and MS-RPCE; the finding's JSON form is `Fi
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -135,7 +135,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One offered endpoint of a response (a tower, judged)."""
+    """One offered endpoint of a response (a tower, judged); `references` is how often the response refers to it."""
 
     interface: Interface | None
     protocol: str
@@ -145,11 +145,12 @@ class Mapping:
     verdict: Verdict
     why: str
     annotation: str | None = None
+    references: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form with stable keys."""
         of = self.interface
-        return {
+        result = {
             "uuid": str(of.uuid) if of else None,
             "version": of.version if of else None,
             "name": of.name if of else None,
@@ -158,7 +159,12 @@ class Mapping:
             "port": self.port,
             "endpoint": self.endpoint,
             "verdict": str(self.verdict),
-        } | ({"annotation": self.annotation} if self.annotation is not None else {})
+        }
+        if self.annotation is not None:
+            result["annotation"] = self.annotation
+        if self.references > 1:
+            result["references"] = self.references
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,8 @@ class Finding:
     request and response were seen; `status` is None where the answer carries none;
     `requested_address` is the target which the client wrote into its own request;
     `tunnel` is that of the packet which carried the answer (of the first packet, if there was no answer);
-    `evidence` is the name of the file which has the conversation's packets, where there is one.
+    `evidence` is the name of the file which has the conversation's packets, where there is one;
+    `left_out` is how many mappings more the answer has than are here.
     """
 
     time_ns: int
@@ -207,6 +214,14 @@ class Finding:
     mappings: tuple[Mapping, ...] = ()
     anomalies: tuple[str, ...] = field(default=())
     evidence: str | None = None
+    left_out: int = 0
+
+    def shortened(self, mappings: int) -> Finding:
+        """Return the finding with so many mappings at most: those which have its verdict first."""
+        if len(self.mappings) <= mappings:
+            return self
+        kept = sorted(self.mappings, key=lambda mapping: mapping.verdict is not self.verdict)[:mappings]
+        return replace(self, mappings=tuple(kept), left_out=self.left_out + len(self.mappings) - mappings)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form: the keys and their order are an interface which people build on."""
@@ -241,6 +256,8 @@ class Finding:
         result["anomalies"] = list(self.anomalies)
         if self.evidence is not None:
             result["evidence"] = self.evidence
+        if self.left_out:
+            result["mappings_left_out"] = self.left_out
         return result
 
 
@@ -274,25 +291,6 @@ class FindingBatch(Protocol):
 
     def findings(self) -> Iterator[Finding]:
         """Yield the findings, in the order of their answers."""
-
-
-class CountedPairs(NamedTuple):
-    """Map requests and their responses which the kernel program counted: pairs alike, since the last reading.
-
-    Of the PDUs call id and allocation hint are 0, and referents 1 and 2. `latencies` are counts up to each bound
-    of the histogram of latencies, and above; `latency_ns` is their sum; `total` is how many pairs there were.
-    """
-
-    server_address: bytes
-    server_port: int
-    interface_index: int
-    context_id: int
-    transfer_syntax: str
-    request: bytes
-    response: bytes
-    total: int = 0
-    latency_ns: int = 0
-    latencies: tuple[int, ...] = ()
 
 
 def format_time(time_ns: int) -> str:

@@ -1,19 +1,17 @@
-"""What a service tells its manager: notifications of sd_notify(3), and lines of standard error with a priority.
+"""What a service tells its manager: notifications of sd_notify(3).
 
 A notification is one datagram of `NAME=VALUE` lines to the socket that $NOTIFY_SOCKET names. Where there is no such
-variable nobody asked, and nothing is sent. The journal takes `<N>` at a line's beginning for its priority
-(sd-daemon(3)); elsewhere it would only be in the way.
+variable nobody asked, and nothing is sent.
 """
 
 from __future__ import annotations
 
-import contextlib
-import enum
 import os
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING, Final
+
+from inspector.escape import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,32 +19,6 @@ if TYPE_CHECKING:
 # A manager that does not read must not stop the inspection.
 _PATIENCE_S: Final = 0.2
 _STATUS_INTERVAL_S: Final = 10.0
-_STANDARD_ERROR: Final = 2
-
-
-class Priority(enum.IntEnum):
-    """Priorities of syslog(3), as far as they are used."""
-
-    ERROR = 3
-    WARNING = 4
-    NOTICE = 5
-
-
-def is_journal(descriptor: int, environment: Mapping[str, str] = os.environ) -> bool:
-    """Say whether a descriptor goes to the journal: $JOURNAL_STREAM names its device and inode (systemd.exec(5))."""
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
-def say(text: str, priority: Priority = Priority.NOTICE) -> None:
-    """Write a text to standard error; in the journal each of its lines has the priority."""
-    prefix = f"<{int(priority)}>" if is_journal(_STANDARD_ERROR) else ""
-    # Whoever took standard error away does not want to know.
-    with contextlib.suppress(OSError):
-        print("\n".join(prefix + line for line in text.splitlines()), file=sys.stderr, flush=True)
 
 
 class Notifier:
@@ -57,10 +29,16 @@ class Notifier:
         self._interval_s = _watchdog_interval_s(environment)
         self._alive_due = 0.0
         self._status_due = 0.0
+        self._owed: tuple[str, ...] = ()
 
     def ready(self, status: str) -> None:
-        """Say that the inspection runs: after the beginning, and after a reloading."""
-        self._send("READY=1", f"STATUS={status}")
+        """Say that the inspection runs: after the beginning, and after a reloading.
+
+        A manager that does not hear of it takes the service for one that is still reloading, and `systemctl reload`
+        never ends: so `alive` says it again until it is sent.
+        """
+        lines = ("READY=1", f"STATUS={status}")
+        self._owed = () if self._send(*lines) else lines
 
     def reloading(self) -> None:
         """Say that the configuration is being read again; `ready` says when that is done."""
@@ -76,13 +54,15 @@ class Notifier:
         The watchdog hears of it twice in each of its intervals, and of `status` every ten seconds.
         """
         now = time.monotonic()
-        lines = []
+        lines: list[str] = []
         if self._interval_s is not None and now >= self._alive_due:
             self._alive_due = now + self._interval_s / 2
             lines.append("WATCHDOG=1")
         if now >= self._status_due:
             self._status_due = now + _STATUS_INTERVAL_S
             lines.append(f"STATUS={status}")
+        if self._owed and lines and self._send(*self._owed):
+            self._owed = ()
         if lines:
             self._send(*lines)
 
@@ -91,10 +71,15 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
 
-    def _send(self, *lines: str) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.send("\n".join(line.replace("\n", " ") for line in lines).encode())
+    def _send(self, *lines: str) -> bool:
+        """Send a notification; return False where the manager does not take it."""
+        if self._socket is None:
+            return True
+        try:
+            self._socket.send("\n".join(harmless(line.replace("\n", " ")) for line in lines).encode())
+        except OSError:
+            return False
+        return True
 
 
 def _connect(address: str) -> socket.socket | None:

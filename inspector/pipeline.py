@@ -11,12 +11,11 @@ from inspector import codecache
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import CountedPairs, Finding, FindingBatch, Verdict
+from inspector.model import Finding, FindingBatch, Verdict
 from inspector.record import unpack_record, unpack_row
 from inspector.wire.conversations import Conversations
 from inspector.wire.exchange import Observed
 from inspector.wire.limits import Limits
-from inspector.wire.pairs import observed_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +54,6 @@ class Pipeline:
         self._columns: Columns | None = None
         self._may_load_engine = engine
         self._decoder: Decoder | None = None
-        self._pairs: dict[CountedPairs, tuple[Finding | None, Counter[Anomaly]]] = {}
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
 
@@ -157,20 +155,6 @@ class Pipeline:
             return
         for row in batch:
             yield from self._judge(self._conversations.feed(unpack_row(row)))
-
-    def count(self, pairs: CountedPairs) -> Finding | None:
-        """Count pairs which have no records as if they had; return the finding of one of them, if they have any."""
-        kind = pairs._replace(total=0, latency_ns=0, latencies=())
-        if kind not in self._pairs:
-            anomalies: Counter[Anomaly] = Counter()
-            observed = observed_of(kind, anomalies)
-            self._pairs[kind] = self._finding(observed) if observed is not None else None, anomalies
-        finding, anomalies = self._pairs[kind]
-        for anomaly, times in anomalies.items():
-            self.anomalies[anomaly] += times * pairs.total
-        if finding is not None:
-            self.verdicts[finding.verdict] += pairs.total
-        return finding
 
     def advance(self, now_ns: int) -> Iterator[Finding]:
         """Move time forward when no record does."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Final
 
-from inspector import codecache
+from inspector import codecache, log
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -13,7 +17,8 @@ def main() -> int:
         return 0
     folder = codecache.place_to_keep()
     if folder is None:
-        print("compiled code can be kept nowhere: it is made whenever it is needed", file=sys.stderr)
+        log.set_up()
+        _LOG.info("compiled code can be kept nowhere: it is made whenever it is needed")
         return 1
     codecache.begin_to_make()
     # Only now: what these import is compiled here.

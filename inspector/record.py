@@ -28,6 +28,11 @@ TUNNEL_DEPTH: Final = 2
 TUNNEL_REACH: Final = 12288
 DISCARDED: Final = 0x40000000
 LANE_MARGIN: Final = 4
+LATEST_TIME_NS: Final = 2**63 - 2**60
+"""The latest time that decoders take from a record, the year 2225; a later one is read as this.
+
+So a time, and a deadline of up to 36 years after it, fit into the signed 64 bits of compiled code.
+"""
 
 
 class Attribute(enum.IntFlag):
@@ -52,7 +57,6 @@ class Counter(enum.IntEnum):
     LOST_COPY = 6
     LATER_FRAGMENTS = 7
     UNREADABLE_HEADERS = 8
-    COUNTED = 9
 
 
 LOSS_REASONS: Final = (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY)

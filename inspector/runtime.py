@@ -51,19 +51,48 @@ class LocalSocket:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / f"{os.getpid()}.sock"
+        # Who closes it need not be allowed to pass to the directory any more.
+        self._directory: int | None = None
         try:
             _prepare(directory)
+            self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with _alone(directory):
                 _sweep(directory)
                 self.socket = _listen(self.path)
         except OSError as error:
+            if self._directory is not None:
+                os.close(self._directory)
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen on {self.path}: {reason}; choose a --runtime-directory") from None
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Give the file to a user, and its directory where that is root's and holds nothing but such sockets.
+
+        In another's directory the file may be another by now: it is left alone. Raises OSError.
+        """
+        directory = self._directory
+        if directory is None:
+            return
+        status = os.fstat(directory)
+        if status.st_uid == 0 and not status.st_mode & 0o022:
+            os.chown(self.path.name, uid, gid, dir_fd=directory, follow_symlinks=False)
+            with os.scandir(directory) as entries:
+                if all(_SOCKET.fullmatch(entry.name) for entry in entries):
+                    os.fchown(directory, uid, gid)
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether the user in effect may remove the file."""
+        mode = os.W_OK | os.X_OK
+        return self._directory is not None and os.access(".", mode, dir_fd=self._directory, effective_ids=True)
+
     def close(self) -> None:
         """Remove the file; doing it twice is harmless."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path.name, dir_fd=directory)
+            os.close(directory)
 
 
 def open_local_socket(directory: Path | None = None) -> LocalSocket:

@@ -9,7 +9,7 @@ export SOURCE_DATE_EPOCH
 umask 022
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' inspector/__init__.py)
 source=build/deb/epm-inspector-$version
-rm -rf build/deb build/epm-inspector_*.deb
+rm -rf build/deb build/epm-inspector_*.deb build/epm-inspector_*.cdx.json
 mkdir -p "$source/build"
 cp -r --preserve=mode packaging docs README.md LICENSE CHANGELOG.md epm-inspector.example.toml "$source/"
 mkdir "$source/dashboards"
@@ -27,5 +27,7 @@ cat > "$source/debian/changelog" <<-END
 END
 (cd "$source" && dpkg-buildpackage --build=binary --no-sign) > build/deb/log 2>&1 || { tail -40 build/deb/log >&2; exit 1; }
 mv build/deb/epm-inspector_*.deb build/
+# What the package bundles, beside it.
+cp build/epm-inspector.cdx.json "build/epm-inspector_$version.cdx.json"
 [ -n "${UNJUDGED:-}" ] || lintian --fail-on error,warning --suppress-tags bad-distribution-in-changes-file build/epm-inspector_*.deb
-ls -l build/epm-inspector_*.deb
+ls -l build/epm-inspector_*.deb build/epm-inspector_*.cdx.json

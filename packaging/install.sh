@@ -27,7 +27,7 @@ note_folders "$ENVIRONMENT"
 /usr/bin/python3 -m venv --without-pip "$environment"
 # Settings of the machine or the user for pip do not count.
 PIP_CONFIG_FILE=/dev/null "$tools/bin/python" -m pip --python "$environment/bin/python3" install --isolated --quiet \
-	--disable-pip-version-check --no-index --find-links build/wheels --no-compile epm-inspector
+	--disable-pip-version-check --no-index --find-links build/wheels --no-compile 'epm-inspector[top]'
 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$(echo "$tools"/lib/python3.*/site-packages) \
 	"$environment/bin/python3" packaging/documents.py build/documents
 # Programs of the libraries, scripts that make a shell enter the environment: of no use here. So are libraries' tests.
@@ -84,4 +84,4 @@ if has_systemd; then
 	systemctl daemon-reload
 	systemctl try-restart epm-inspector.service
 fi
-echo "installed. Next: EPM_INTERFACES in /etc/default/epm-inspector, then: systemctl enable --now epm-inspector"
+echo "installed. Next: interfaces in /etc/epm-inspector/epm-inspector.toml, or EPM_INTERFACES in /etc/default/epm-inspector; then: systemctl enable --now epm-inspector"

@@ -44,8 +44,10 @@ class State(NamedTuple):
 
     @property
     def buffered(self) -> int:
-        """Stub bytes which are held."""
-        return len(self.question.stub) if isinstance(self.question, Call) else 0
+        """Bytes which are held."""
+        if self.question is None:
+            return 0
+        return len(self.question.stub) if isinstance(self.question, Call) else self.question.size
 
 
 EMPTY: Final = State((), None)
@@ -98,9 +100,9 @@ def restore(state: State, call_id: int, asked_ns: int, limits: Limits, anomalies
     association.contexts.update(state.contexts)
     if isinstance(state.question, Call):
         association.calls[call_id] = state.question._replace(time_ns=asked_ns)
-        association.buffered = state.buffered
     elif state.question is not None:
         association.proposals[call_id] = state.question._replace(time_ns=asked_ns)
+    association.buffered = state.buffered
     return association
 
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from inspector.columns import layout
-from inspector.columns.automaton import EMPTY, restore, state_of
+from inspector.columns.automaton import State, restore, state_of
 from inspector.columns.batch import FindingRows
 from inspector.columns.engine import Arrays, run
 from inspector.columns.knowledge import Knowledge
 from inspector.columns.tables import come_back, expire, find, give_back, leave, sweep, take
 from inspector.errors import Anomaly
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, unpack_record, unpack_row
+from inspector.record import HEADER_SIZE, LATEST_TIME_NS, record_time, unpack_record, unpack_row
 from inspector.wire.connection import Connection
-from inspector.wire.conversations import flow_of
+from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow
+from inspector.wire.stream import Delivered, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ class Columns:
         self._arrays = Arrays(
             words,
             words.view(np.int32),
+            np.zeros((slots, layout.HISTORY_WORDS), np.int64),
             np.zeros(1 << (2 * slots).bit_length(), np.int32),
             np.zeros(layout.REGISTERS, np.int64),
             knows.states,
@@ -108,13 +110,19 @@ class Columns:
 
     def feed(self, block: npt.NDArray[np.uint64]) -> Iterator[FindingRows | Observed]:
         """Take the records of a block, uint64[n, words]; yield what they complete, batches valid until the next."""
+        times = block[:, layout.ROW_TIME]
+        if times.max(initial=0) > LATEST_TIME_NS:
+            # The block is the source's.
+            block = block.copy()
+            np.minimum(times, LATEST_TIME_NS, out=block[:, layout.ROW_TIME])
         rows = block.view(np.int64)
         yield from self._run(rows, lambda number: unpack_row(rows[number]))
 
     def feed_record(self, record: bytes | memoryview) -> Iterator[FindingRows | Observed]:
         """Take one record that fits no block."""
         self._single[0, 1 : 1 + HEADER_SIZE // 8] = np.frombuffer(record, np.int64, HEADER_SIZE // 8)
-        yield from self._run(self._single, lambda _: unpack_record(record))
+        self._single[0, layout.ROW_TIME] = min(record_time(record), LATEST_TIME_NS)
+        yield from self._run(self._single, lambda _: within_time(unpack_record(record)))
 
     def advance(self, now_ns: int) -> Iterator[Observed]:
         """Move time forward when no record does."""
@@ -264,9 +272,15 @@ class Columns:
         connection.closed = bool(flags & layout.CLOSED)
         if flags & layout.HAS_INITIAL:
             connection.initial_sequence = halves[layout.HALF_INITIAL]
+        history = self._arrays.history[slot].tolist()
         for number, side in enumerate((connection.client, connection.server)):
             if flags & layout.VISIBLE << number:
-                side.stream.position = words[layout.SLOT_POSITION + number]
+                _restore_stream(
+                    side.stream,
+                    words[layout.SLOT_POSITION + number],
+                    history[layout.HISTORY_ORIGIN + number],
+                    history[layout.HISTORY_LAST + number],
+                )
             if flags & layout.FINISHED << number:
                 side.stream.fin = side.stream.position
             side.stream.acknowledged = words[layout.SLOT_ACKNOWLEDGED + number]
@@ -296,7 +310,7 @@ class Columns:
         if not connection.plain:
             return
         association = connection.association
-        held = state_of(association) if association is not None else (EMPTY, 0, 0)
+        held = state_of(association) if association is not None else (State(connection.contexts, None), 0, 0)
         number = None if held is None else self._knowledge.number_of(held[0])
         if held is None or number is None:
             return
@@ -313,15 +327,19 @@ class Columns:
     def _write(self, slot: int, connection: Connection, call_id: int, asked_ns: int) -> None:
         """Write a connection into its slot, but for its state: the opposite of `_connection_of`."""
         words, halves = self._arrays.slots[slot], self._arrays.halves[slot].view(np.uint32)
+        history = self._arrays.history[slot]
         flags = layout.CLOSED if connection.closed else 0
         for number, side in enumerate((connection.client, connection.server)):
             stream = side.stream
             flags |= layout.VISIBLE << number if stream.visible else 0
             flags |= layout.FINISHED << number if stream.finished else 0
-            flags |= layout.READ << number if side.reader is not None else 0
+            flags |= layout.READ << number if side.reader is not None or side.has_read else 0
             flags |= layout.LOST << number if side.lost else 0
             words[layout.SLOT_POSITION + number] = stream.position if stream.visible else 0
             words[layout.SLOT_ACKNOWLEDGED + number] = stream.acknowledged
+            history[layout.HISTORY_ORIGIN + number] = stream.origin
+            last = stream.last
+            history[layout.HISTORY_LAST + number] = (last.end - last.start) << 32 | last.checksum if last else 0
         if connection.association is not None and connection.association.answer_lost:
             flags |= layout.LOST << 1
         words[layout.SLOT_ASKED], words[layout.SLOT_CALL] = asked_ns, call_id
@@ -363,6 +381,13 @@ def _flow_at(words: list[int]) -> Flow:
     addresses = np.array(words[layout.SLOT_CLIENT : layout.SLOT_SERVER + 2], np.int64).tobytes()
     ports = words[layout.SLOT_PORTS]
     return Flow(addresses[:16], ports & 0xFFFF, addresses[16:], ports >> 16)
+
+
+def _restore_stream(stream: Stream, position: int, origin: int, last: int) -> None:
+    """Set a stream to what a slot and its history hold of it."""
+    stream.position, stream.origin = position, origin
+    if last:
+        stream.last = Delivered(position - (last >> 32), position, last & 0xFFFFFFFF)
 
 
 def _first_segment(words: list[int], interface: int, segment: Segment | None) -> Segment:

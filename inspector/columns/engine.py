@@ -39,11 +39,13 @@ _AHEAD: Final = 8
 class Arrays(NamedTuple):
     """All arrays of the column path; shapes and meanings as in `inspector.columns.layout`.
 
-    `halves` are the slots as 32-bit integers; `counted` counts how often each place of the transitions was taken.
+    `halves` are the slots as 32-bit integers, `history` goes with them; `counted` counts how often each place of the
+    transitions was taken.
     """
 
     slots: Words
     halves: Halves
+    history: Words
     buckets: Halves
     registers: Words
     states: Words
@@ -71,6 +73,7 @@ def follow(
     slot: int,
     slots: Words,
     halves: Halves,
+    history: Words,
     buckets: Halves,
     registers: Words,
     states: Words,
@@ -93,8 +96,11 @@ def follow(
     if lengths >> 24 & 0xFF & ~_PLAIN or length != rows[number, layout.ROW_PORTS] >> 32 & _LOW:
         return layout.HAND_OVER
     if flags & layout.CLOSED:
-        flags = restart(rows, number, slot, tcp_flags, slots, halves, buckets, registers)
+        if not from_server:
+            flags = restart(rows, number, slot, tcp_flags, slots, halves, buckets, registers)
         if flags & layout.CLOSED:
+            if length and not tcp_flags & _RST:
+                return layout.HAND_OVER
             touch(slots, halves, registers, slot, flags & ((1 << layout.ORDER_SHIFT) - 1))
             return layout.DONE
     flags &= (1 << layout.ORDER_SHIFT) - 1
@@ -102,34 +108,51 @@ def follow(
         rows[number, layout.ROW_SEQUENCES] & _LOW,
         rows[number, layout.ROW_SEQUENCES] >> 32 & _LOW,
     )
-    if tcp_flags & (_SYN | _ACK) == _SYN and flags & layout.VISIBLE:
-        initial = halves[slot, layout.HALF_INITIAL] & _LOW
-        if not flags & layout.HAS_INITIAL or initial != sequence:
-            return layout.HAND_OVER
     ours, theirs = layout.SLOT_POSITION + from_server, layout.SLOT_POSITION + 1 - from_server
     position, other = slots[slot, ours], slots[slot, theirs]
     visible, other_visible = flags >> from_server & layout.VISIBLE, flags >> (1 - from_server) & layout.VISIBLE
     start = unwrap(position, sequence) if visible else sequence + _SPAN
+    finished, other_finished = flags >> from_server & layout.FINISHED, flags >> (1 - from_server) & layout.FINISHED
+    acknowledged = unwrap(other, acknowledgment) if tcp_flags & _ACK and other_visible else 0
+    # Nothing but what both ends certainly accept: see inspector.wire.acceptance.
+    if acknowledged and not other - layout.WINDOW <= acknowledged <= other + layout.WINDOW:
+        return layout.HAND_OVER
     if tcp_flags & _SYN:
         start += 1
+        if visible and (from_server or tcp_flags & _ACK or not flags & layout.HAS_INITIAL):
+            return layout.HAND_OVER
+        if visible and halves[slot, layout.HALF_INITIAL] & _LOW != sequence:
+            return layout.HAND_OVER
+        if other_visible and (not from_server or acknowledged != other):
+            return layout.HAND_OVER
         if not from_server:
             flags |= layout.HAS_INITIAL
+    if tcp_flags & _RST and (
+        length
+        or tcp_flags & _SYN
+        or (visible and start != position and (start != position + 1 or not finished))
+        or (not visible and acknowledged and acknowledged != other)
+    ):
+        return layout.HAND_OVER
+    if length and not tcp_flags & (_ACK | _SYN):
+        return layout.HAND_OVER
+    origin = history[slot, layout.HISTORY_ORIGIN + from_server]
     if not visible:
-        position = start
+        position = origin = start
     flags |= layout.VISIBLE << from_server
-    acknowledged = unwrap(other, acknowledgment) if tcp_flags & _ACK and other_visible else 0
     state, asked, call = (
         slots[slot, layout.SLOT_STATE],
         slots[slot, layout.SLOT_ASKED],
         slots[slot, layout.SLOT_CALL] & _LOW,
     )
     place, judgement, transition, gap = -1, -1, 0, 0
-    if length and start + length > position:
-        other_finished = flags >> (1 - from_server) & layout.FINISHED
-        if start != position or (other_visible and acknowledged > other + (other_finished != 0)):
-            if start < position or not registers[layout.LOSING]:
+    if length:
+        if start != position or finished or (other_visible and acknowledged > other + (other_finished != 0)):
+            if not position <= start <= position + layout.WINDOW or finished or not registers[layout.LOSING]:
                 return layout.HAND_OVER
             gap = 1 if start > position else 0
+        if gap:
+            origin = start
         place = step_of(
             rows,
             number,
@@ -157,15 +180,13 @@ def follow(
         state = transition & layout.NEXT_MASK
         position = start + length
         flags |= layout.READ << from_server
-    if tcp_flags & _FIN and not flags >> from_server & layout.FINISHED:
-        if start + length != position:
+    if tcp_flags & _FIN and not tcp_flags & _RST:
+        if start + length != position or not tcp_flags & (_ACK | _SYN):
             return layout.HAND_OVER
         flags |= layout.FINISHED << from_server
     ends = tcp_flags & _RST or flags & (layout.FINISHED * 3) == layout.FINISHED * 3
     if ends and states[state, layout.STATE_WAITING]:
         return layout.HAND_OVER
-    if ends:
-        state = 0
     before = states[slots[slot, layout.SLOT_STATE], layout.STATE_BUFFERED]
     buffered = registers[layout.BUFFERED] + states[state, layout.STATE_BUFFERED] - before
     if buffered + registers[layout.BUFFERED_ELSEWHERE] > registers[layout.BUFFERED_LIMIT]:
@@ -195,10 +216,16 @@ def follow(
         halves[slot, layout.HALF_INITIAL] = sequence
     slots[slot, layout.SLOT_STATE] = state
     slots[slot, ours] = position
+    if not visible or gap:
+        history[slot, layout.HISTORY_ORIGIN + from_server] = origin
+    if length:
+        history[slot, layout.HISTORY_LAST + from_server] = length << 32 | scratch[layout.CHECKSUM]
+    elif not visible:
+        history[slot, layout.HISTORY_LAST + from_server] = 0
     if acknowledged > slots[slot, layout.SLOT_ACKNOWLEDGED + 1 - from_server]:
         slots[slot, layout.SLOT_ACKNOWLEDGED + 1 - from_server] = acknowledged
     if ends:
-        flags = layout.CLOSED | flags & layout.HAS_INITIAL
+        flags |= layout.CLOSED
     touch(slots, halves, registers, slot, flags)
     return layout.DONE
 
@@ -213,6 +240,7 @@ def run(rows: Words, start: int, arrays: Arrays) -> tuple[int, int]:
     (
         slots,
         halves,
+        history,
         buckets,
         registers,
         states,
@@ -259,6 +287,7 @@ def run(rows: Words, start: int, arrays: Arrays) -> tuple[int, int]:
                 slot,
                 slots,
                 halves,
+                history,
                 buckets,
                 registers,
                 states,

@@ -15,6 +15,7 @@ from inspector.columns import layout
 from inspector.columns.automaton import EMPTY, State, Step, read_whole, step
 from inspector.columns.payloads import FROM_SERVER, LENGTH_MASK, MASKED, keep_payload, place_of
 from inspector.model import Direction
+from inspector.wire.checksum import KEYS
 from inspector.wire.exchange import Flow, Observed
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Knowledge:
         self.judgement_keys: Words = np.zeros((_PLACES, 4), np.int64)
         self.judgement_numbers: Halves = np.zeros(_PLACES, np.int32)
         self.judgements: list[Finding] = []
-        self.scratch: Words = np.zeros(layout.KEPT_WORDS, np.int64)
+        self.scratch: Words = np.zeros(layout.SCRATCH_WORDS, np.int64)
+        self.scratch[layout.CHECKSUM_KEYS :] = KEYS.view(np.int64)[: layout.SCRATCH_WORDS - layout.CHECKSUM_KEYS]
         # State 0 is that of a connection of which no PDU was read.
         self._states: dict[State, int] = {EMPTY: 0}
         self._state_of: dict[int, State] = {0: EMPTY}

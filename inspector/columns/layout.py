@@ -39,6 +39,12 @@ HALF_CHAIN: Final = 30  # next slot of the same bucket, or of the free list
 HALF_INTERFACE: Final = 31  # on which it was first seen
 HALF_INITIAL: Final = 27  # sequence number of the client's SYN: upper half of SLOT_CALL
 
+# Words of a connection's history: of the client's stream, and of the server's.
+HISTORY_ORIGIN: Final = 0  # from there on everything was delivered
+HISTORY_LAST: Final = 2  # checksum of the payload that was delivered last, and << 32 its length
+HISTORY_WORDS: Final = 4
+WINDOW: Final = 1 << 20  # as in inspector.wire.stream
+
 # Flags of a slot; those of the client's side, and one bit higher those of the server's.
 VISIBLE: Final = 1
 FINISHED: Final = 4
@@ -107,6 +113,10 @@ KEPT_REFUSED: Final = 1  # 1 if such payloads are for the scalar path
 KEPT_PAYLOAD: Final = 2
 LONGEST_PAYLOAD: Final = 448
 KEPT_WORDS: Final = KEPT_PAYLOAD + LONGEST_PAYLOAD // 8
+# Behind a payload being read: its checksum, and the keys of checksums, two for each word.
+CHECKSUM: Final = KEPT_WORDS
+CHECKSUM_KEYS: Final = CHECKSUM + 1
+SCRATCH_WORDS: Final = CHECKSUM_KEYS + 2 * (LONGEST_PAYLOAD // 8)
 
 # A transition: next state, what becomes of the question, whether it counts anomalies, the outcome.
 NEXT_MASK: Final = (1 << 24) - 1

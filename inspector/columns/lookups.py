@@ -117,7 +117,7 @@ def step_of(
 
     The payload's call id comes back in the registers.
     """
-    if length > (rows.shape[1] - layout.ROW_PAYLOAD) * 8 or length > (scratch.shape[0] - 2) * 8:
+    if length > (rows.shape[1] - layout.ROW_PAYLOAD) * 8 or length > layout.LONGEST_PAYLOAD:
         return -layout.HAND_OVER
     call_id = read_payload(rows, number, length, from_server, scratch)
     registers[layout.CALL] = call_id

@@ -139,13 +139,19 @@ def _mask_request(words: Words, length: int) -> bool:
 def read_payload(rows: Words, number: int, length: int, from_server: int, words: Words) -> int:
     """Copy a record's payload into `words`, masked, as a kept payload has it, and return its call id.
 
-    The bytes of the last word which are not the payload's become 0.
+    The bytes of the last word which are not the payload's become 0. Behind them stands the payload's checksum, as
+    `inspector.wire.checksum` computes it.
     """
     count = (length + 7) >> 3
     for word in range(count):
         words[layout.KEPT_PAYLOAD + word] = rows[number, layout.ROW_PAYLOAD + word]
     if length & 7:
         words[layout.KEPT_PAYLOAD + count - 1] &= (1 << ((length & 7) * 8)) - 1
+    total = 0
+    for word in range(count):
+        value, key = words[layout.KEPT_PAYLOAD + word], layout.CHECKSUM_KEYS + 2 * word
+        total += (words[key] + (value & _LOW)) * (words[key + 1] + (value >> 32 & _LOW))
+    words[layout.CHECKSUM] = total >> 32 & _LOW
     meta = length | from_server * FROM_SERVER
     call_id = 0
     if length >= 16:

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections import Counter as Totals
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.delivery import Delivery
-from inspector.commands.evidence import Evidence, open_evidence
+from inspector.commands.delivery import Delivery, Sinks
+from inspector.commands.evidence import open_evidence
 from inspector.commands.output import tally_of, warn
-from inspector.commands.privileges import give_up_privileges
+from inspector.commands.privileges import Files, choose_account, give_up_privileges, hand_over, naming
+from inspector.commands.recording import Recording
 from inspector.commands.routes import Routes
 from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
 from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
 from inspector.decode import is_compiled
-from inspector.errors import Anomaly, ConfigError, ListenError
-from inspector.model import CountedPairs, Finding, FindingBatch, Verdict
-from inspector.notify import Notifier, Priority, say
+from inspector.errors import Anomaly, ListenError
+from inspector.model import Finding, FindingBatch, Verdict
+from inspector.notify import Notifier
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
-from inspector.runtime import open_local_socket
-from inspector.sinks.capture import CaptureWriter
+from inspector.runtime import LocalSocket, open_local_socket
 from inspector.sinks.console import Tally
 from inspector.sinks.metrics import Metrics
 from inspector.sinks.overview import Overview
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from inspector.live.attach import Mode
     from inspector.live.ring import Block
     from inspector.live.session import Session
+
+_LOG: Final = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.5
 _REFRESH_S: Final = 1.0
@@ -69,16 +72,6 @@ class AttachArguments:
     config_file: Path | None = None
     runtime_directory: Path | None = None
     drop_all: bool = False
-
-
-class Sinks(NamedTuple):
-    """Where what is found goes."""
-
-    metrics: Metrics
-    overview: Overview
-    output: Delivery
-    writer: CaptureWriter | None
-    evidence: Evidence | None
 
 
 def _divided(blocks: Iterable[Block]) -> Iterator[list[Block]]:
@@ -111,7 +104,7 @@ class Inspection:
         self._beginning = beginning
         self._signals = signals
         self._session = session
-        self._metrics, self._overview, self._output, self._writer, self._evidence = sinks
+        self._metrics, self._overview, self._output, self._recording, self._evidence = sinks
         config = arguments.config
         self._pipeline = Pipeline(
             config.policy(),
@@ -146,19 +139,22 @@ class Inspection:
                 self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
             if self._signals.take_reload():
                 self._notifier.reloading()
-                self._upkeep.reload()
-                self._notifier.ready(self._state())
+                try:
+                    self._upkeep.reload()
+                finally:
+                    self._notifier.ready(self._state())
             self._upkeep.look()
             self._refresh()
         self._notifier.stopping()
         self._session.detach()
-        self._count(self._session.collect(everything=True))
         self._take(self._session.drain())
         if self._unread:
-            say(f"{self._unread} records were not read any more: there were too many to end soon", Priority.WARNING)
+            _LOG.warning("%d records were not read any more: there were too many to end soon", self._unread)
         self._report(self._pipeline.flush())
         if self._evidence is not None:
             self._evidence.close()
+        if self._recording is not None:
+            self._recording.close()
         self._refresh(force=True)
 
     def _take(self, blocks: list[Block]) -> None:
@@ -175,23 +171,15 @@ class Inspection:
 
     def _take_rows(self, blocks: list[Block]) -> None:
         for block in blocks:
-            if self._writer is not None:
+            if self._recording is not None:
                 for row in block:
-                    self._writer.write(record_of(row))
+                    self._recording.write(record_of(row))
             if self._evidence is not None:
                 self._evidence.keep(block)
         self._report(self._pipeline.feed_batches(blocks))
         newest_ns = record_time(record_of(blocks[-1][-1]))
         age_s = max(0.0, (time.time_ns() - newest_ns) / 1e9)
         self._metrics.records_consumed(sum(map(len, blocks)), newest_ns, age_s)
-
-    def _count(self, counted: Iterable[CountedPairs]) -> None:
-        """Count what the kernel program counted; these findings are not shown."""
-        for pairs in counted:
-            finding = self._pipeline.count(pairs)
-            if finding is not None:
-                self._metrics.observe_pairs(finding, pairs)
-                self._overview.observe_pairs(finding, pairs)
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings if self._evidence is None else self._evidence.name(findings):
@@ -212,23 +200,23 @@ class Inspection:
         if now < self._refresh_due and not force:
             return
         self._refresh_due = now + _REFRESH_S
-        self._count(self._session.collect())
         counters = self._session.counters()
         self._metrics.update_kernel(counters)
-        self._metrics.update_ring(*self._session.ring_usage(), self._session.held())
+        self._metrics.update_ring(*self._session.ring_usage())
         self._metrics.tracked_connections(self._pipeline.tracked_connections)
         for anomaly, count in self._pipeline.anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
         self._metrics.update_losses(self._output.losses())
+        if self._recording is not None:
+            self._recording.flush(time.time_ns())
+            self._metrics.update_losses(self._recording.losses())
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
         self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
         tally = tally_of(counters.values(), [self._pipeline])
         self._lost = sum(tally.lost.values())
         self._output.status(tally)
-        if self._writer is not None:
-            self._writer.flush()
 
     def _state(self) -> str:
         """Return how it stands, for the service manager."""
@@ -247,8 +235,7 @@ def run(arguments: AttachArguments) -> int:
     from inspector.live.session import open_session
 
     config, started_ns = arguments.config, time.time_ns()
-    if config.tunnels and config.suspects_only:
-        raise ConfigError("tunnels and suspects_only do not go together: pairs are recognised in plain packets only")
+    account = choose_account(config.user)
     # Once for each version, and before there is anything to lose.
     codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
@@ -257,7 +244,15 @@ def run(arguments: AttachArguments) -> int:
         signals = stack.enter_context(Signals())
         overview = Overview()
         routes = Routes(metrics, overview)
-        server = MetricsServer(host, port, routes.table(), certificates=_certificates(config))
+        server = MetricsServer(
+            host,
+            port,
+            routes.table(with_findings=config.serve_findings),
+            certificates=_certificates(config),
+            hosts=config.hosts,
+            scrapers=config.scrapers,
+            report=lambda text: _LOG.warning("%s", text),
+        )
         stack.callback(server.close)
         session = stack.enter_context(
             open_session(
@@ -266,46 +261,54 @@ def run(arguments: AttachArguments) -> int:
                 ports=config.ports,
                 netns=arguments.netns,
                 tunnels=config.tunnels,
-                silent_ns=config.decoder_limits().idle_ns if config.suspects_only else 0,
-                pools=config.policy().pools,
             )
         )
-        writer = None
+        files = Files.of(config, arguments.config_file, arguments.write)
+        if account is not None:
+            files.make(account)
+        recording = None
         if arguments.write is not None:
-            writer = stack.enter_context(CaptureWriter(arguments.write, session.interface_names))
+            recording = stack.enter_context(Recording(arguments.write, config, session.interface_names, warn))
         output = stack.enter_context(Delivery(json=arguments.json, config=config, warn=warn))
-        _serve_locally(server, arguments.runtime_directory, stack)
-        give_up_privileges(session, netns=arguments.netns is not None, everything=arguments.drop_all)
-        evidence = open_evidence(config.evidence.directory, config, session.interface_names)
+        local = _serve_locally(server, routes, arguments.runtime_directory, stack)
+        limits = hand_over(account, files, local) if account is not None else ""
+        give_up_privileges(session, account, netns=arguments.netns is not None, everything=arguments.drop_all)
+        with naming(account):
+            evidence = open_evidence(config.evidence.directory, config, session.interface_names)
         if evidence is not None:
             stack.callback(evidence.close)
         beginning = Beginning(started_ns, server.url + "/metrics")
-        sinks = Sinks(metrics, overview, output, writer, evidence)
+        sinks = Sinks(metrics, overview, output, recording, evidence)
         inspection = Inspection(session, arguments, sinks, beginning, signals)
         routes.inspection = inspection
         # Whoever reads that it is attached may end it at once, and expects a summary.
         signals.attend(session.wake)
-        _announce(session, metrics, server)
+        _announce(session, metrics, server, "metrics and findings" if config.serve_findings else "metrics")
+        if limits:
+            _LOG.warning("%s", limits)
         inspection.run()
         for attachment in session.attachments:
             metrics.detached(attachment.interface)
         if evidence is not None:
-            say(evidence.summary())
+            _LOG.info("%s", evidence.summary())
         output.summary(inspection.tally())
     return 0
 
 
-def _serve_locally(server: MetricsServer, directory: Path | None, stack: contextlib.ExitStack) -> None:
+def _serve_locally(
+    server: MetricsServer, routes: Routes, directory: Path | None, stack: contextlib.ExitStack
+) -> LocalSocket | None:
     """Serve on a local socket too; where nobody chose its place, an inspector without one is still an inspector."""
     try:
         local = open_local_socket(directory)
     except ListenError as error:
         if directory is not None:
             raise
-        say(f"'epm-inspector status' will not find this inspector: {error}", Priority.WARNING)
-        return
+        _LOG.warning("'epm-inspector status' will not find this inspector: %s", error)
+        return None
     stack.callback(local.close)
-    server.add(local.socket)
+    server.add(local.socket, routes.table())
+    return local
 
 
 def _certificates(config: Config) -> Certificates | None:
@@ -313,17 +316,22 @@ def _certificates(config: Config) -> Certificates | None:
     if config.tls_certificate is None or config.tls_key is None:
         return None
     files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
-    return Certificates(files, lambda text: say(text, Priority.WARNING))
+    return Certificates(files, lambda text: _LOG.warning("%s", text))
 
 
-def _announce(session: Session, metrics: Metrics, server: MetricsServer) -> None:
+def _announce(session: Session, metrics: Metrics, server: MetricsServer, served: str) -> None:
     server.start()
     for attachment in session.attachments:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
-        say(f"attached {attachment.interface}: {attachment.explanation}")
-    say(f"metrics {server.url}/metrics")
+        _LOG.info("attached %s: %s", attachment.interface, attachment.explanation)
+    _LOG.info("metrics %s/metrics", server.url)
     if server.is_exposed:
-        text = (
-            "other machines can read the metrics, and whoever is on the way: there is no TLS (tls_certificate, tls_key)"
+        advice = "set tls_certificate, tls_key and tls_client_ca"
+        if served != "metrics":
+            advice += ", or serve_findings = false"
+        _LOG.warning(
+            "%s: other machines can read %s, and so can networks on the way: there is no TLS; %s",
+            server.url,
+            served,
+            advice,
         )
-        say(text, Priority.WARNING)

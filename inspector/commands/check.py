@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from inspector.errors import LiveError
+from inspector.escape import harmless
+from inspector.log import quoted_lines
 
 if TYPE_CHECKING:
     from inspector.live.attach import Mode
@@ -40,7 +42,7 @@ def run(arguments: CheckArguments) -> int:
     def show(check: Check) -> None:
         nonlocal failed
         failed |= check.level == "fail"
-        console.print(f"{_MARKS[check.level]} {check.name:<12} {escape(check.text)}")
+        console.print(f"{_MARKS[check.level]} {check.name:<12} {escape(harmless(check.text))}")
 
     for check in run_checks(arguments.interface, arguments.mode, arguments.netns):
         show(check)
@@ -52,4 +54,6 @@ def run(arguments: CheckArguments) -> int:
             show(check)
     except LiveError as error:
         show(Check("attach", "fail", str(error)))
+        for line in quoted_lines(error):
+            console.print(f"       {escape(harmless(line))}")
     return int(failed)

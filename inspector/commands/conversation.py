@@ -10,9 +10,11 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from inspector import __version__
+from inspector.commands.recording import redaction_comment
 from inspector.model import Finding, format_time
 from inspector.pipeline import Pipeline
-from inspector.record import Attribute, record_time, unpack_record
+from inspector.record import Attribute, pack_record, record_time, unpack_record
+from inspector.redaction import redact
 from inspector.sinks.capture import CaptureWriter
 
 if TYPE_CHECKING:
@@ -36,7 +38,11 @@ def capture_of(
     """Return a capture file of the conversation that led to a finding, with comments which say so.
 
     `records` are those of its connection, oldest first, up to its answer at least; `one_of` as in `RecentRecords`.
+    The values of authentication verifiers are blanked before all else, so what is read anew is what is written.
     """
+    notes: Sequence[str | None] = [None] * len(records)
+    if not config.keep_credentials:
+        records, notes = _without_credentials(records)
     begun = _begin(records, finding)
     end = _end(begun, finding, config)
     if end is None and len(begun) < len(records):
@@ -45,12 +51,20 @@ def capture_of(
     segments = [unpack_record(record) for record in kept]
     answers = [number for number, segment in enumerate(segments) if _is_answer(segment, finding)]
     names = {one.interface_index: _interface_name(one.interface_index, interface_names) for one in segments}
+    comment = f"{_comment(finding, segments, one_of, same=end is not None)}\n{redaction_comment(config)}"
     file = io.BytesIO()
-    with CaptureWriter(file, names, _comment(finding, segments, one_of, same=end is not None)) as writer:
-        for number, record in enumerate(kept):
+    with CaptureWriter(file, names, comment) as writer:
+        for number, (record, note) in enumerate(zip(kept, notes[len(records) - len(begun) :], strict=False)):
             is_last = bool(answers) and number == answers[-1]
-            writer.write(record, f"{finding.verdict}: {finding.why}" if is_last else None)
+            verdict = f"{finding.verdict}: {finding.why}" if is_last else None
+            writer.write(record, "\n".join(filter(None, (verdict, note))))
     return file.getvalue()
+
+
+def _without_credentials(records: Sequence[bytes]) -> tuple[list[bytes], list[str | None]]:
+    """Return the records with the values of verifiers blanked, and what is to be said of each."""
+    redacted = redact([unpack_record(record) for record in records])
+    return [pack_record(one.segment) for one in redacted], [one.note for one in redacted]
 
 
 def _begin(records: Sequence[bytes], finding: Finding) -> Sequence[bytes]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from inspector.errors import OutputError
-from inspector.notify import say
 from inspector.sinks.console import Console
 from inspector.sinks.journal import SOCKET, Journal
 from inspector.sinks.jsonl import JsonLines, StreamLines, is_like_ascii
@@ -17,9 +17,16 @@ from inspector.sinks.trouble import Loss, reason_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from inspector.commands.evidence import Evidence
+    from inspector.commands.recording import Recording
     from inspector.config import Config
     from inspector.model import Finding, FindingBatch
     from inspector.sinks.console import Tally
+    from inspector.sinks.metrics import Metrics
+    from inspector.sinks.overview import Overview
+
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class _Sink(Protocol):
@@ -120,7 +127,7 @@ class Delivery:
         """Say something about the run, on standard error."""
         # The line of state is drawn anew below.
         self._guard(self.console, self.console.close)
-        say(text)
+        _LOG.info("%s", text)
 
     def status(self, tally: Tally) -> None:
         """Show how the run stands, on a terminal."""
@@ -129,3 +136,13 @@ class Delivery:
     def summary(self, tally: Tally) -> None:
         """Show the closing table."""
         self._guard(self.console, partial(self.console.summary, tally))
+
+
+class Sinks(NamedTuple):
+    """Where what is found goes."""
+
+    metrics: Metrics
+    overview: Overview
+    output: Delivery
+    recording: Recording | None
+    evidence: Evidence | None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter as Totals
 from collections.abc import Iterable, Mapping
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch, Verdict
-from inspector.notify import Priority, say
 from inspector.record import Counter
 from inspector.sinks.console import Console, Tally
 from inspector.sinks.jsonl import JsonLines, StreamLines
+
+_LOG: Final = logging.getLogger(__name__)
 
 _LOST = {
     Counter.LOST_COMPACT_FULL: "compact ring full",
@@ -99,4 +101,4 @@ class Output:
 
 def warn(message: str) -> None:
     """Show a warning on standard error."""
-    say(f"epm-inspector: warning: {message}", Priority.WARNING)
+    _LOG.warning("%s", message)

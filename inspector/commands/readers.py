@@ -11,8 +11,8 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
+from inspector.commands.filereader import FileCounts, ReadArguments
 from inspector.commands.output import warn
-from inspector.commands.read import FileCounts, ReadArguments
 from inspector.commands.worker import Failed, Lines, Message, Reached, Rows, Wanted, Warned, work
 from inspector.errors import CaptureError
 

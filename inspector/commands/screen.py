@@ -10,9 +10,9 @@ from textual.app import App
 from textual.containers import Vertical
 from textual.widgets import DataTable, Footer, Input, Static
 
-from inspector.commands.top import View, look
+from inspector.commands.view import View, look
 from inspector.errors import RunningError
-from inspector.sinks.text import harmless
+from inspector.escape import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from inspector.commands.top import Source
+    from inspector.commands.view import Source
 
 INTERVAL_S: Final = 1.0
 
@@ -172,7 +172,8 @@ class Screen(App[None]):
             name += f" ({self._number + 1} of {len(self._sources)})"
         notes = [f"filter: {self._wanted}"] if self._wanted else []
         notes += ["PAUSED"] if self._paused else []
-        text = Text("  ".join([f"epm-inspector {self._view.state.get('version')}, {name}", *notes]), style="bold")
+        title = "  ".join([f"epm-inspector {self._view.state.get('version')}, {name}", *notes])
+        text = Text(harmless(title), style="bold")
         if self._trouble:
             text.append(f"\n{harmless(self._trouble)}; below is what it said last", style=_BAD)
         for line, style in lines:
@@ -246,7 +247,10 @@ def _table(name: str, columns: Sequence[Column]) -> DataTable[Text]:
 
 
 def _cell(value: str | float, column: Column) -> Text:
-    text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if isinstance(value, float) else harmless(value)
+    if isinstance(value, int | float):
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    else:
+        text = harmless(str(value))
     style = _STYLES.get(text, _BAD) if column.heading == "VERDICT" else ""
     return Text(text, style=style, justify="right" if column.right else "left", no_wrap=True)
 
@@ -301,14 +305,14 @@ def state_lines(view: View, before: View | None) -> list[tuple[str, str]]:
     counts = [f"{verdict} {count:,}" for verdict, count in state["verdicts"].items() if count]
     anomalies = sum(state["anomalies"].values())
     lines.append(("  ".join([*counts, *([f"anomalies {anomalies:,}"] if anomalies else [])]) or "no answer so far", ""))
-    return lines
+    return [(harmless(line), style) for line, style in lines]
 
 
 def _interface(one: Mapping[str, Any]) -> str:
     name = one["name"] if one["netns"] is None else f"{one['name']}@{one['netns']}"
     if not one["attached"]:
-        return harmless(f"{name}: not attached: {one['explanation']}")
-    return harmless(f"{name}: {one['hook']}, {one['mode']}, since {one['since'][11:19]}")
+        return f"{name}: not attached: {one['explanation']}"
+    return f"{name}: {one['hook']}, {one['mode']}, since {one['since'][11:19]}"
 
 
 def _rate(view: View, before: View | None, of: Any) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from inspector.errors import RunningError
+from inspector.escape import harmless
 from inspector.runtime import directories, find_running
-from inspector.sinks.text import harmless
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LOG: Final = logging.getLogger(__name__)
 
 NOT_RUNNING: Final = 3
 """Exit status where no inspector runs, as the Linux Standard Base has it for services."""
@@ -35,10 +41,10 @@ def run(directory: Path | None, *, json_output: bool) -> int:
     elif states:
         _show(states)
     for failure in failures:
-        print(f"epm-inspector: {failure}", file=sys.stderr)
+        _LOG.error("%s", failure)
     if not running and not hidden:
         looked = ", ".join(map(str, [directory] if directory is not None else directories()))
-        print(f"no inspector is running (looked in {looked})", file=sys.stderr)
+        _LOG.info("no inspector is running (looked in %s)", looked)
         return NOT_RUNNING
     return 1 if failures else 0
 
@@ -53,8 +59,10 @@ def _checked(state: Any, pid: int) -> dict[str, Any]:
 def _show(states: Iterable[Mapping[str, Any]]) -> None:
     """Print a row for each interface, and below the table why an interface has no program."""
     interfaces = [(state, one) for state in states for one in state["interfaces"] if isinstance(one, dict)]
-    for line in _lay_out([_HEADINGS, *(_row(state, one) for state, one in interfaces)]):
-        print(line)
+    from inspector.sinks.text import table_text
+
+    table = _table(_row(state, one) for state, one in interfaces)
+    print(table_text(table, terminal=sys.stdout.isatty()), end="")
     for _, interface in interfaces:
         if not interface.get("attached"):
             print(harmless(f"{_name(interface)}: not attached: {interface.get('explanation')}"))
@@ -88,14 +96,15 @@ def _sum(counts: Any) -> int | None:
     return sum(count for count in counts.values() if isinstance(count, int))
 
 
-def _lay_out(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines, every column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
+def _table(rows: Iterable[Sequence[str]]) -> Table:
+    """Return the rows below their headings, numbers to the right."""
+    # Only for a person: rich takes longer to load than the inspectors to answer.
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right" if heading in _TO_THE_RIGHT else "left", overflow="fold")
     for row in rows:
-        cells = [
-            cell.rjust(width) if heading in _TO_THE_RIGHT else cell.ljust(width)
-            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+        table.add_row(*map(Text, row))
+    return table

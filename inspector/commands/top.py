@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import http
+import importlib.util
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from inspector.errors import RunningError
+from inspector.commands.view import Source, look
+from inspector.errors import LibraryError, RunningError
 from inspector.runtime import directories, find_running
 
 _ANSWER_SECONDS: Final = 5.0
 _ANSWER_BYTES: Final = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An inspector: what it is called here, and the function which asks it for a path's JSON (RunningError)."""
-
-    name: str
-    ask: Callable[[str], Any]
-
-
-class View(NamedTuple):
-    """What an inspector said at one moment: the objects of `/status`, `/offers` and `/findings`."""
-
-    state: Mapping[str, Any]
-    offers: Sequence[Mapping[str, Any]]
-    findings: Sequence[Mapping[str, Any]]
-
-    @property
-    def seconds(self) -> float:
-        """When the state was made, in seconds since 1970."""
-        return datetime.fromisoformat(self.state["time"]).timestamp()
-
-
-def look(source: Source) -> View:
-    """Ask an inspector. Raises RunningError where it does not answer, or not as one that can be looked at so."""
-    state, offers, findings = (source.ask(path) for path in ("/status", "/offers", "/findings"))
-    try:
-        view = View(state, offers["offers"], findings)
-        if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
-            return view
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")
 
 
 def find_sources(directory: Path | None = None) -> list[Source]:
@@ -77,7 +43,7 @@ def remote(url: str) -> Source:
                 return json.loads(answer.read(_ANSWER_BYTES))
         except urllib.error.HTTPError as error:
             raise RunningError(f"{base} answers {error.code} to {path}") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             reason = getattr(error, "reason", error)
             raise RunningError(f"{base} cannot be asked: {reason}") from None
 
@@ -85,7 +51,10 @@ def remote(url: str) -> Source:
 
 
 def run(directory: Path | None, url: str | None) -> int:
-    """Run the command until the user ends it. Raises RunningError where there is nothing to look at."""
+    """Run the command until the user ends it. Raises RunningError where there is nothing to look at, LibraryError."""
+    # Found, not loaded: loading takes longer than learning that no inspector runs.
+    if importlib.util.find_spec("textual") is None:
+        raise LibraryError("top: the Python package textual is not installed; install it: pip install 'textual>=1.0'")
     sources = [remote(url)] if url is not None else find_sources(directory)
     # Of an inspector far away the first answer says at once whether there is one.
     first = look(sources[0])

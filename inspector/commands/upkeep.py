@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from inspector.commands.attach import Sinks
+    from inspector.commands.delivery import Sinks
     from inspector.config import Config
     from inspector.live.session import Session
     from inspector.live.watch import Change
@@ -43,6 +43,7 @@ class Upkeep:
         self._session = session
         self._pipeline = pipeline
         self._metrics, self._output, self._evidence = sinks.metrics, sinks.output, sinks.evidence
+        self._recording = sinks.recording
         self._load = load
         self.config = config
         self.file = file
@@ -79,6 +80,8 @@ class Upkeep:
         self._output.reopen()
         if self._evidence is not None:
             self._evidence.reopen()
+        if self._recording is not None:
+            self._recording.reopen()
         if self.file is None:
             self._output.note("no configuration file was named (--config): there is nothing to read again")
             return

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from inspector.commands.read import FileCounts, FileReader
+from inspector import log
+from inspector.commands.filereader import FileCounts, FileReader
 from inspector.errors import CaptureError
 from inspector.model import Finding, FindingBatch
 from inspector.sinks.console import Console
@@ -172,6 +173,7 @@ def work(connection: Connection, wanted: Wanted) -> None:
     Ctrl-C is for the other end, which the terminal tells as well.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.set_up()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             path: Path = connection.recv()

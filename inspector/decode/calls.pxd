@@ -6,6 +6,7 @@ from inspector.decode.reader cimport Reader
 
 cdef class Calls(Reader):
     cdef public bint anomalous
+    cdef public long long captured, elsewhere_buffered, buffered_limit
 
     @cython.final
     cdef int take_pdu(self) noexcept nogil
@@ -33,6 +34,8 @@ cdef class Calls(Reader):
     cdef void schedule(self, long long question) noexcept nogil
     @cython.final
     cdef long long count_questions(self, long long kind) noexcept nogil
+    @cython.final
+    cdef bint has_room(self, long long count) noexcept nogil
     @cython.final
     cdef bint wants_epm(self, long long question) noexcept nogil
     @cython.final

@@ -20,6 +20,7 @@ class Calls(Reader):
     def __init__(self, connections: int) -> None:
         Reader.__init__(self, connections)
         self.anomalous = False
+        self.captured = self.elsewhere_buffered = self.buffered_limit = 0
 
     def take_pdu(self) -> int:
         """Take the PDU at `pdu_at`, of which all bytes are there."""
@@ -71,7 +72,7 @@ class Calls(Reader):
         if at > end:
             return layout.HAND_OVER
         count = self.data[at - 4]
-        if count > layout.ELEMENTS:
+        if count > layout.ELEMENTS or not self.has_room(layout.ELEMENT_BYTES * count):
             return layout.HAND_OVER
         start = at
         for _ in range(count):
@@ -97,8 +98,13 @@ class Calls(Reader):
             abstract = layout.ABSTRACT_EPM if self.is_epm_uuid(at + 4) else layout.ABSTRACT_OTHER
             self.question_halves[half + number] = hints.short_at(self.data, at) | abstract << 16
             at += 24 + 20 * self.data[at + 2]
+        self.buffered += layout.ELEMENT_BYTES * count
         self.schedule(question)
         return layout.DONE
+
+    def has_room(self, count: int) -> bool:
+        """Return whether so many bytes, and all of the record being read, may be held in addition."""
+        return self.buffered + self.elsewhere_buffered + self.captured + count <= self.buffered_limit
 
     def wants_epm(self, question: int) -> bool:
         """Return whether any proposed context is the endpoint mapper's."""

@@ -14,9 +14,11 @@ from inspector.decode.exchange import export, import_into, is_plain, key_of
 from inspector.errors import Anomaly
 from inspector.model import Direction
 from inspector.record import unpack_record, unpack_row
-from inspector.wire.conversations import flow_of
+from inspector.wire.checksum import checksum
+from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.pdu import split_pdu
+from inspector.wire.stream import Delivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -163,7 +165,7 @@ class Decoder:
                 code = layout.HAND_OVER
             yield from self._take_findings()
             if code == layout.ADVANCE:
-                yield from self._advance(_segment_at(batches, number).time_ns)
+                yield from self._advance(within_time(_segment_at(batches, number)).time_ns)
             elif code == layout.EXPIRE:
                 yield from self._expire()
             elif code == layout.MAKE_ROOM:
@@ -241,8 +243,9 @@ class Decoder:
         """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
         self.handed_over += 1
         slot = int(self._engine.slot)
-        taken = int(self._engine.consumed)
-        if taken and not alone:
+        taken = 0 if alone else int(self._engine.consumed)
+        whole = segment
+        if taken:
             segment = segment._replace(
                 sequence=(segment.sequence + taken) & 0xFFFFFFFF,
                 payload_length=segment.payload_length - taken,
@@ -251,10 +254,28 @@ class Decoder:
         if not alone and not self._slots[slot, layout.SLOT_FLAGS] & layout.SCALAR:
             self._give([slot], segment)
         self._export_counters()
-        yield from self._conversations.feed(segment)
+        if taken and segment.payload:
+            yield from self._feed_rest(whole, segment)
+        else:
+            yield from self._conversations.feed(segment)
         if not alone:
             self._settle(flow_of(segment))
         self._import_counters()
+
+    def _feed_rest(self, segment: Segment, rest: Segment) -> Iterator[Observed]:
+        """Feed the rest of a segment whose first PDUs were taken: together they are what was delivered last."""
+        connection = self._conversations.get(flow_of(segment))
+        assert connection is not None  # noqa: S101 - it was given just now
+        stream = (connection.server if segment.from_server else connection.client).stream
+        engine = self._engine
+        data = engine.joined_bytes() + segment.payload[int(engine.joined_used) :]
+        before, position = len(data) - len(rest.payload), stream.position
+        stream.last = Delivered(position - before, position, checksum(data[:before]))
+        yield from self._conversations.feed(rest)
+        last = stream.last
+        if last is not None and last.start == position:
+            start = position - before
+            stream.last = Delivered(start, last.end, checksum(data[: last.end - start]))
 
     def _advance(self, now_ns: int) -> Iterator[Observed]:
         engine = self._engine

@@ -14,7 +14,7 @@ cdef class Engine(Streams):
     cdef const long long *rows
     cdef const unsigned int *row_halves
     cdef long long capacity, opened_rows
-    cdef public long long elsewhere_buffered, buffered_limit, idle, oldest_elsewhere, consumed, gaps
+    cdef public long long idle, oldest_elsewhere, consumed, gaps
     cdef public bint losing
     cdef unsigned int[16] tags
 
@@ -26,4 +26,7 @@ cdef class Engine(Streams):
     cdef long long entry_of(self, long long number, long long from_server) noexcept nogil
     cdef long long unwrap(self, long long position, long long sequence) noexcept nogil
     cdef int follow(self, bint resume) noexcept nogil
+    cdef bint is_doubtful(self, long long start, long long acknowledged) noexcept nogil
+    cdef bint may_end(self) noexcept nogil
+    cdef void end(self) noexcept nogil
     cdef bint restart(self) noexcept nogil

@@ -29,9 +29,8 @@ class Engine(Streams):
 
     def __init__(self, connections: int) -> None:
         Streams.__init__(self, connections)
-        self.elsewhere_buffered = self.buffered_limit = self.idle = self.consumed = self.gaps = self.number = 0
+        self.idle = self.consumed = self.gaps = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
-        self.malformed = self.not_rpc = 0
         self.losing = False
         if not cython.compiled:
             self.tags = [0] * layout.TAGS
@@ -195,40 +194,78 @@ class Engine(Streams):
         self.slot = self.take(tag, high, low, server_high, server_low, ports, self.interface)
         return True
 
+    def is_doubtful(self, start: int, acknowledged: int) -> bool:
+        """Return whether the two ends may not accept a segment, or not as it seems (`inspector.wire.acceptance`).
+
+        `start` is the position of its first byte, `acknowledged` that of its acknowledgment, 0 for none.
+        """
+        base = self.slot * layout.SLOT_WORDS
+        flags = self.slots[base + layout.SLOT_FLAGS]
+        tcp_flags = self.row_halves[layout.ROW_FLAGS] >> 16 & 0xFF
+        from_server = self.from_server
+        position = self.slots[base + layout.SLOT_POSITION + from_server]
+        other = self.slots[base + layout.SLOT_POSITION + 1 - from_server]
+        visible = flags >> from_server & layout.VISIBLE
+        if acknowledged and (acknowledged < other - layout.WINDOW or acknowledged > other + layout.WINDOW):
+            return True
+        if tcp_flags & layout.SYN:
+            if self.captured or tcp_flags & (layout.RST | layout.FIN):
+                return True
+            if visible and (
+                from_server
+                or tcp_flags & layout.ACK
+                or not flags & layout.HAS_INITIAL
+                or start != self.slots[base + layout.SLOT_ORIGIN]
+            ):
+                return True
+            # The first of a direction answers what was seen of the other.
+            return flags >> (1 - from_server) & layout.VISIBLE and (not from_server or acknowledged != other)
+        if tcp_flags & layout.RST:
+            if self.captured or not visible:
+                return self.captured or (acknowledged and acknowledged != other)
+            finished = 1 if flags >> from_server & layout.FINISHED else 0
+            return start != position and start != position + finished
+        return (self.captured or tcp_flags & layout.FIN) and not tcp_flags & layout.ACK
+
+    def may_end(self) -> bool:
+        """Return whether nothing waits, so that the connection may end at once."""
+        half = self.slot * layout.SLOT_HALVES
+        return not (
+            self.halves[half + layout.HALF_QUESTIONS]
+            or self.halves[half + layout.HALF_PARTIAL_LENGTH]
+            or self.halves[half + layout.HALF_PARTIAL_LENGTH + 1]
+        )
+
+    def end(self) -> None:
+        """End the connection; what is known of streams and contexts stays: who goes on talking shows that it did not."""
+        base = self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS
+        for side in range(2):
+            # The reader of the PDUs goes.
+            if self.slots[base] & layout.ASTRAY << side:
+                self.slots[base] = (self.slots[base] & ~(layout.ASTRAY << side)) | layout.READ << side
+        self.slots[base] |= layout.CLOSED
+
     def follow(self, resume: bool) -> int:
         """Take one record of a connection of this decoder."""
         captured = cython.cast(cython.longlong, self.row_halves[layout.ROW_FLAGS] & 0xFFFF)
         tcp_flags = self.row_halves[layout.ROW_FLAGS] >> 16 & 0xFF
-        attributes = self.row_halves[layout.ROW_FLAGS] >> 24
         from_server = self.from_server
         sequence = cython.cast(cython.longlong, self.row_halves[layout.ROW_SEQUENCE])
         if (
-            attributes > (layout.FROM_SERVER | layout.IPV6)
+            self.row_halves[layout.ROW_FLAGS] >> 24 > (layout.FROM_SERVER | layout.IPV6)
             or captured != self.row_halves[layout.ROW_LENGTH]
             or captured > self.capacity
         ):
             return layout.HAND_OVER
         base = self.slot * layout.SLOT_WORDS
-        flags = self.slots[base + layout.SLOT_FLAGS]
-        if flags & layout.CLOSED:
-            if not self.restart():
+        if self.slots[base + layout.SLOT_FLAGS] & layout.CLOSED:
+            if from_server or not self.restart():
+                if captured and not tcp_flags & layout.RST:
+                    return layout.HAND_OVER
                 self.touch(self.slot)
                 return layout.DONE
             base = self.slot * layout.SLOT_WORDS
-            flags = 0
-        connection = self.slot * layout.SLOT_HALVES
-        if tcp_flags & layout.SYN:
-            if captured:
-                return layout.HAND_OVER
-            # Another connection between the same ports, unless it is the same SYN again.
-            if (
-                not tcp_flags & layout.ACK
-                and flags & layout.VISIBLE
-                and (not flags & layout.HAS_INITIAL or self.halves[connection + layout.HALF_INITIAL] != sequence)
-            ):
-                return layout.HAND_OVER
-        if captured and self.buffered + captured + self.elsewhere_buffered > self.buffered_limit:
-            return layout.HAND_OVER
+        flags = self.slots[base + layout.SLOT_FLAGS]
         ours = base + layout.SLOT_POSITION + from_server
         position = self.slots[ours]
         other = self.slots[base + layout.SLOT_POSITION + 1 - from_server]
@@ -237,59 +274,66 @@ class Engine(Streams):
         start = self.unwrap(position, sequence) if visible != 0 else sequence + layout.SPAN
         if tcp_flags & layout.SYN:
             start += 1
-            if not from_server:
-                flags |= layout.HAS_INITIAL
-        if not visible:
-            position = start
+        if resume:
+            self.consumed = position - start
+        self.captured = captured
         acknowledged = cython.cast(cython.longlong, 0)
         if tcp_flags & layout.ACK and other_visible:
             acknowledged = self.unwrap(other, self.row_halves[layout.ROW_ACKNOWLEDGMENT])
+        if self.is_doubtful(start, acknowledged):
+            return layout.HAND_OVER
+        if not visible:
+            position = start
         payload = cython.cast(cython.longlong, 8 * layout.ROW_PAYLOAD)
-        fresh = cython.cast(cython.bint, captured > 0 and start + captured > position)
-        if fresh:
+        finished = flags >> from_server & layout.FINISHED
+        gap = cython.cast(cython.longlong, 0)
+        if captured and not resume:
+            if finished or not self.has_room(0):
+                return layout.HAND_OVER
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
             if start != position or (other_visible and acknowledged > other + other_finished):
-                # The start of a record that is taken up again was taken before.
-                again = 1 if resume and start < position else 0
-                if not again and (start < position or not self.losing):
+                gap = 1 if start > position else 0
+                if start < position or start > position + layout.WINDOW or not self.losing:
                     return layout.HAND_OVER
-                if start > position:
-                    if not self.after_gap(payload, payload + captured):
-                        return layout.HAND_OVER
-                    self.gaps += 1
-                    flags |= layout.LOST << from_server
-                    position = start
-        elif captured and start > position:
+                if gap and not self.after_gap(payload, payload + captured):
+                    return layout.HAND_OVER
+                position = start
+        if tcp_flags & layout.FIN and not captured and start != position and not tcp_flags & layout.RST:
             return layout.HAND_OVER
-        after = max(position, start + captured) if fresh else position
-        finished = flags >> from_server & layout.FINISHED
-        if start + captured != after and (tcp_flags & layout.RST or (tcp_flags & layout.FIN and not finished)):
-            return layout.HAND_OVER
-        if tcp_flags & layout.RST and captured:
+        if tcp_flags & layout.RST and not self.may_end():
             return layout.HAND_OVER
         # From here on what is noted stays.
         if tcp_flags & layout.SYN and not from_server:
-            self.halves[connection + layout.HALF_INITIAL] = sequence
+            flags |= layout.HAS_INITIAL
+            self.halves[self.slot * layout.SLOT_HALVES + layout.HALF_INITIAL] = sequence
+        if gap:
+            self.gaps += 1
+            flags |= layout.LOST << from_server
+        if gap or not visible:
+            self.slots[base + layout.SLOT_ORIGIN + from_server] = position
+            self.slots[base + layout.SLOT_DELIVERED + from_server] = 0
         flags |= layout.VISIBLE << from_server
         self.slots[base + layout.SLOT_FLAGS] = flags
         self.slots[ours] = position
         if acknowledged > self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server]:
             self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server] = acknowledged
-        if fresh:
+        if captured:
             code = self.consume(payload + position - start, payload + captured)
             self.consumed = self.slots[ours] - start
             if code != layout.DONE:
                 return code
+            half = self.slot * layout.SLOT_HALVES + layout.HALF_PARTIAL_LENGTH + from_server
+            self.note_delivered(payload, captured - self.halves[half])
             flags = self.slots[base + layout.SLOT_FLAGS]
-        if tcp_flags & layout.FIN:
+        if tcp_flags & layout.FIN and not tcp_flags & layout.RST:
             flags |= layout.FINISHED << from_server
         if tcp_flags & layout.RST or (flags & (layout.FINISHED * 3)) == layout.FINISHED * 3:
-            if self.halves[connection + layout.HALF_QUESTIONS]:
+            if not self.may_end():
                 return layout.HAND_OVER
-            self.release(self.slot)
-            self.halves[connection + layout.HALF_CONTEXTS] = 0
-            flags = layout.CLOSED | flags & layout.HAS_INITIAL
-        self.slots[base + layout.SLOT_FLAGS] = flags
+            self.slots[base + layout.SLOT_FLAGS] = flags
+            self.end()
+        else:
+            self.slots[base + layout.SLOT_FLAGS] = flags
         self.touch(self.slot)
         return layout.DONE
 
@@ -309,10 +353,12 @@ class Engine(Streams):
                 hints.fetch(cython.address(self.slots[near * layout.SLOT_WORDS + 16]))
             self.number = number
             self.consumed = 0
+            if not resume:
+                self.joined_length = self.joined_used = 0
             self.select(number)
             time = self.rows[layout.ROW_TIME]
-            if time < 0:
-                return layout.ALONE
+            if time < 0 or time > layout.LATEST_TIME:
+                time = layout.LATEST_TIME
             if time > self.now:
                 if time >= self.due:
                     return layout.ADVANCE

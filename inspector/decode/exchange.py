@@ -16,6 +16,7 @@ from inspector.wire.body import NDR20, NDR64, ContextElement, Syntax
 from inspector.wire.connection import Connection
 from inspector.wire.exchange import Flow
 from inspector.wire.pdu import PduReader
+from inspector.wire.stream import Delivered, Stream
 
 if TYPE_CHECKING:
     from inspector.decode.engine import Engine
@@ -62,19 +63,29 @@ def export(
     if any(reads):
         connection.resume(_association_at(engine, halves, limits, anomalies), *reads)
     for number, side in enumerate((connection.client, connection.server)):
+        length = halves[layout.HALF_PARTIAL_LENGTH + number]
         if flags & layout.VISIBLE << number:
-            side.stream.position = words[layout.SLOT_POSITION + number]
+            _restore_stream(side.stream, words, number, length)
         if flags & layout.FINISHED << number:
             side.stream.fin = side.stream.position
         side.stream.acknowledged = words[layout.SLOT_ACKNOWLEDGED + number]
         side.lost = bool(flags & layout.LOST << number)
-        length = halves[layout.HALF_PARTIAL_LENGTH + number]
         astray = bool(flags & layout.ASTRAY << number)
         if length or astray:
             start = halves[layout.HALF_PARTIAL + number] * layout.PARTIAL_BYTES
             held = bytes(engine.partial_bytes[start : start + length])
             side.reader = PduReader(continued=reads[number], held=held, astray=astray)
     return connection
+
+
+def _restore_stream(stream: Stream, words: list[int], number: int, waiting: int) -> None:
+    """Set a stream to what an entry holds of it; the last `waiting` bytes are of a PDU without end yet."""
+    stream.position = words[layout.SLOT_POSITION + number]
+    stream.origin = words[layout.SLOT_ORIGIN + number]
+    delivered = words[layout.SLOT_DELIVERED + number]
+    if delivered:
+        end = stream.position - waiting
+        stream.last = Delivered(end - (delivered >> 32), end, delivered & 0xFFFFFFFF)
 
 
 def _stand_in(words: list[int], interface: int) -> Segment:
@@ -94,7 +105,9 @@ def _association_at(engine: Engine, halves: list[int], limits: Limits, anomalies
         call_id, time_ns = words[layout.QUESTION_CALL], words[layout.QUESTION_TIME]
         if words[layout.QUESTION_KIND] == layout.PROPOSAL:
             elements = np.frombuffer(content, np.uint32, words[layout.QUESTION_CONTEXT]).tolist()
-            association.proposals[call_id] = Proposal(time_ns, tuple(_element(word) for word in elements))
+            proposal = Proposal(time_ns, tuple(_element(word) for word in elements))
+            association.proposals[call_id] = proposal
+            association.buffered += proposal.size
         else:
             stub = content[: words[layout.QUESTION_LENGTH]]
             context, opnum, sealed = (
@@ -117,16 +130,16 @@ def _element(word: int) -> ContextElement:
 def is_plain(engine: Engine, connection: Connection) -> bool:
     """Return whether the engine can hold a connection."""
     association = connection.association
-    for side in (connection.client, connection.server):
-        stream, reader = side.stream, side.reader
-        if stream.early or stream.conflicts or (stream.fin is not None and not stream.finished):
-            return False
-        if reader is not None and not (reader.between_pdus or reader.astray):
-            return False
-    if connection.tunnel is not None:
+    if not connection.undoubted:
         return False
+    for side in (connection.client, connection.server):
+        reader = side.reader
+        if not side.caught_up:
+            return False
+        if reader is not None and not (reader.between_pdus or (reader.is_lost and not reader.buffered)):
+            return False
     if association is None:
-        return True
+        return len(connection.contexts) <= layout.CONTEXTS
     if association.partials or len(association.proposals) + len(association.calls) > layout.QUESTIONS:
         return False
     if len(association.contexts) > layout.CONTEXTS or engine.questions_left < layout.QUESTIONS:
@@ -168,11 +181,15 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
         stream = side.stream
         flags |= layout.VISIBLE << number if stream.visible else 0
         flags |= layout.FINISHED << number if stream.finished else 0
-        flags |= layout.READ << number if side.reader is not None and side.reader.continued else 0
-        flags |= layout.ASTRAY << number if side.reader is not None and side.reader.astray else 0
+        reads = side.reader.continued if side.reader is not None else side.has_read
+        flags |= layout.READ << number if reads else 0
+        flags |= layout.ASTRAY << number if side.reader is not None and side.reader.is_lost else 0
         flags |= layout.LOST << number if side.lost else 0
         words[layout.SLOT_POSITION + number] = stream.position if stream.visible else 0
         words[layout.SLOT_ACKNOWLEDGED + number] = stream.acknowledged
+        words[layout.SLOT_ORIGIN + number] = stream.origin
+        last = stream.last
+        words[layout.SLOT_DELIVERED + number] = (last.end - last.start) << 32 | last.checksum if last else 0
     association = connection.association
     if association is not None and association.answer_lost:
         flags |= layout.LOST << 1
@@ -180,7 +197,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
     halves[layout.HALF_INITIAL] = connection.initial_sequence or 0
     if connection.initial_sequence is not None:
         flags |= layout.HAS_INITIAL
-    contexts = association.contexts if association is not None else {}
+    contexts = association.contexts if association is not None else dict(connection.contexts)
     halves[layout.HALF_CONTEXTS] = len(contexts)
     for number, (context_id, context) in enumerate(contexts.items()):
         word = context_id | _abstract_number(context.abstract) << 16 | _TRANSFER_NUMBERS[context.transfer_syntax] << 20

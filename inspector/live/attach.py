@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -56,6 +56,12 @@ class Attached:
     attachment: Attachment
     holders: list[Holder]
 
+    def explained(self, why: str) -> Attached:
+        """Return the same with one more reason in its explanation, if there is any."""
+        if why:
+            self.attachment = replace(self.attachment, explanation=f"{self.attachment.explanation}; {why}")
+        return self
+
     def close(self) -> None:
         """Detach from every direction, also when one of them fails."""
         with contextlib.ExitStack() as stack:
@@ -75,7 +81,8 @@ def attach(device: Device, program: Program, mode: Mode, netns: str | None, *, t
     reasons = [f"{device.name}: {why}" for why in plan.left_out]
     for way in plan.ways:
         try:
-            return _attach(device, program, way, netns, reasons, tcx=tcx)
+            attached = _attach(device, program, way, netns, reasons, tcx=tcx)
+            return attached if way != plan.ways[0] else attached.explained(plan.preferred)
         except AttachError as refusal:
             reasons.append(str(refusal))
     raise AttachError("; ".join(dict.fromkeys(reasons)))
@@ -93,9 +100,12 @@ def _attach(
             "start it again"
         )
     fd = program.programs[name]
-    hook, mode, how, seen, holders = _hold_tc(device, fd, netns, tcx=tcx) if way == "tc" else _hold_xdp(device, fd, way)
+    hook, mode, how, seen, holders = (
+        _hold_tc(device, fd, netns, way, tcx=tcx) if way in hooks.TC_WAYS else _hold_xdp(device, fd, way)
+    )
     since = f", since {', '.join(reasons)}" if reasons else ""
-    explanation = "; ".join(filter(None, (how + since, seen, hooks.describe_view(device))))
+    cost = hooks.describe_cost(device, way)
+    explanation = "; ".join(filter(None, (how + since, cost, seen, hooks.describe_view(device))))
     info = kernel.program_info(fd)
     return Attached(Attachment(device.name, device.index, hook, mode, info.id, info.tag, explanation), holders)
 
@@ -124,10 +134,8 @@ def _explain_xdp(device: Device, mode: str) -> str:
     if mode == "generic":
         return "generic XDP: the kernel runs the program after the driver has built the packet"
     where = f"native XDP: the driver {device.driver or '(unnamed)'} runs the program"
-    if device.driver == "veth":
-        # Measured: the peer needs no program of its own, as no packet is sent back or redirected.
-        where += "; the peer needs no program, and has segmentation offload off meanwhile"
-    return where
+    # Measured: the peer needs no program of its own, as no packet is sent back or redirected.
+    return f"{where}; the peer needs no program" if device.kind == "veth" else where
 
 
 def _xdp_refusal(device: Device, mode: str, error: OSError) -> LiveError:
@@ -168,9 +176,10 @@ def _hook_taken(device: Device) -> HookTakenError:
     )
 
 
-def _hold_tc(device: Device, fd: int, netns: str | None, *, tcx: bool) -> _Held:
+def _hold_tc(device: Device, fd: int, netns: str | None, way: Way, *, tcx: bool) -> _Held:
     # What loops back leaves and arrives once each: it is seen when it arrives.
-    directions = _DIRECTIONS[1:] if device.link_type == hooks.LOOPBACK_TYPE else _DIRECTIONS
+    arriving = way == "tc_ingress" or device.link_type == hooks.LOOPBACK_TYPE
+    directions = _DIRECTIONS[1:] if arriving else _DIRECTIONS
     holders: list[Holder] = []
     try:
         mode = _attach_directions(device, fd, netns, directions, holders, tcx=tcx)
@@ -181,7 +190,8 @@ def _hold_tc(device: Device, fd: int, netns: str | None, *, tcx: bool) -> _Held:
             raise _tc_refusal(device, error) from error
         raise
     life = "by links" if mode == "tcx" else "as filters of a clsact qdisc, since the kernel has no tcx"
-    seen = "other programs and filters there go on working"
+    seen = f"{_INGRESS_ONLY}; " if way == "tc_ingress" else ""
+    seen += "other programs and filters there go on working"
     if behind := [holder.behind for holder in holders if isinstance(holder, ClsactFilter) and holder.behind]:
         seen += f", and what those of priority 1 ({', '.join(behind)}) decide upon is not seen"
     return _Held("tc", mode, f"tc: on {' and '.join(sorted(directions, reverse=True))}, {life}", seen, holders)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inspector.live.devices import Device
 
 Mode = Literal["auto", "native", "generic", "tc"]
-Way = Literal["native", "generic", "tc"]
+Way = Literal["native", "generic", "tc", "tc_ingress"]
 
 # linux/if_arp.h: link types of Ethernet and of what has its header, and of what has none before the IP header.
 LOOPBACK_TYPE: Final = 772
@@ -42,14 +42,23 @@ _ORDER: Final[dict[Mode, tuple[Way, ...]]] = {
     "generic": ("generic",),
     "tc": ("tc",),
 }
+TC_WAYS: Final[tuple[Way, ...]] = ("tc", "tc_ingress")
+# Bulk TCP toward a veth with a program, as a part of the rate without one (docs/performance.md, `veth_bulk_*`): without
+# segmentation offload a packet is 1,500 bytes and not 64 KiB, and generic XDP wants a packet in one buffer.
+_VETH_BULK: Final[dict[Way, str]] = {"native": "0.2", "generic": "0.5"}
+_VETH_COST: Final[dict[Way, str]] = {
+    "native": f"native XDP turns the peer's segmentation offload off: bulk TCP at {_VETH_BULK['native']} of its rate",
+    "generic": f"generic XDP copies large packets: bulk TCP at {_VETH_BULK['generic']} of its rate",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ways to attach, to be tried in this order, and why others are left out."""
+    """Ways to attach, to be tried in this order, why others are left out, and why the first one is preferred."""
 
     ways: tuple[Way, ...]
     left_out: tuple[str, ...] = ()
+    preferred: str = ""
 
 
 def is_bare(device: Device) -> bool:
@@ -70,13 +79,16 @@ def is_bare(device: Device) -> bool:
 def program_for(device: Device, way: Way) -> str:
     """Return the name of the program which reads an interface's packets; AttachError as of `is_bare`."""
     if is_bare(device):
-        return TC_BARE_PROGRAM if way == "tc" else XDP_BARE_PROGRAM
-    return TC_PROGRAM if way == "tc" else XDP_PROGRAM
+        return TC_BARE_PROGRAM if way in TC_WAYS else XDP_BARE_PROGRAM
+    return TC_PROGRAM if way in TC_WAYS else XDP_PROGRAM
 
 
 def plan(device: Device, mode: Mode) -> Plan:
     """Return how to attach to an interface. AttachError, with what to do instead, where no hook sees its packets."""
     is_bare(device)
+    if mode == "auto" and device.kind == "veth":
+        # What arrives, as with XDP: two ports of a gateway show each packet once.
+        return Plan(("tc_ingress", "generic"), preferred=f"on a veth {'; '.join(_VETH_COST.values())}; tc leaves both")
     blind = {way: why for way in ("native", "generic", "tc") if (why := _why_blind(device, way))}
     wanted = _ORDER[mode]
     if mode == "auto" and all(way in blind for way in wanted):
@@ -86,6 +98,11 @@ def plan(device: Device, mode: Mode) -> Plan:
     if not ways:
         raise AttachError(f"{device.name}: {'; '.join(left_out)}")
     return Plan(ways, left_out)
+
+
+def describe_cost(device: Device, way: Way) -> str:
+    """Return what a way of attaching costs the interface's other traffic, with the figure; '' where that is nothing."""
+    return _VETH_COST.get(way, "") if device.kind == "veth" else ""
 
 
 def programs_for(devices: Iterable[Device], mode: Mode) -> tuple[str, ...]:

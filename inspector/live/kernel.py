@@ -6,19 +6,14 @@ system call, with the structures of `inspector.live.uapi`; fields which stay zer
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import enum
 import os
 import platform
-import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from inspector.live import uapi
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -31,13 +26,11 @@ class Command(enum.IntEnum):
     MAP_CREATE = 0
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
-    MAP_DELETE_ELEM = 3
     PROG_LOAD = 5
     PROG_TEST_RUN = 10
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
-    MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
@@ -142,38 +135,14 @@ def map_lookup(map_fd: int, key: int, value_size: int) -> bytes:
     return value.raw
 
 
-def map_update(map_fd: int, key: int | bytes, value: bytes) -> None:
-    """Write a value of a map; an integer is a u32 key."""
-    key_bytes = key.to_bytes(4, sys.byteorder) if isinstance(key, int) else key
-    key_buffer = ctypes.create_string_buffer(key_bytes, len(key_bytes))
+def map_update(map_fd: int, key: int, value: bytes) -> None:
+    """Write a value of a map with u32 keys."""
+    key_buffer = ctypes.c_uint32(key)
     buffer = ctypes.create_string_buffer(value, len(value))
     _call(
         Command.MAP_UPDATE_ELEM,
         uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer), value=ctypes.addressof(buffer)),
     )
-
-
-def map_delete(map_fd: int, key: bytes) -> None:
-    """Remove an entry of a map; nothing happens where there is none."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    with contextlib.suppress(FileNotFoundError):
-        _call(Command.MAP_DELETE_ELEM, uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(key_buffer)))
-
-
-def map_read(map_fd: int, keys: npt.NDArray[Any], values: npt.NDArray[Any], most: int) -> int:
-    """Read up to `most` entries of a hash map, one behind the other, and return how many there were."""
-    cursor = ctypes.create_string_buffer(8)
-    batch = uapi.MapBatch(
-        out_batch=ctypes.addressof(cursor),
-        keys=keys.ctypes.data,
-        values=values.ctypes.data,
-        count=most,
-        map_fd=map_fd,
-    )
-    # ENOENT says that these were all.
-    with contextlib.suppress(FileNotFoundError):
-        _call(Command.MAP_LOOKUP_BATCH, batch)
-    return int(batch.count)
 
 
 def program_load(

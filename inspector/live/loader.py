@@ -8,16 +8,17 @@ without which no native XDP attaches to a device of more than about 3,500 bytes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
 import signal
 import socket
 import sysconfig
-import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, NoReturn
 
 from inspector.errors import LiveError, PrivilegeError, ToolchainError
 from inspector.live import kernel
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
+_LOG: Final = logging.getLogger(__name__)
+
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
 LANES_MAP: Final = "epm_lanes"
-SUSPECTS_MAPS: Final = ("epm_flows", "epm_answers", "epm_pools")
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
-COLLECT_PROGRAM: Final = "epm_collect"
 XDP_BARE_PROGRAM: Final = "epm_xdp_bare"
 """Of devices whose packets begin with the IP header."""
 TC_BARE_PROGRAM: Final = "epm_tc_bare"
@@ -46,18 +47,20 @@ _INCLUDE: Final = re.compile(r'#include "(.+)"')
 _PUBLIC_HEADERS: Final = Path("/usr/include")
 _COMPILE_TIMEOUT_S: Final = 120
 _MESSAGE_BYTES: Final = 1 << 16
+_TEXT_CHARACTERS: Final = 2000
+# The verifier's log is as long as the kernel is given room for (kernel.program_load).
+_DETAIL_BYTES: Final = 1 << 24
 _ERRORS: Final = {error.__name__: error for error in (LiveError, PrivilegeError, ToolchainError)}
 _INSTALL: Final = "install the distribution's package (Debian, Ubuntu: python3-bpfcc)"
 
 
 class Wanted(NamedTuple):
-    """How the programs are to be compiled; sizes in bytes. `silent_ns` is 0 unless only suspects are wanted."""
+    """How the programs are to be compiled; sizes in bytes."""
 
     compact_bytes: int
     bulk_bytes: int
     tunnels: bool
     lanes: int
-    silent_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +134,11 @@ def load(
     bulk_ring_bytes: int = 1 << 24,
     tunnels: bool = False,
     lanes: bool | None = None,
-    silent_ns: int = 0,
 ) -> Program:
     """Compile and load the named programs; sizes of the rings in bytes, powers of two, a page at least.
 
     `tunnels` makes programs which look into tunnels; without it they are no slower for being able to. `lanes` gives
     each processor a compact ring of its own, of the size said; not said, they have one if the machine allows it.
-    `silent_ns` other than 0 makes programs which record suspects only (bpf/epm_aside.h), and the one that collects what
-    they hold; it is how long the decoder remembers a silent connection.
 
     Raises ToolchainError when bcc or headers are missing or the program does not compile, PrivilegeError when
     the kernel does not allow it, LiveError when the verifier refuses the program.
@@ -148,10 +148,11 @@ def load(
         if size < page or size & (size - 1):
             raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
 
-    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes), silent_ns)
-    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else []), *(SUSPECTS_MAPS if silent_ns else [])]
-    names = [*names, *([COLLECT_PROGRAM] if silent_ns else [])]
+    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes))
+    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else [])]
+    began = time.monotonic()
     descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
+    _LOG.debug("compiled and loaded %s in %.1f s", ", ".join(names), time.monotonic() - began)
     return Program(
         {name: descriptors[name] for name in names},
         {name: descriptors[name] for name in map_names},
@@ -173,22 +174,37 @@ def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
     verifier's own words are a note on it.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
+    # In memory: there may be no disk to write to. Made here, so that the words of a child that died are not lost.
+    complaints = os.fdopen(os.memfd_create("complaints", os.MFD_CLOEXEC), "w+b")
+    with ours, theirs, complaints:
         child = os.fork()
         if child == 0:
-            _run_child(theirs, work)
+            _run_child(theirs, complaints, work)
         theirs.close()
         message, fds = _receive(ours, child, most)
+        complaints.seek(0)
+        detail = complaints.read(_DETAIL_BYTES).decode(errors="replace").strip()
+    if isinstance(message, int):
+        message = {"error": "ToolchainError", "text": f"the compiler's process died ({message}){_first_error(detail)}"}
     if "error" in message:
         error = _ERRORS.get(message["error"], LiveError)(message["text"])
-        if message["detail"]:
-            error.add_note(message["detail"])
+        if detail:
+            error.add_note(detail)
         raise error
     return dict(zip(message["names"], fds, strict=True))
 
 
-def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, Any], list[int]]:
-    """Return the child's one message and its descriptors; the child is gone afterwards in every case."""
+def _first_error(complaints: str) -> str:
+    """Return the first line that says "error", which LLVM writes before it ends the process; empty without one."""
+    found = next((line for line in complaints.splitlines() if "error:" in line.lower()), "")
+    return f": {found.strip()[:_TEXT_CHARACTERS]}" if found else ""
+
+
+def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, Any] | int, list[int]]:
+    """Return the child's one message, or its exit status where it died without one, and its descriptors.
+
+    The child is gone afterwards in every case.
+    """
     channel.settimeout(_COMPILE_TIMEOUT_S)
     try:
         payload, fds, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, most)
@@ -198,39 +214,42 @@ def _receive(channel: socket.socket, child: int, most: int) -> tuple[dict[str, A
         # Harmless if it has ended: the child is not reaped yet, so the number is still its own.
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-    if not payload:
-        raise ToolchainError(f"the compiler's process died ({os.waitstatus_to_exitcode(status)})")
-    return json.loads(payload), fds
+    return json.loads(payload) if payload else os.waitstatus_to_exitcode(status), fds
 
 
-def _run_child(channel: socket.socket, work: Callable[[], dict[str, int]]) -> NoReturn:
-    """Do the work and send the result; never return, never run the parent's clean-up."""
+def _run_child(channel: socket.socket, complaints: BinaryIO, work: Callable[[], dict[str, int]]) -> NoReturn:
+    """Do the work and send the result; never return, never run the parent's clean-up.
+
+    `complaints` receives what is written to standard error, or what the error that is sent has to say instead.
+    """
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with tempfile.TemporaryFile() as complaints:
-            os.dup2(complaints.fileno(), 2)
-            try:
-                descriptors = work()
-                message: dict[str, Any] = {"names": list(descriptors)}
-            except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
-                complaints.seek(0)
-                message = _explain(error, complaints.read().decode(errors="replace"))
-                descriptors = {}
-            socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors.values()))
-            # The parent ends this process once it has what it wants: dismantling the compiler takes time.
-            channel.recv(1)
+        os.dup2(complaints.fileno(), 2)
+        try:
+            descriptors = work()
+            message: dict[str, Any] = {"names": list(descriptors)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent says it
+            complaints.seek(0)
+            message, detail = _explain(error, complaints.read(_DETAIL_BYTES).decode(errors="replace"))
+            complaints.seek(0)
+            complaints.truncate()
+            complaints.write(detail.encode(errors="replace")[-_DETAIL_BYTES:])
+            complaints.flush()
+            descriptors = {}
+        socket.send_fds(channel, [json.dumps(message).encode()], list(descriptors.values()))
+        # The parent ends this process once it has what it wants: dismantling the compiler takes time.
+        channel.recv(1)
     finally:
         os._exit(1)
 
 
-def _explain(error: Exception, complaints: str) -> dict[str, Any]:
-    """Return the message for an error: its class, one line, and the compiler's or verifier's own words."""
+def _explain(error: Exception, complaints: str) -> tuple[dict[str, Any], str]:
+    """Return the message for an error (its class, one line), and all words of the compiler or the verifier."""
     if isinstance(error, LiveError):
         kind, text, detail = type(error).__name__, str(error), ""
     elif isinstance(error, kernel.VerifierError):
-        log = error.log.strip().splitlines()
-        kind, text, detail = "LiveError", "the kernel's verifier refuses the program", "\n".join(log[-20:])
+        kind, text, detail = "LiveError", "the kernel's verifier refuses the program", error.log
     elif isinstance(error, PermissionError) or "Operation not permitted" in complaints:
         kind, detail = "PrivilegeError", complaints
         text = "the kernel does not allow bpf(2) here, although the capabilities are held (container, lockdown?)"
@@ -240,7 +259,7 @@ def _explain(error: Exception, complaints: str) -> dict[str, Any]:
         wrong = [line for line in complaints.splitlines() if "error:" in line]
         kind, detail = "ToolchainError", complaints
         text = f"bcc cannot compile the kernel program: {(wrong or [str(error)])[0].strip()}"
-    return {"error": kind, "text": text, "detail": detail[-8000:]}
+    return {"error": kind, "text": text[:_TEXT_CHARACTERS]}, detail
 
 
 def _compile_and_load(names: Sequence[str], map_names: Sequence[str], wanted: Wanted) -> dict[str, int]:
@@ -271,8 +290,6 @@ def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
         *(f"-D{name.upper().replace('EPM_', 'EPM_WITH_')}={int(name in names)}" for name in PROGRAMS),
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
-        f"-DEPM_SUSPECTS={int(wanted.silent_ns > 0)}",
-        f"-DEPM_SILENT_NS={wanted.silent_ns}LL",
         f"-DEPM_CPUS={wanted.lanes}",
         f"-DEPM_LANE_ENTRIES={entries}",
         f"-DEPM_COMPACT_ENTRIES={wanted.lanes * entries}",

@@ -11,6 +11,7 @@ from inspector.errors import AttachError, InspectorError, ToolchainError
 from inspector.live import devices, drivers, hooks, loader
 from inspector.live.drivers import XdpFeature
 from inspector.live.holders import find_tc_holders, find_xdp_holders, has_tcx
+from inspector.live.hooks import Plan
 from inspector.live.links import HALF_QDISC, has_half_qdisc
 from inspector.live.namespaces import inside
 from inspector.live.privileges import missing_capabilities
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inspector.live.devices import Device
-    from inspector.live.hooks import Mode
+    from inspector.live.hooks import Mode, Way
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -31,6 +32,7 @@ _WAYS: Final = {
     "native": "native XDP, which the driver says it has",
     "generic": "generic XDP",
     "tc": "tc, on ingress and egress",
+    "tc_ingress": "tc, on ingress",
 }
 # Beyond this a packet has more than one buffer, and a driver must support that.
 _ONE_BUFFER_MTU: Final = 3498
@@ -99,23 +101,29 @@ def _check_device(device: Device, mode: Mode) -> Iterator[Check]:
     facts = f"{device.name}: {kind}, driver {device.driver or 'unnamed'}, MTU {device.mtu}, {device.rx_queues} queue(s)"
     yield Check("interface", "ok" if device.up else "warn", facts + ("" if device.up else "; it is down"))
     features = drivers.find_xdp_features(device.index)
-    yield _check_mode(device, mode, features)
-    if device.mtu > _ONE_BUFFER_MTU and mode in ("auto", "native"):
-        yield _check_mtu(device, features)
-    yield from _check_stacking(device, mode)
-    yield _check_offloads(device, mode)
-    yield from _check_hook(device, mode)
-
-
-def _check_mode(device: Device, mode: Mode, features: XdpFeature | None) -> Check:
-    """Say how attaching would be done, by the kind of interface and by what its driver says."""
     try:
         plan = hooks.plan(device, mode)
     except AttachError as error:
-        return Check("mode", "fail", str(error))
-    reasons = "".join(f"; {why}" for why in (*plan.left_out, hooks.describe_view(device)) if why)
-    level: Level = "warn" if plan.left_out else "ok"
+        yield Check("mode", "fail", str(error))
+        # What it would be, if it could.
+        plan = Plan(("tc",) if mode == "tc" else ("native",))
+    else:
+        yield _check_mode(device, mode, plan, features)
     way = plan.ways[0]
+    if device.mtu > _ONE_BUFFER_MTU and way == "native":
+        yield _check_mtu(device, features)
+    yield from _check_stacking(device, way)
+    yield _check_offloads(device, way)
+    yield from _check_hook(device, way)
+
+
+def _check_mode(device: Device, mode: Mode, plan: Plan, features: XdpFeature | None) -> Check:
+    """Say how attaching would be done, by the kind of interface and by what its driver says."""
+    way = plan.ways[0]
+    cost = hooks.describe_cost(device, way)
+    remarks = (*plan.left_out, plan.preferred, cost, hooks.describe_view(device))
+    reasons = "".join(f"; {why}" for why in remarks if why)
+    level: Level = "warn" if plan.left_out or cost else "ok"
     if way == "native" and features is None:
         return Check("mode", level, f"native XDP if the driver has it, which this kernel cannot tell{reasons}")
     if way == "native" and features is not None and not features & XdpFeature.BASIC:
@@ -133,7 +141,7 @@ def _check_mtu(device: Device, features: XdpFeature | None) -> Check:
     return Check("mtu", "warn", text)
 
 
-def _check_stacking(device: Device, mode: Mode) -> Iterator[Check]:
+def _check_stacking(device: Device, way: Way) -> Iterator[Check]:
     """Say where else an interface's packets pass, and where to attach."""
     found = devices.find_neighbours(device)
     if found.members:
@@ -142,7 +150,7 @@ def _check_stacking(device: Device, mode: Mode) -> Iterator[Check]:
         yield Check("stacking", "warn", text)
     if found.below:
         text = f"{found.below.name} carries it, with all else that it carries: attach here to see this part alone"
-        native = "; native XDP is there only" if mode in ("auto", "native") else ""
+        native = "; native XDP is there only" if way == "native" else ""
         yield Check("stacking", "ok", text + native)
     for other in found.above:
         what = f"it is part of {other.name}" if other.index == device.master else f"it carries {other.name}"
@@ -151,13 +159,13 @@ def _check_stacking(device: Device, mode: Mode) -> Iterator[Check]:
         yield Check("stacking", "ok", "it stands by itself")
 
 
-def _check_offloads(device: Device, mode: Mode) -> Check:
+def _check_offloads(device: Device, way: Way) -> Check:
     offloads = drivers.find_offloads(device.name)
     if offloads is None:
         return Check("offloads", "ok", "the driver does not say")
     merging = {"lro": offloads.large_receive, "rx-gro-hw": offloads.hardware_gro}
     switches = [name for name, on in merging.items() if on]
-    if switches and mode != "tc":
+    if switches and way not in hooks.TC_WAYS:
         text = (
             f"{' and '.join(switches)} on, by which the device merges packets: generic XDP switches that off for good, "
             "with native XDP some drivers do so, by a link reset, and others refuse; "
@@ -169,17 +177,17 @@ def _check_offloads(device: Device, mode: Mode) -> Check:
     return Check("offloads", "ok", f"{merged}; VLAN tags are {stripped}: both are read")
 
 
-def _check_hook(device: Device, mode: Mode) -> Iterator[Check]:
+def _check_hook(device: Device, way: Way) -> Iterator[Check]:
     """Say who is on the hooks already."""
     for holder in find_xdp_holders(device):
-        if mode == "tc":
+        if way in hooks.TC_WAYS:
             yield Check("hook", "ok", f"XDP: {holder.text}; tc runs beside it, and sees what it lets pass")
         else:
             text = f"XDP: {holder.text}; it is never replaced: use --mode tc, or detach it first: {holder.remedy}"
             yield Check("hook", "fail", text)
     if not device.xdp_program_ids:
         yield Check("hook", "ok", "no XDP program on it")
-    if mode != "tc":
+    if way not in hooks.TC_WAYS:
         for carrier in devices.find_neighbours(device).above:
             for holder in find_xdp_holders(carrier):
                 text = f"XDP on {carrier.name}, above it: {holder.text}; the kernel allows none below; use --mode tc"

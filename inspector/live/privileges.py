@@ -8,11 +8,12 @@ question what is on a tcx hook; entering another network namespace asks for CAP_
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import errno
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,9 @@ _STATUS: Final = Path("/proc/self/status")
 _THREADS: Final = Path("/proc/self/task")
 
 # linux/prctl.h
+_SET_PDEATHSIG: Final = 1
+_GET_PDEATHSIG: Final = 2
+_SET_KEEPCAPS: Final = 8
 _CAPBSET_READ: Final = 23
 _CAPBSET_DROP: Final = 24
 _SET_NO_NEW_PRIVS: Final = 38
@@ -116,6 +120,37 @@ def drop_capabilities(keep: Collection[Capability]) -> int:
     except OSError as error:
         raise PrivilegeError(f"capabilities cannot be given up: {error.strerror}") from error
     return len(list(_THREADS.iterdir())) - 1
+
+
+@contextlib.contextmanager
+def keep_capabilities() -> Iterator[None]:
+    """Keep the calling thread's permitted capabilities through a change of its user within the block, all in effect.
+
+    Without it they go with the last user id 0 (capabilities(7)). Raises OSError.
+    """
+    permitted = _mask("CapPrm:")
+    _prctl(_SET_KEEPCAPS, 1)
+    try:
+        yield
+        _set_capabilities(permitted, permitted)
+    finally:
+        _prctl(_SET_KEEPCAPS, 0)
+
+
+@contextlib.contextmanager
+def keep_parent_death_signal() -> Iterator[None]:
+    """Keep the signal which the calling thread gets when its parent ends: a change of the user clears it (prctl(2))."""
+    number = ctypes.c_int()
+    if _LIBC.prctl(_GET_PDEATHSIG, ctypes.byref(number)) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    parent = os.getppid()
+    try:
+        yield
+    finally:
+        _prctl(_SET_PDEATHSIG, number.value)
+        if number.value and os.getppid() != parent:
+            # It ended between the change and now.
+            os.kill(os.getpid(), number.value)
 
 
 def _shrink_bounding_set(keep: int) -> None:

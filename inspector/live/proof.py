@@ -42,7 +42,7 @@ def prove(interface: str, mode: Mode = "auto", netns: str | None = None, *, tunn
         checks = [
             Check("attach", "ok", attachment.explanation),
             _prove_record(session, frame),
-            _watch(session, interface),
+            _watch(session, attachment.interface),
         ]
     checks.append(_prove_detached(interface, attachment.program_id, netns))
     return checks

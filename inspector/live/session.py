@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from inspector.errors import LiveError
 from inspector.live import kernel, loader
-from inspector.live.aside import Aside
 from inspector.live.attach import MODES, Attachment, Mode, programs_for
 from inspector.live.attachments import Attachments
 from inspector.live.counters import possible_cpus, read_counters
@@ -28,14 +27,12 @@ from inspector.record import INTERFACES, LOSS_REASONS, Counter
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from inspector.live.aside import Pools
     from inspector.live.attachments import InterfaceState
     from inspector.live.devices import Device
     from inspector.live.loader import Program
     from inspector.live.ring import Block
     from inspector.live.rings import Reader
     from inspector.live.watch import Change
-    from inspector.model import CountedPairs
 
 # All lanes of the compact ring together, but for the bounds of one. The upper one is 24 ms of the map responses which
 # 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A larger one does not stay in a
@@ -52,8 +49,6 @@ _MOMENT_S: Final = 0.002
 # Loss is looked for so often; and after it, what is missing is not waited for, for so long.
 _LOSS_INTERVAL_S: Final = 0.1
 _LOSING_S: Final = 2.0
-# A request is held for so long; then the decoder waits for its answer.
-_HELD_NS: Final = 1_000_000_000
 
 __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER_INTERFACES", "Attachment", "Session", "open_session"]
 
@@ -87,9 +82,7 @@ class Session:
         program: Program,
         devices: Sequence[Device],
         places: Attachments | None = None,
-        aside: Aside | None = None,
     ) -> None:
-        self._aside = aside
         self._program = program
         self.places = places or Attachments(program, devices)
         self.interface_names = self.places.names
@@ -251,21 +244,6 @@ class Session:
             del named[OTHER_INTERFACES]
         return named
 
-    def collect(self, *, everything: bool = False) -> list[CountedPairs]:
-        """Return pairs which the program counted since the last call; have requests submitted that it held for long.
-
-        `everything` is for the end, after `detach` and before `drain`. Without suspects only there is never anything.
-        """
-        if self._aside is None:
-            return []
-        now_ns = time.time_ns()
-        self._aside.collect(now_ns + _HELD_NS if everything else now_ns - _HELD_NS, now_ns)
-        return self._aside.pairs()
-
-    def held(self) -> int:
-        """Return how many requests the program holds: matched, and neither submitted, lost nor counted yet."""
-        return self._aside.held() if self._aside is not None else 0
-
     def ring_usage(self) -> tuple[int, int]:
         """Return used bytes and size in bytes, summed over the rings."""
         return sum(ring.used() for ring in self._rings), sum(ring.size for ring in self._rings)
@@ -297,15 +275,12 @@ def open_session(
     bulk_ring_bytes: int = BULK_RING_BYTES,
     tunnels: bool = False,
     tcx: bool = True,
-    silent_ns: int = 0,
-    pools: Pools | None = None,
 ) -> Session:
     """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
 
     `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two, that of the compact ring for
     each of its lanes (`lane_bytes`, if not said); `tunnels` looks into tunnels; `tcx=False` makes mode tc do as on a
-    kernel before 6.6. `silent_ns` other than 0 is for suspects only, as in `loader.load`; `pools` are the declared
-    servers which it expects. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
@@ -317,13 +292,11 @@ def open_session(
             compact_ring_bytes=compact_ring_bytes or lane_bytes(),
             bulk_ring_bytes=bulk_ring_bytes,
             tunnels=tunnels,
-            silent_ns=silent_ns,
         )
         with contextlib.ExitStack() as stack:
             stack.callback(program.close)
             places = Attachments(program, devices, ports=ports, mode=mode, netns=netns, tcx=tcx)
-            aside = Aside(program, possible_cpus(), silent_ns, pools or {}) if silent_ns else None
-            session = Session(program, devices, places, aside)
+            session = Session(program, devices, places)
             stack.callback(session.close)
             places.attach_all(devices)
             stack.pop_all()

@@ -21,28 +21,13 @@ class MapCreate(ctypes.Structure):
 
 
 class MapElement(ctypes.Structure):
-    """BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM."""
+    """BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM."""
 
     _fields_ = [
         ("map_fd", ctypes.c_uint32),
         ("reserved", ctypes.c_uint32),
         ("key", ctypes.c_uint64),
         ("value", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-    ]
-
-
-class MapBatch(ctypes.Structure):
-    """BPF_MAP_LOOKUP_BATCH."""
-
-    _fields_ = [
-        ("in_batch", ctypes.c_uint64),
-        ("out_batch", ctypes.c_uint64),
-        ("keys", ctypes.c_uint64),
-        ("values", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("map_fd", ctypes.c_uint32),
-        ("elem_flags", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     ]
 

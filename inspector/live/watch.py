@@ -25,7 +25,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.errors import AttachmentLoss, LiveError, NoSuchInterfaceError
 from inspector.live import kernel
-from inspector.live.devices import find_device
+from inspector.live.devices import LONGEST_NAME, find_device, find_index, find_name, raw_name
 from inspector.live.namespaces import inside
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ _GONE: Final = "the interface was deleted; waiting for one of that name"
 
 _SIOCGIFFLAGS: Final = 0x8913  # linux/sockios.h
 _IFF_UP: Final = 1
-_LONGEST_NAME: Final = 15
-_DIRECTIONS: Final = (kernel.AttachType.TCX_INGRESS, kernel.AttachType.TCX_EGRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class Watch:
             return
         # In this order: an interface has no name any more before it loses its program.
         alive = self._attachments.alive(number)
-        index = _index_of(state.name)
+        index = find_index(state.name)
         if not alive:
             self._explain_death(number, same=index == state.index)
         elif index == state.index:
@@ -160,7 +158,7 @@ class Watch:
             self._note_flags(number)
         elif index is not None:
             self._lose(number, AttachmentLoss.REPLACED, "another interface has the name now")
-        elif (called := _name_of(state.index)) is not None and _carries(called, state.attachment):
+        elif (called := find_name(state.index)) is not None and _carries(called, state.attachment):
             if any(called == other.name for other in self._attachments.states):
                 text = f"the interface is called {called} now, which is inspected under that name"
                 self._lose(number, AttachmentLoss.REPLACED, text)
@@ -220,7 +218,7 @@ class Watch:
         now = time.monotonic()
         if state.attachment is not None or self._ends.is_set():
             return
-        if _index_of(state.name) is None:
+        if find_index(state.name) is None:
             self._forget_refusal(number)
             return
         if now < place.retry_at:
@@ -271,30 +269,14 @@ class Watch:
         self._changes.put(Change(state, line, loss, attached, error, index_taken_over))
 
 
-def _index_of(name: str) -> int | None:
-    """Return the index of the interface of that name in the calling thread's namespace."""
-    try:
-        # Only netlink takes longer names, which an interface may have besides its own.
-        return socket.if_nametoindex(name) if len(name) <= _LONGEST_NAME else find_device(name).index
-    except (OSError, NoSuchInterfaceError):
-        return None
-
-
-def _name_of(index: int) -> str | None:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return None
-
-
 def _is_up(name: str) -> bool | None:
     """Return whether an interface is up; None where it has just gone."""
-    if len(name) > _LONGEST_NAME:
+    if len(name) > LONGEST_NAME and "\\" not in name:
         return None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         try:
             # struct ifreq: the name, then the flags.
-            answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, struct.pack("16s24x", name.encode()))
+            answer = fcntl.ioctl(channel, _SIOCGIFFLAGS, struct.pack("16s24x", raw_name(name)))
         except OSError:
             return None
     return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_UP)
@@ -308,7 +290,8 @@ def _carries(name: str, attachment: Attachment) -> bool:
     try:
         if attachment.hook == "xdp":
             return attachment.program_id in find_device(name).xdp_program_ids.values()
-        index = socket.if_nametoindex(name)
-        return all(attachment.program_id in kernel.query_programs(index, direction) for direction in _DIRECTIONS)
+        # Whatever the directions, it is on this one.
+        index = find_index(name) or 0
+        return attachment.program_id in kernel.query_programs(index, kernel.AttachType.TCX_INGRESS)
     except (OSError, NoSuchInterfaceError):
         return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.sinks.jsonl import json_of
+from inspector.sinks.jsonform import lines_of
 from inspector.sinks.lines import FOUND_JUDGEMENT, LONGEST, PIECES, write_lines
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class BatchLines:
             if length:
                 yield self._output[:length].tobytes()
             elif at < len(rows):
-                yield from (f"{json_of(finding)}\n".encode() for finding in batch[at : at + 1].findings())
+                yield from (f"{line}\n".encode() for one in batch[at : at + 1].findings() for line in lines_of(one))
                 at += 1
 
     def _add(self, number: int, judgement: Finding) -> None:

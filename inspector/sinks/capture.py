@@ -18,6 +18,8 @@ from inspector.sinks.frames import build_frame
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inspector.model import Segment
+
 __all__ = ["CaptureWriter", "build_frame"]
 
 _SECTION_HEADER: Final = 0x0A0D0D0A
@@ -25,6 +27,10 @@ _INTERFACE_DESCRIPTION: Final = 1
 _ENHANCED_PACKET: Final = 6
 _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 _LENGTH_NOT_KNOWN: Final = 2**64 - 1
+SECTION_MAGIC: Final = struct.pack("=I", _SECTION_HEADER)
+"""The first four bytes of a capture file, the same in both byte orders."""
+
+_BYTE_ORDERS: Final = {struct.pack(order + "I", _BYTE_ORDER_MAGIC): order for order in "<>"}
 
 _OPTION_COMMENT: Final = 1
 _OPTION_INTERFACE_NAME: Final = 2
@@ -36,42 +42,30 @@ _LONGEST_OPTION: Final = 0xFFFF
 _ETHERNET: Final = 1
 
 
-class CaptureWriter:
-    """Writes records to a file, or to a binary stream that the caller closes.
+class CaptureBlocks:
+    """The blocks of a capture file, section by section.
 
-    `interface_names` maps interface indexes to names; the file's interfaces are in the order
-    of the indexes. The mapping may change meanwhile: an interface that is not there yet, or has
-    another name now, gets a description when its first packet comes.
-    Raises CaptureError when the file cannot be written.
+    `interface_names` maps interface indexes to names; a section's interfaces are in the order of the indexes. The
+    mapping may change meanwhile: an interface that is not there yet, or has another name now, gets a description
+    when its first packet comes.
     """
 
-    def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str], comment: str | None = None) -> None:
-        self.name = str(target) if isinstance(target, Path) else "capture"
-        self._own_file = isinstance(target, Path)
+    def __init__(self, interface_names: Mapping[int, str]) -> None:
         self._names = interface_names
         self._numbers: dict[tuple[int, str], int] = {}
-        try:
-            self._file: BinaryIO = target.open("wb") if isinstance(target, Path) else target
-        except OSError as error:
-            raise CaptureError(f"{self.name}: cannot be written: {error.strerror or error}") from None
-        self._put(_section_header(comment))
-        for index, name in sorted(interface_names.items()):
-            self._add_interface(index, name)
-        self.flush()
 
-    def __enter__(self) -> Self:
-        return self
+    def section(self, comment: str | None = None) -> bytes:
+        """Return the beginning of a section: its header, with a comment, and its interfaces."""
+        self._numbers.clear()
+        return _section_header(comment) + b"".join(
+            self._interface(index, name) for index, name in sorted(self._names.items())
+        )
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def write(self, record: bytes | memoryview, comment: str | None = None) -> None:
-        """Append one record (`inspector.record`), with a comment on the packet that Wireshark shows."""
-        segment = unpack_record(record)
+    def packet(self, segment: Segment, comment: str | None = None) -> bytes:
+        """Return the block of a packet, with a comment that Wireshark shows, behind what describes its interface."""
         index = segment.interface_index
         interface = index, self._names.get(index, f"interface {index}")
-        if interface not in self._numbers:
-            self._add_interface(*interface)
+        description = b"" if interface in self._numbers else self._interface(*interface)
         frame = build_frame(segment)
         original_length = len(frame) + segment.payload_length - len(segment.payload)
         head = struct.pack(
@@ -83,7 +77,41 @@ class CaptureWriter:
             original_length,
         )
         options = _options((_OPTION_COMMENT, _utf8(comment))) if comment else b""
-        self._put(_block(_ENHANCED_PACKET, head + _pad(frame) + options))
+        return description + _block(_ENHANCED_PACKET, head + _pad(frame) + options)
+
+    def _interface(self, index: int, name: str) -> bytes:
+        self._numbers[index, name] = len(self._numbers)
+        options = _options((_OPTION_INTERFACE_NAME, _utf8(name)), (_OPTION_TIME_RESOLUTION, bytes([_NANOSECONDS])))
+        # Snap length 0: no limit.
+        return _block(_INTERFACE_DESCRIPTION, struct.pack("=HxxI", _ETHERNET, 0) + options)
+
+
+class CaptureWriter:
+    """Writes records to a new file, or to a binary stream that the caller closes; interfaces as in `CaptureBlocks`.
+
+    Raises CaptureError when the file cannot be written.
+    """
+
+    def __init__(self, target: Path | BinaryIO, interface_names: Mapping[int, str], comment: str | None = None) -> None:
+        self.name = str(target) if isinstance(target, Path) else "capture"
+        self._own_file = isinstance(target, Path)
+        self._blocks = CaptureBlocks(interface_names)
+        try:
+            self._file: BinaryIO = target.open("wb") if isinstance(target, Path) else target
+        except OSError as error:
+            raise CaptureError(f"{self.name}: cannot be written: {error.strerror or error}") from None
+        self._put(self._blocks.section(comment))
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def write(self, record: bytes | memoryview, comment: str | None = None) -> None:
+        """Append one record (`inspector.record`), with a comment on the packet that Wireshark shows."""
+        self._put(self._blocks.packet(unpack_record(record), comment))
 
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""
@@ -98,20 +126,36 @@ class CaptureWriter:
         if self._own_file:
             self._file.close()
 
-    def _add_interface(self, index: int, name: str) -> None:
-        self._numbers[index, name] = len(self._numbers)
-        options = _options((_OPTION_INTERFACE_NAME, _utf8(name)), (_OPTION_TIME_RESOLUTION, bytes([_NANOSECONDS])))
-        # Snap length 0: no limit.
-        self._put(_block(_INTERFACE_DESCRIPTION, struct.pack("=HxxI", _ETHERNET, 0) + options))
-
-    def _put(self, block: bytes) -> None:
+    def _put(self, blocks: bytes) -> None:
         try:
-            self._file.write(block)
+            self._file.write(blocks)
         except OSError as error:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> CaptureError:
         return CaptureError(f"{self.name}: cannot be written: {error.strerror or error}")
+
+
+def whole_blocks(file: BinaryIO) -> int:
+    """Return how many bytes at the start of a file are whole blocks of a capture file; 0 where there is none.
+
+    What follows them is a block without its end, or nothing that is one.
+    """
+    position, order = 0, ""
+    while True:
+        file.seek(position)
+        head = file.read(12)
+        if len(head) < 12:
+            return position
+        if head[:4] == SECTION_MAGIC:
+            order = _BYTE_ORDERS.get(head[8:12], "")
+        if not order:
+            return position
+        (length,) = struct.unpack_from(order + "I", head, 4)
+        file.seek(position + length - 4)
+        if length < 12 or length % 4 or file.read(4) != head[4:8]:
+            return position
+        position += length
 
 
 def _section_header(comment: str | None) -> bytes:

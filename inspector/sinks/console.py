@@ -14,13 +14,16 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
+from inspector.escape import harmless
 from inspector.model import Finding, FindingBatch, Interface, Mapping, Verdict, format_time
 from inspector.sinks.jsonl import write_or_close
-from inspector.sinks.text import columns, fold, harmless
+from inspector.sinks.text import columns, fold, table_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from collections.abc import Mapping as Counts
+
+    from rich.table import Table
 
 REDRAWS_PER_SECOND: Final = 4
 
@@ -33,6 +36,9 @@ _VERDICT_AT: Final = sum(_WIDTHS[:_FACTS]) + _FACTS
 _WIDE: Final = 132
 """From this many cells on a row is one line; below, verdict and reason go into lines of their own."""
 _NARROWEST_REASON: Final = 20
+# Cells of the closing table: names, and counts.
+_COUNTED: Final = 28
+_COUNT: Final = 10
 
 _STYLES: Final = {
     Verdict.MATCH: "green",
@@ -153,7 +159,8 @@ class Console:
     def summary(self, tally: Tally) -> bool:
         """Show the closing table, in place of the line of state; return False if nobody reads any more."""
         self.close()
-        self._write(_summary(tally))
+        self._write([Text("summary", "bold")])
+        self._write_table(_summary(tally))
         return self.open
 
     def close(self) -> None:
@@ -173,6 +180,12 @@ class Console:
             self.rich.print(Text("\n").join(lines), soft_wrap=True)
         elif self.open:
             self.open = write_or_close(self._stream, "".join(f"{line.plain.rstrip()}\n" for line in lines))
+
+    def _write_table(self, table: Table) -> None:
+        if self.terminal:
+            self.rich.print(table)
+        elif self.open:
+            self.open = write_or_close(self._stream, table_text(table, terminal=False))
 
     def _clean(self, row: _Row) -> _Row:
         """Return a row that neither the terminal nor the stream's encoding stumbles over."""
@@ -273,26 +286,31 @@ def _state(tally: Tally) -> Text:
     return text
 
 
-def _summary(tally: Tally) -> list[Text]:
-    """Return the lines of the closing table."""
+def _summary(tally: Tally) -> Table:
+    """Return the closing table: what is counted, parts of a count below it, and the counts to the right."""
+    # Loaded once a run has ended, for which nobody waits.
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
+    table.add_column(min_width=_COUNTED)
+    table.add_column(justify="right", min_width=_COUNT)
+
+    def add(name: str, count: int, style: str = "") -> None:
+        table.add_row(Text(name), Text(str(count)), style=style)
+
     lost = sum(tally.lost.values())
-    lines = [
-        Text("summary", "bold"),
-        _count("packets seen", tally.seen),
-        _count("records decoded", tally.decoded),
-        _count("records lost", lost, "bold red" if lost else ""),
-    ]
-    lines += [_count(f"  {harmless(reason)}", count) for reason, count in tally.lost.items() if count]
-    lines.append(_count("findings", sum(tally.verdicts.values())))
-    lines += [
-        _count(f"  {verdict}", tally.verdicts[verdict], _STYLES[verdict])
-        for verdict in Verdict
-        if tally.verdicts.get(verdict)
-    ]
-    lines.append(_count("anomalies", sum(tally.anomalies.values())))
-    lines += [_count(f"  {harmless(reason)}", count) for reason, count in sorted(tally.anomalies.items()) if count]
-    return lines
-
-
-def _count(name: str, count: int, style: str = "") -> Text:
-    return Text(f"  {name:28}{count:12}", style)
+    add("packets seen", tally.seen)
+    add("records decoded", tally.decoded)
+    add("records lost", lost, "bold red" if lost else "")
+    for reason, count in tally.lost.items():
+        if count:
+            add(f"  {harmless(reason)}", count)
+    add("findings", sum(tally.verdicts.values()))
+    for verdict in Verdict:
+        if tally.verdicts.get(verdict):
+            add(f"  {verdict}", tally.verdicts[verdict], _STYLES[verdict])
+    add("anomalies", sum(tally.anomalies.values()))
+    for reason, count in sorted(tally.anomalies.items()):
+        if count:
+            add(f"  {harmless(reason)}", count)
+    return table

@@ -73,8 +73,6 @@ class Families:
             "packets", "TCP packets to and from the ports of the endpoint mapper.", "interface", "direction"
         )
         self.matched = self._counter("packets_matched", "Packets with payload, SYN, FIN or RST: submitted or lost.")
-        self.counted = self._counter("packets_counted", "Of those, requests and responses counted without a record.")
-        self.held = self._gauge("requests_held", "Requests without a record whose response the kernel waits for.")
         self.submitted = self._counter("ring_submitted", "Records put into a ring by the kernel program.")
         self.lost = self._counter("ring_lost", "Matched packets of which no record could be made.", "reason")
         self.consumed = self._counter("records_consumed", "Records taken out of the rings.")
@@ -100,7 +98,10 @@ class Families:
     def _declare_sinks(self) -> None:
         """Declare what comes from the places where findings and evidence go."""
         self.findings_lost = self._counter(
-            "findings_lost", "Findings that could not be taken to a place where they should go.", "sink", "reason"
+            "findings_lost",
+            "Findings (of the sink capture: packets) that could not be taken to a place where they should go.",
+            "sink",
+            "reason",
         )
         self.evidence_files = self._counter("evidence_files", "Conversations written to files of their own.")
         self.evidence_left_out = self._counter(

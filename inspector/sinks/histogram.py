@@ -45,12 +45,6 @@ class BulkHistogram(Collector):
             self._counts += counts
             self._sum += total
 
-    def add(self, counts: Sequence[int], total: float) -> None:
-        """Take observations which were counted elsewhere: up to each bound, and above; with their sum."""
-        with self._lock:
-            self._counts += np.array(counts, np.int64)
-            self._sum += total
-
     def describe(self) -> Iterable[HistogramMetricFamily]:
         """Return the family without samples: the registry asks for names."""
         return [HistogramMetricFamily(self._name, self._documentation)]

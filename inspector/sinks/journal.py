@@ -16,9 +16,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from inspector.escape import harmless
 from inspector.model import NOTEWORTHY, Finding, Verdict, format_time
-from inspector.sinks.jsonl import json_of
-from inspector.sinks.text import harmless
+from inspector.sinks.jsonform import lines_of
 from inspector.sinks.trouble import Trouble, reason_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Journal:
 
 
 def fields_of(finding: Finding) -> Iterator[tuple[str, str]]:
-    """Yield the fields of a finding's entry; EPM_OFFERED once for each address."""
+    """Yield the fields of a finding's entry; EPM_OFFERED once for each address, EPM_FINDING for each part."""
     service = _service(finding)
     yield "MESSAGE", harmless(f"{finding.verdict}: client {finding.client}, service {service or '-'}: {finding.why}")
     yield "PRIORITY", str(_PRIORITIES.get(finding.verdict, _WARNING))
@@ -160,7 +160,7 @@ def fields_of(finding: Finding) -> Iterator[tuple[str, str]]:
         "EPM_EVIDENCE": finding.evidence,
     }
     yield from ((name, str(value)) for name, value in optional.items() if value is not None)
-    yield "EPM_FINDING", json_of(finding)
+    yield from (("EPM_FINDING", line) for line in lines_of(finding))
 
 
 def _service(finding: Finding) -> str | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, Final, Protocol, TextIO
 
 from inspector.errors import OutputError
+from inspector.sinks.jsonform import lines_of
 from inspector.sinks.trouble import reason_of
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class JsonLines:
         self.open = True
 
     def show(self, finding: Finding) -> bool:
-        """Write one finding; return False, then and ever after, once nobody reads any more."""
-        return self.show_text(json_of(finding) + "\n")
+        """Write one finding, a long one as several lines; return False, for good, once nobody reads any more."""
+        return self.show_text("".join(f"{line}\n" for line in lines_of(finding)))
 
     def show_batch(self, batch: FindingBatch) -> bool:
         """Write many findings at once; return what `show` does."""
@@ -69,11 +69,6 @@ class JsonLines:
         """Write lines that another of these has made; return what `show` does."""
         self.open = self.open and self._lines.write(text.encode("ascii"))
         return self.open
-
-
-def json_of(finding: Finding) -> str:
-    """Return a finding as JSON, without white space."""
-    return json.dumps(finding.as_dict(), separators=(",", ":"))
 
 
 def is_like_ascii(stream: TextIO) -> bool:

@@ -113,6 +113,9 @@ class LineFile(LineOutput):
                 found = self._path.stat()
             except FileNotFoundError:
                 self.close()
+            except PermissionError:
+                # The folder is closed to this process by now. What it has open it may write to.
+                pass
             else:
                 if (found.st_dev, found.st_ino) != self._identity:
                     self.close()

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from inspector.errors import Anomaly, AttachmentLoss
-from inspector.model import OTHER_INTERFACES, CountedPairs, Direction, Finding, FindingBatch, Verdict
+from inspector.model import OTHER_INTERFACES, Direction, Finding, FindingBatch, Verdict
 from inspector.record import Counter
 from inspector.sinks.allowance import LeftOut
 from inspector.sinks.families import Families
@@ -71,13 +71,10 @@ class Metrics:
 
     def observe(self, finding: Finding) -> None:
         """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
-        self._count_finding(finding, 1)
+        for counter in self._counters(finding):
+            counter.inc()
         if finding.latency_ns is not None:
             self._families.latency.observe(finding.latency_ns / 1e9)
-
-    def _count_finding(self, finding: Finding, count: int) -> None:
-        for counter in self._counters(finding):
-            counter.inc(count)
 
     def _counters(self, finding: Finding) -> list[Total]:
         """Return the counters of a finding, those included of labels which have no value of their own for it."""
@@ -118,11 +115,6 @@ class Metrics:
                 counter.inc(count)
         self._families.latency.observe_many(batch.latencies_ns() / 1e9)
 
-    def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
-        """Count what the kernel program counted, as `observe` would one by one; `finding` is that of any of them."""
-        self._count_finding(finding, pairs.total)
-        self._families.latency.add(pairs.latencies, pairs.latency_ns / 1e9)
-
     def _remember(self, judgement: Finding) -> _Known:
         """Return the counters of a judgement, and keep them."""
         known = _Known(judgement, self._counters(judgement))
@@ -156,8 +148,6 @@ class Metrics:
             self._families.anomalies.labels(str(ANOMALIES[counter])).inc(count)
         elif counter is Counter.MATCHED:
             self._families.matched.inc(count)
-        elif counter is Counter.COUNTED:
-            self._families.counted.inc(count)
         else:
             self._families.submitted.inc(count)
 
@@ -165,11 +155,10 @@ class Metrics:
         """Note that the main loop runs, at a time in seconds since 1970: the metrics are served by another thread."""
         self._families.last_round.set(now_s)
 
-    def update_ring(self, used: int, size: int, held: int = 0) -> None:
-        """Take over the rings' fill, in bytes, and how many requests the kernel program holds."""
+    def update_ring(self, used: int, size: int) -> None:
+        """Take over the rings' fill, in bytes."""
         self._families.ring_used.set(used)
         self._families.ring_size.set(size)
-        self._families.held.set(held)
 
     def records_consumed(self, count: int, newest_time_ns: int, age_s: float) -> None:
         """Count a batch of records taken out of the rings; its newest was made at `newest_time_ns`, `age_s` ago."""

@@ -20,13 +20,16 @@ from inspector.sinks.labels import service_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspector.model import CountedPairs, Finding, FindingBatch
+    from inspector.model import Finding, FindingBatch
 
 OFFERS: Final = 512
 """Kinds of offers at most: those which were seen last."""
 
 FINDINGS: Final = 50
 """The last findings of each verdict which are kept."""
+
+MAPPINGS: Final = 8
+"""Mappings of a finding which are kept: a listing has up to 500, and there are up to 600 findings."""
 
 _PER_SECOND: Final = 50
 _REMEMBERED: Final = 65_536
@@ -77,7 +80,7 @@ class Overview:
         with self._lock:
             self._count(_offer_of(finding), 1, finding.time_ns)
             if self._take_room(finding.verdict, 1):
-                self._findings[finding.verdict].append(finding)
+                self._findings[finding.verdict].append(finding.shortened(MAPPINGS))
 
     def observe_batch(self, batch: FindingBatch) -> None:
         """Take the findings of a batch: all are counted, as many are kept as there is room for."""
@@ -86,11 +89,6 @@ class Overview:
             for judgement, count in batch.counts():
                 self._count(self._remembered(judgement), count, newest_ns)
             self._keep(batch)
-
-    def observe_pairs(self, finding: Finding, pairs: CountedPairs) -> None:
-        """Take what the kernel program counted; there are no findings to be shown of it."""
-        with self._lock:
-            self._count(_offer_of(finding), pairs.total, time.time_ns())
 
     def _count(self, offer: Offer, answers: int, time_ns: int) -> None:
         count = self._offers.get(offer)
@@ -136,7 +134,7 @@ class Overview:
             places = np.flatnonzero(np.isin(numbers, of_verdict))
             count = 1 + self._take_room(verdict, len(places) - 1)
             for place in places[-count:].tolist():
-                self._findings[verdict].extend(batch[place : place + 1].findings())
+                self._findings[verdict].extend(one.shortened(MAPPINGS) for one in batch[place : place + 1].findings())
 
     def findings(self) -> list[Finding]:
         """Return the findings which are kept, the newest first."""

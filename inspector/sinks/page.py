@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from html import escape
+from html import escape as escape_markup
 from typing import TYPE_CHECKING, Any, Final
 
+from inspector.escape import harmless
 from inspector.model import Verdict, format_time
 from inspector.sinks.labels import service_name
 
@@ -126,6 +127,11 @@ def _summary(state: Mapping[str, Any], attached: int, *, healthy: bool) -> str:
     if mismatches:
         sentences.append(_marked(f"{mismatches:,} answers offered another address than the one that was asked.", "bad"))
     return " ".join(sentences)
+
+
+def escape(text: str) -> str:
+    """Return text as it can be put into the page: neither markup nor anything else that does not print."""
+    return escape_markup(harmless(text))
 
 
 def _marked(text: str, kind: str) -> str:

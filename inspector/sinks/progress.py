@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inspector.sinks.text import harmless
+from inspector.escape import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

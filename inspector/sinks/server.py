@@ -1,81 +1,63 @@
 """A small HTTP server for scrapers: bounded in connections, bytes and time, whatever its clients do.
 
-One daemon thread runs an asyncio loop; h11 speaks HTTP/1.1 (RFC 9112), below it TLS where there is a certificate.
-When all connections are taken, one of the client address that has the most is closed: the one that has waited
-longest for its client. So idle, slow or many clients never keep a scraper out, in the middle of a TLS handshake or
-elsewhere.
+One daemon thread runs an asyncio loop. When all connections of a listening socket are taken, one of the client address
+that has the most is closed: the one that has waited longest for its client. So idle, slow or many clients never keep a
+scraper of another address out, in the middle of a TLS handshake or elsewhere.
+
+A client that connects faster than connections are accepted fills the socket's accept queue, and nobody else gets in.
+Places are therefore kept by sockets with an accept queue, connections and turns of their own: that of the UNIX domain,
+which its file's mode protects, and one for configured addresses (`scrapers`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import errno
 import threading
 from collections import Counter
-from dataclasses import dataclass
-from http import HTTPStatus
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-import h11
-
-from inspector import __version__
-from inspector.errors import ListenError
+from inspector.sinks.hostnames import HostNames
+from inspector.sinks.http import Connection, Pace, ServerLimits, Service
+from inspector.sinks.listening import authority, listen, listen_with_reserve
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
 
+    from inspector.sinks.http import Route
+    from inspector.sinks.listening import Network
     from inspector.sinks.tls import Certificates
 
-    Route = Callable[[], "Response"]
-
-TEXT: Final = "text/plain; charset=utf-8"
-
-_BACKLOG: Final = 128
-_LAST_PORT: Final = 65535
-_READ_SIZE: Final = 4096
-_WRITE_SIZE: Final = 1 << 16
-_BURST_S: Final = 0.25
-_METHODS: Final = (b"GET", b"HEAD")
-_CLOSE: Final = (b"Connection", b"close")
-_SERVER: Final = f"epm-inspector/{__version__}"
+_ACCEPT_RETRY_S: Final = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What a route answers: HTTP status, body, its type, and headers beyond the usual."""
+@dataclass(eq=False)
+class _Listener:
+    """A listening socket, and the connections that were accepted from it."""
 
-    status: int
-    body: bytes
-    content_type: str = TEXT
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    socket: socket.socket
+    service: Service
+    certificates: Certificates | None
+    connections: dict[Connection, asyncio.Task[None]] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """Bounds of what clients can take up: connections, bytes, and seconds.
-
-    `header_seconds` bounds the time from a request's first byte (or from the connection's
-    beginning) to the end of its header, and a TLS handshake; `idle_seconds` the wait for another request;
-    `write_seconds` the wait for the client to take an answer; `goodbye_seconds` the wait
-    for the client to close after the last one. More than `answers_per_second` are made to
-    wait, all clients together: making an answer keeps the inspection from its work.
-    """
-
-    connections: int = 64
-    header_bytes: int = 16 * 1024
-    header_seconds: float = 10
-    idle_seconds: float = 120
-    write_seconds: float = 10
-    goodbye_seconds: float = 1
-    answers_per_second: float = 100
+    def make_room(self) -> None:
+        """Close a connection of the client address that has the most: the one that has waited longest."""
+        if len(self.connections) < self.service.limits.connections:
+            return
+        counts = Counter(connection.client for connection in self.connections)
+        first = max(self.connections, key=lambda one: (counts[one.client], -one.waiting_since))
+        self.connections.pop(first).cancel()
 
 
 class MetricsServer:
     """Serves `routes` (path to function) on one address, and on sockets that are added; port 0 takes any that is free.
 
-    With `certificates` it speaks TLS, but for connections of the UNIX domain.
+    With `certificates` it speaks TLS, but for connections of the UNIX domain. Clients of the networks `scrapers` have a
+    listening socket of their own. `hosts` are further names for `HostNames`. `report` gets one line for each kind of
+    fault that keeps clients from being served.
     The socket listens, and `port` is known, once the constructor returns; `start` begins to
     answer. Routes are called in the server's thread and must be quick.
     Raises ListenError, in words for the operator, when the address cannot be had.
@@ -89,18 +71,26 @@ class MetricsServer:
         *,
         limits: ServerLimits | None = None,
         certificates: Certificates | None = None,
+        hosts: Sequence[str] = (),
+        scrapers: Sequence[Network] = (),
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.host = host
-        self._routes = {path.encode(): route for path, route in routes.items()}
+        self._routes = routes
         self._limits = limits or ServerLimits()
         self._certificates = certificates
-        self._sockets = [_listen(host, port)]
-        self.port: int = self._sockets[0].getsockname()[1]
+        sockets = listen_with_reserve(host, port, scrapers) if scrapers else (listen(host, port),)
+        names = HostNames((host, *hosts))
+        self._listeners = [_Listener(one, self._service(routes, names), certificates) for one in sockets]
+        self.port: int = sockets[0].getsockname()[1]
+        self._report = report
+        self._reported: set[object] = set()
         self._thread = threading.Thread(target=self._run, name="metrics-server", daemon=True)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._handle_error)
         self._stop = asyncio.Event()
-        self._connections: dict[_Connection, asyncio.Task[None]] = {}
-        self._pace = _Pace(self._limits.answers_per_second)
+        # Asyncio itself holds only weak references to tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,17 +103,20 @@ class MetricsServer:
     def url(self) -> str:
         """The server's address, without a path."""
         scheme = "http" if self._certificates is None else "https"
-        return f"{scheme}://{_authority(self.host, self.port)}"
+        return f"{scheme}://{authority(self.host, self.port)}"
 
     @property
     def is_exposed(self) -> bool:
         """Whether other machines may read what is served, and whoever is on the way."""
-        address = self._sockets[0].getsockname()[0].partition("%")[0]
+        address = self._listeners[0].socket.getsockname()[0].partition("%")[0]
         return self._certificates is None and not ip_address(address).is_loopback
 
-    def add(self, listening: socket.socket) -> None:
-        """Serve on one more listening socket, of the UNIX domain say, and close it at the end; before `start`."""
-        self._sockets.append(listening)
+    def add(self, listening: socket.socket, routes: Mapping[str, Route] | None = None) -> None:
+        """Serve `routes`, or those of the address, on one more socket; before `start`.
+
+        The socket is one of the UNIX domain, without TLS and names of hosts; the server closes it at the end.
+        """
+        self._listeners.append(_Listener(listening, self._service(routes or self._routes, None), None))
 
     def start(self) -> None:
         """Begin to answer."""
@@ -135,233 +128,72 @@ class MetricsServer:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
         self._loop.close()
-        for listening in self._sockets:
-            listening.close()
+        for listener in self._listeners:
+            listener.socket.close()
+
+    def _service(self, routes: Mapping[str, Route], hosts: HostNames | None) -> Service:
+        table = {path.encode(): route for path, route in routes.items()}
+        return Service(table, self._limits, Pace(self._limits.answers_per_second), hosts)
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
-        servers = [await asyncio.start_server(self._accept, sock=one, limit=_READ_SIZE) for one in self._sockets]
+        for listener in self._listeners:
+            self._begin(self._accept(listener))
         await self._stop.wait()
-        for server in servers:
-            server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection. Nothing may be waited for before the handshake, which would miss what was read."""
-        if len(self._connections) >= self._limits.connections:
-            self._make_room()
-        connection = _Connection(reader, writer, self._routes, self._limits, self._pace)
+    def _begin(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: _Listener) -> None:
+        """Accept connections for ever, one in each turn of the loop: no listener waits for a queue of another."""
+        listener.socket.setblocking(False)
+        pace = Pace(self._limits.accepts_per_second)
+        while True:
+            await pace.turn()
+            try:
+                accepted, address = await self._loop.sock_accept(listener.socket)
+            except OSError as error:
+                # Short of descriptors or memory, above all; errors of the new connection come here too (accept(2)).
+                if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    self._report_once(error.errno, f"connections wait: {error.strerror}")
+                await asyncio.sleep(_ACCEPT_RETRY_S)
+                continue
+            self._begin(self._serve_client(listener, accepted, address[0] if address else ""))
+            # Its task begins now, and makes room, before the next connection is accepted.
+            await asyncio.sleep(0)
+
+    async def _serve_client(self, listener: _Listener, accepted: socket.socket, client: str) -> None:
+        """Serve one connection."""
+        listener.make_room()
+        connection = Connection(accepted, client, listener.service)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a connection is served by a task of its own
-        self._connections[connection] = task
+        listener.connections[connection] = task
         try:
-            if self._certificates is not None and not connection.is_local:
-                await connection.shake_hands(self._certificates.context())
+            await connection.open(None if listener.certificates is None else listener.certificates.context())
             await connection.run()
         except (OSError, TimeoutError):
             # The client is gone, too slow, or speaks no TLS: nobody is left to be told.
             return
         finally:
-            self._connections.pop(connection, None)
+            listener.connections.pop(connection, None)
             connection.abort()
 
-    def _make_room(self) -> None:
-        """Close a connection of the client address that has the most: the one that has waited longest."""
-        counts = Counter(connection.client for connection in self._connections)
-        first = max(self._connections, key=lambda one: (counts[one.client], -one.waiting_since))
-        self._connections.pop(first).cancel()
+    def _handle_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take what asyncio would log with a traceback: clients bring about any number of OSError, defects the rest."""
+        error = context.get("exception")
+        if error is not None and not isinstance(error, OSError):
+            self._report_once(type(error), f"{context['message']}: {type(error).__name__}: {error}")
 
-
-class _Pace:
-    """Lets things happen `per_second` times a second in the long run, and at once while there are fewer."""
-
-    def __init__(self, per_second: float) -> None:
-        self._interval_s = 1 / per_second
-        self._due = 0.0
-        self._queue = asyncio.Lock()
-
-    async def turn(self) -> None:
-        """Wait for one's turn; those who came before, and have not gone meanwhile, have theirs before."""
-        async with self._queue:
-            now = asyncio.get_running_loop().time()
-            # What was not used lately may be caught up with, up to a quarter of a second's worth.
-            self._due = max(self._due, now - _BURST_S) + self._interval_s
-            if self._due > now:
-                await asyncio.sleep(self._due - now)
-
-
-class _Connection:
-    """One client: its requests are answered one after the other."""
-
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        routes: Mapping[bytes, Route],
-        limits: ServerLimits,
-        pace: _Pace,
-    ) -> None:
-        self._pace = pace
-        self._reader = reader
-        self._writer = writer
-        self._routes = routes
-        self._limits = limits
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
-        self._is_secure = False
-        address = writer.get_extra_info("peername")
-        self.client = address[0] if address else ""
-        self.is_local = writer.get_extra_info("socket").family == socket.AF_UNIX
-        self.waiting_since = asyncio.get_running_loop().time()
-        # Sending is done when the system has taken every byte, so that closing leaves nothing behind.
-        writer.transport.set_write_buffer_limits(high=0)
-
-    def abort(self) -> None:
-        """Close the connection at once, whatever is going on."""
-        self._writer.transport.abort()
-
-    async def shake_hands(self, context: ssl.SSLContext) -> None:
-        """Begin TLS; OSError where the client does not, or not in time."""
-        await self._writer.start_tls(context, ssl_handshake_timeout=self._limits.header_seconds)
-        # As in the constructor; at 0 asyncio's TLS would stop and go at every turn.
-        self._writer.transport.set_write_buffer_limits(high=1, low=0)
-        self._is_secure = True
-
-    async def run(self) -> None:
-        """Answer requests until either side has enough; OSError or TimeoutError when the client is gone or too slow."""
-        first_byte_seconds = self._limits.header_seconds
-        while await self._answer_next(first_byte_seconds):
-            self._http.start_next_cycle()
-            first_byte_seconds = self._limits.idle_seconds
-            # Requests may be waiting already; other clients come first.
-            await asyncio.sleep(0)
-        await self._say_goodbye()
-
-    async def _answer_next(self, first_byte_seconds: float) -> bool:
-        """Answer one request; return whether another may follow."""
-        try:
-            request = await self._read_request(first_byte_seconds)
-            if request is None:
-                return False
-            bodyless = isinstance(self._http.next_event(), h11.EndOfMessage)
-        except h11.RemoteProtocolError as error:
-            if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                await self._send(Response(error.error_status_hint, b"bad request\n"), [_CLOSE])
-            return False
-        # From here on it is the client that waits.
-        self.waiting_since = asyncio.get_running_loop().time()
-        await self._pace.turn()
-        if bodyless:
-            response, headers = self._respond(request)
-        else:
-            response, headers = Response(413, b"a request with a body is not answered here\n"), [_CLOSE]
-        await self._send(response, headers, with_body=request.method != b"HEAD")
-        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-
-    async def _read_request(self, first_byte_seconds: float) -> h11.Request | None:
-        """Return the next request's header, or None at the end of the connection."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + first_byte_seconds
-        begun = False
-        while True:
-            event = self._http.next_event()
-            if isinstance(event, h11.Request):
-                return event
-            if event is not h11.NEED_DATA:
-                return None
-            if not begun and self._http.trailing_data[0]:
-                begun = True
-                deadline = loop.time() + self._limits.header_seconds
-            async with asyncio.timeout_at(deadline):
-                self._http.receive_data(await self._reader.read(_READ_SIZE))
-
-    def _respond(self, request: h11.Request) -> tuple[Response, list[tuple[bytes, bytes]]]:
-        """Return what to answer, and headers beyond the usual."""
-        route = self._routes.get(bytes(request.target).partition(b"?")[0])
-        if route is None:
-            return Response(404, b"not found\n"), []
-        if request.method not in _METHODS:
-            return Response(405, b"only GET and HEAD\n"), [(b"Allow", b"GET, HEAD")]
-        try:
-            return route(), []
-        except Exception as error:  # noqa: BLE001  # a route's defect must not end the server, which tells of others
-            return Response(500, f"internal error: {type(error).__name__}\n".encode()), []
-
-    async def _say_goodbye(self) -> None:
-        """End the connection so that the last answer arrives.
-
-        A system that closes a connection with unread bytes resets it, and the client may lose
-        what was sent (RFC 9112 section 9.6); so what still comes is read for a moment. TLS knows no half-closed
-        connection: there the client's own goodbye is waited for.
-        """
-        async with asyncio.timeout(self._limits.goodbye_seconds):
-            if self._is_secure:
-                self._writer.close()
-                await self._writer.wait_closed()
-                return
-            self._writer.write_eof()
-            while await self._reader.read(_READ_SIZE):
-                pass
-
-    async def _send(self, response: Response, headers: list[tuple[bytes, bytes]], *, with_body: bool = True) -> None:
-        """Send a response; the client has `write_seconds` to take it."""
-        head = h11.Response(
-            status_code=response.status,
-            reason=HTTPStatus(response.status).phrase,
-            headers=[
-                (b"Content-Type", response.content_type.encode()),
-                (b"Content-Length", str(len(response.body)).encode()),
-                (b"Server", _SERVER.encode()),
-                (b"X-Content-Type-Options", b"nosniff"),
-                *response.headers,
-                *headers,
-            ],
-        )
-        parts = [self._http.send(head)]
-        if with_body:
-            parts.append(self._http.send(h11.Data(data=response.body)))
-        parts.append(self._http.send(h11.EndOfMessage()))
-        data = b"".join(part for part in parts if part)
-        async with asyncio.timeout(self._limits.write_seconds):
-            # Asyncio's TLS takes all that it is given, and lets nobody wait before the next piece.
-            for start in range(0, len(data), _WRITE_SIZE):
-                self._writer.write(data[start : start + _WRITE_SIZE])
-                await self._writer.drain()
-        self.waiting_since = asyncio.get_running_loop().time()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket on exactly that address."""
-    try:
-        return _bind(host, port)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ListenError(
-            f"cannot listen on {_authority(host, port)}: {reason}; "
-            "end what listens there, or choose another address with --listen ADDRESS:PORT"
-        ) from None
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    # The resolver takes a port modulo 65536, and something would listen where nobody looks.
-    if not 0 <= port <= _LAST_PORT:
-        raise ValueError(f"ports end at {_LAST_PORT}")
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _authority(host: str, port: int) -> str:
-    """Return host and port as a URL has them: IPv6 addresses in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def _report_once(self, kind: object, text: str) -> None:
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._report(f"metrics server: {text}")

@@ -1,40 +1,29 @@
-"""Text from the wire, made harmless for a terminal, and laid out in columns."""
+"""Text laid out in columns of a terminal."""
 
 from __future__ import annotations
 
+import functools
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.table import Table
 
-def harmless(text: str) -> str:
-    """Return text in which everything that does not print is shown as an escape.
-
-    Endpoint names and annotations come from the network: control characters could move the
-    cursor or change colours, and marks of direction could make one name look like another.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+# Wider than any table: nothing that is searched is folded.
+_UNFOLDED: Final = 1 << 16
 
 
 def fold(text: str, width: int) -> list[str]:
-    """Return text in lines of at most `width` cells, broken at spaces where possible; at least one line."""
-    lines = [""]
-    for word in text.split(" "):
-        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
-            lines[-1] += " " + word
-            continue
-        pieces = _chop(word, width)
-        lines[len(lines) if lines[-1] else len(lines) - 1 :] = pieces
-    return lines
+    """Return text in lines of at most `width` cells (2 or more), broken at spaces where possible; at least one."""
+    if cell_len(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(_plain_console(), width, overflow="fold")]
 
 
 def columns(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
@@ -46,14 +35,21 @@ def columns(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _chop(word: str, width: int) -> list[str]:
-    """Return a word in pieces of at most `width` cells (characters may take none, one or two)."""
-    pieces, size = [""], 0
-    for character in word:
-        cells = cell_len(character)
-        if size + cells > width and pieces[-1]:
-            pieces.append("")
-            size = 0
-        pieces[-1] += character
-        size += cells
-    return pieces
+def table_text(table: Table, *, terminal: bool) -> str:
+    """Return a table as text: folded to the terminal's width with colours, or unfolded and nothing but text.
+
+    The text is for the caller to write: rich ends the process where the reader of a pipe has gone.
+    """
+    console = _terminal_console() if terminal else _plain_console()
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def _terminal_console() -> Console:
+    return Console(force_terminal=True, highlight=False, markup=False, emoji=False)
+
+
+@functools.cache
+def _plain_console() -> Console:
+    return Console(force_terminal=False, color_system=None, width=_UNFOLDED, highlight=False, markup=False, emoji=False)

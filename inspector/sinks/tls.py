@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from inspector.errors import ListenError
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     State = tuple[tuple[int, int, int] | None, ...]
+
+
+# For TLS 1.2: ECDHE with AEAD only (RFC 9325 section 4.2). Recorded traffic stays secret when the key is stolen later.
+# TLS 1.3 always exchanges keys so.
+_TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,10 @@ def _state_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def _make_context(files: TlsFiles) -> ssl.SSLContext:
-    # TLS 1.2 and later, without renegotiation, by the standard library's choice for servers.
+    # A distribution may have changed the standard library's choice: Debian's allows key exchange by RSA.
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_TLS12_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:
         # A password that does not fit keeps an encrypted key from asking for one on the terminal.

@@ -44,9 +44,13 @@ class Trouble:
 
 
 class Loss(enum.Enum):
-    """Which findings did not get where they should go: the place, and the reason. A closed set: it labels a metric."""
+    """What did not get where it should go: the place, and the reason. A closed set: it labels a metric.
+
+    They are findings, but for those of the place `capture`, which are packets.
+    """
 
     STDOUT_FAILED = ("stdout", "failed")
     FILE_FAILED = ("file", "failed")
     JOURNAL_FAILED = ("journal", "failed")
     JOURNAL_RATE = ("journal", "rate")
+    CAPTURE_FAILED = ("capture", "failed")

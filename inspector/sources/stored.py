@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from inspector.errors import CaptureError, CaptureTruncatedError
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError, ZstdFile
+    from compression.zstd import DecompressionParameter, ZstdError, ZstdFile
 else:
-    from zstandard import ZstdDecompressor, ZstdError
+    from backports.zstd import DecompressionParameter, ZstdError, ZstdFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +41,9 @@ _ZSTANDARD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTANDARD_SKIPPABLE: Final = b"\x2a\x4d\x18"
 _MAGIC_LENGTH: Final = 4
 
-# A Zstandard block of 4 bytes may stand for 128 KiB (RFC 8878 section 3.1.1.2), so what one
-# step can yield is bounded by how little is given to it: 256 bytes make 8 MiB at the very most.
-_ZSTANDARD_STEP: Final = 256
-_ZSTANDARD_MAXIMUM_WINDOW: Final = 128 * 1024 * 1024
+# 128 MiB: the longest window that `zstd --long` writes and that decompressors accept without being told to (RFC 8878
+# section 3.1.1.1.2 leaves the bound to them).
+_ZSTANDARD_OPTIONS: Final[dict[int, int]] = {DecompressionParameter.window_log_max: 27}
 
 
 class EndOfFileError(Exception):
@@ -211,52 +210,5 @@ def _decompress(stored: StoredFile) -> io.BufferedIOBase:
     if stored.magic.startswith(_GZIP_MAGIC):
         return gzip.GzipFile(fileobj=io.BufferedReader(stored, CHUNK))
     if stored.magic == _ZSTANDARD_MAGIC or stored.magic[1:] == _ZSTANDARD_SKIPPABLE:
-        if sys.version_info >= (3, 14):
-            return ZstdFile(io.BufferedReader(stored, CHUNK))
-        return io.BufferedReader(ZstandardFile(stored), CHUNK)
+        return ZstdFile(io.BufferedReader(stored, CHUNK), options=_ZSTANDARD_OPTIONS)
     return io.BufferedReader(stored, CHUNK)
-
-
-if sys.version_info < (3, 14):
-
-    class ZstandardFile(io.RawIOBase):
-        """Decompressed bytes of one or several Zstandard frames.
-
-        The package's own stream reader takes the end of the file for the end of a frame;
-        this one raises EOFError when a frame is cut short.
-        """
-
-        def __init__(self, stored: io.RawIOBase) -> None:
-            self._stored = io.BufferedReader(stored, CHUNK)
-            self._decompressor = ZstdDecompressor(max_window_size=_ZSTANDARD_MAXIMUM_WINDOW)
-            self._frame = self._decompressor.decompressobj()
-            self._input = b""
-            self._output = memoryview(b"")
-
-        def readable(self) -> bool:
-            """Return True: there is nothing else to do with it."""
-            return True
-
-        def readinto(self, buffer: object) -> int:
-            """Read at most as many bytes as `buffer` holds; 0 is the end of the last frame."""
-            view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # the buffer protocol has no type before 3.12
-            while not self._output and self._step():
-                pass
-            count = min(len(view), len(self._output))
-            view[:count] = self._output[:count]
-            self._output = self._output[count:]
-            return count
-
-        def _step(self) -> bool:
-            """Decompress a little more; False at the end."""
-            started = not self._frame.eof
-            given = self._input or self._stored.read(_ZSTANDARD_STEP)
-            if not given:
-                if started:
-                    raise EOFError
-                return False
-            if not started:
-                self._frame = self._decompressor.decompressobj()
-            self._output = memoryview(self._frame.decompress(given))
-            self._input = self._frame.unused_data if self._frame.eof else b""
-            return True

@@ -34,6 +34,12 @@ from inspector.wire.pdu import Pdu, PduType
 
 EPM_UUID: Final = UUID("e1af8308-5d1f-11c9-91a4-08002b14a0fa")
 
+# Bytes which a proposed context takes in memory, roughly; of 24 on the wire.
+_ELEMENT_BYTES: Final = 256
+
+_MOST_REASONS: Final = 4
+_NO_RESULT: Final = "no result for the context"
+
 # A response does not say which operation it answers.
 _NO_OPNUM: Final = -1
 
@@ -45,11 +51,20 @@ class Context(NamedTuple):
     transfer_syntax: str | None
 
 
+Contexts = tuple[tuple[int, Context], ...]
+"""Contexts by their numbers, in the order in which they came."""
+
+
 class Proposal(NamedTuple):
-    """A bind or alter_context that waits for its answer."""
+    """A bind or alter_context that waits for its answer; of the elements, transfer syntaxes are not kept."""
 
     time_ns: int
     elements: tuple[ContextElement, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes which it takes in memory, roughly."""
+        return len(self.elements) * _ELEMENT_BYTES
 
     @property
     def wants_epm(self) -> bool:
@@ -72,18 +87,30 @@ class Partial:
 class Association:
     """The DCE/RPC state of one connection, bounded by `Limits`; anomalies are counted into `anomalies`.
 
-    `buffered` is the number of stub bytes which wait for their answer or for more fragments;
-    `answer_lost` says that something of the server could not be read: it may have been an answer.
+    `buffered` is the number of bytes which wait for their answer or for more fragments;
+    `answer_lost` says that something of the server could not be read: it may have been an answer;
+    `distrusted` that somebody else has written to the connection, perhaps its bind: then structure decides.
     """
 
-    __slots__ = ("_anomalies", "_limits", "answer_lost", "buffered", "calls", "contexts", "partials", "proposals")
+    __slots__ = (
+        "_anomalies",
+        "_limits",
+        "answer_lost",
+        "buffered",
+        "calls",
+        "contexts",
+        "distrusted",
+        "partials",
+        "proposals",
+    )
 
-    def __init__(self, limits: Limits, anomalies: Counter[Anomaly]) -> None:
+    def __init__(self, limits: Limits, anomalies: Counter[Anomaly], contexts: Contexts = ()) -> None:
         self._limits = limits
         self._anomalies = anomalies
         self.answer_lost = False
+        self.distrusted = False
         self.buffered = 0
-        self.contexts: dict[int, Context] = {}
+        self.contexts: dict[int, Context] = dict(contexts)
         self.proposals: dict[int, Proposal] = {}
         self.calls: dict[int, answers.Call] = {}
         self.partials: dict[tuple[Direction, int], Partial] = {}
@@ -120,7 +147,7 @@ class Association:
         """
         for call_id, proposal in tuple(self.proposals.items()):
             if proposal.time_ns <= asked_until_ns:
-                del self.proposals[call_id]
+                self._bound(call_id)
                 if proposal.wants_epm:
                     exchange = Exchange(Outcome.UNANSWERED, proposal.time_ns, call_id, "bind", detail=detail)
                     yield exchange._replace(request_time_ns=proposal.time_ns)
@@ -138,12 +165,22 @@ class Association:
         if len(self.proposals) >= self._limits.calls_per_connection:
             self._anomalies[Anomaly.TOO_MANY_CALLS] += 1
             return
-        self.proposals[pdu.call_id] = Proposal(time_ns, read_bind(pdu))
+        elements = tuple(element._replace(transfers=()) for element in read_bind(pdu))
+        self._bound(pdu.call_id)
+        proposal = self.proposals[pdu.call_id] = Proposal(time_ns, elements)
+        self.buffered += proposal.size
         yield from ()
+
+    def _bound(self, call_id: int) -> Proposal | None:
+        """Forget the bind or alter_context of a call id, and return it if there was one."""
+        proposal = self.proposals.pop(call_id, None)
+        if proposal is not None:
+            self.buffered -= proposal.size
+        return proposal
 
     def _on_bind_ack(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
         results = read_bind_ack(pdu)
-        proposal = self.proposals.pop(pdu.call_id, None)
+        proposal = self._bound(pdu.call_id)
         elements = proposal.elements if proposal else ()
         rejected = []
         for position, result in enumerate(results):
@@ -154,10 +191,12 @@ class Association:
                 self._add_context(context_id, element.abstract if element else None, result.transfer.transfer_name)
             elif element and element.abstract.uuid == EPM_UUID:
                 rejected.append(result)
-        if proposal and proposal.wants_epm and not any(self._is_epm(element.context_id) for element in elements):
-            reasons = ", ".join(dict.fromkeys(result.reason_text for result in rejected)) or "no result for the context"
+        if self.distrusted or proposal is None or not proposal.wants_epm:
+            return
+        if not any(self._is_epm(element.context_id) for element in elements):
+            detail = _reasons([result.reason_text for result in rejected])
             yield Exchange(
-                Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=reasons, request_time_ns=proposal.time_ns
+                Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=detail, request_time_ns=proposal.time_ns
             )
 
     def _add_context(self, context_id: int, abstract: Syntax | None, transfer_syntax: str | None) -> None:
@@ -166,18 +205,23 @@ class Association:
             return
         self.contexts[context_id] = Context(abstract, transfer_syntax)
 
-    def _is_epm(self, context_id: int) -> bool:
+    def _abstract_of(self, context_id: int) -> Syntax | None:
+        """Return the interface of a context, where that can be known."""
         context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid == EPM_UUID
+        return context.abstract if context is not None and not self.distrusted else None
+
+    def _is_epm(self, context_id: int) -> bool:
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid == EPM_UUID
 
     def _is_other(self, context_id: int) -> bool:
         """Whether a context is known to be another interface, as DCOM's activation on the same port."""
-        context = self.contexts.get(context_id)
-        return context is not None and context.abstract is not None and context.abstract.uuid != EPM_UUID
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid != EPM_UUID
 
     def _on_bind_nak(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
         nak = read_bind_nak(pdu)
-        proposal = self.proposals.pop(pdu.call_id, None)
+        proposal = self._bound(pdu.call_id)
         if proposal is not None and not proposal.wants_epm:
             return
         doubts = () if proposal else (Anomaly.BIND_NOT_SEEN,)
@@ -284,6 +328,13 @@ class Association:
         """Forget a call which the client gave up: its answer may or may not come (C706 section 12.6.4.8)."""
         self._forget((Direction.TO_SERVER, pdu.call_id))
         yield from ()
+
+
+def _reasons(texts: list[str]) -> str:
+    """Return the reasons for which contexts were rejected, the first few of those that differ."""
+    different = list(dict.fromkeys(texts))
+    more = len(different) - _MOST_REASONS
+    return ", ".join(different[:_MOST_REASONS] + ([f"and {more} others"] if more > 0 else [])) or _NO_RESULT
 
 
 _TO_SERVER: Final = {

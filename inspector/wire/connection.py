@@ -1,175 +1,252 @@
 """One TCP connection of an endpoint mapper: two streams, their PDUs, one association.
 
-Packets of the two directions may be seen on different interfaces and so in either
-order, but TCP says what each end had read when it wrote: a segment acknowledges.
-Bytes are therefore handed on in an order in which the ends can have seen them (a
-request before its response, a bind_ack before the request that relies on it): a
-segment waits until the other direction has been read as far as it acknowledges.
-A direction that was never seen is not waited for.
+Which segments are the connection's is `inspector.wire.acceptance`'s to say, in which order
+they are read `inspector.wire.delivery`'s. Here is how a connection begins and ends, and what
+shows that it did not: an end, or another beginning, is believed until both ends talk on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from inspector.errors import Anomaly, DecodeError
+from inspector.errors import Anomaly
 from inspector.model import Direction, Segment
 from inspector.record import Attribute
-from inspector.wire.association import Association
+from inspector.wire.acceptance import (
+    ACK,
+    FIN,
+    RST,
+    SYN,
+    Side,
+    acknowledged_by,
+    moved_to,
+    start_of,
+    takes,
+    takes_reset,
+    takes_syn,
+)
+from inspector.wire.association import Association, Contexts
+from inspector.wire.delivery import Delivery
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
-from inspector.wire.pdu import PduReader
-from inspector.wire.stream import Span, Stream
+from inspector.wire.stream import SEQUENCE_MODULUS, Span, Stream
 
 _FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
-
-FIN: Final = 0x01
-SYN: Final = 0x02
-RST: Final = 0x04
-ACK: Final = 0x10
 
 _CLOSED: Final = "the connection was closed before an answer came"
 _RESET: Final = "the connection was reset before an answer came"
 
 
-class Side:
-    """One direction: its stream, and the reader of its PDUs, made when there is something to read.
+class End(NamedTuple):
+    """How and when a connection seems to have ended."""
 
-    `lost` says that some of its bytes were not seen, or could not be read.
-    """
-
-    __slots__ = ("direction", "lost", "reader", "stream")
-
-    def __init__(self, direction: Direction) -> None:
-        self.direction = direction
-        self.lost = False
-        self.stream = Stream()
-        self.reader: PduReader | None = None
-
-    @property
-    def buffered(self) -> int:
-        """Payload bytes held: early segments, and the start of a PDU."""
-        return self.stream.buffered + (self.reader.buffered if self.reader else 0)
-
-    def pdus(self) -> PduReader:
-        """Return the reader of this direction's PDUs."""
-        if self.reader is None:
-            self.reader = PduReader()
-        return self.reader
+    detail: str
+    time_ns: int
 
 
-class Connection:
+@lru_cache(maxsize=1024)
+def _shared(contexts: Contexts) -> Contexts:
+    """Return one object for contexts that are equal: they are those of most connections."""
+    return contexts
+
+
+class Connection(Delivery):
     """State of one connection; `feed` takes its segments and yields what was observed.
 
     `interface_index` and `tunnel` are where it was first seen; `last_ns` and `touched` say when its
-    owner touched it last, and with which record;
-    `blocked_since_ns` is when bytes began to wait for others which have not come, or None;
-    `closed` says that both ends are done, so that only a new SYN can bring it back. `gap_scheduled`
+    owner touched it last, and with which record.
+    `ending` says that both ends closed it, or one reset it, and that something waits which nobody
+    will send then: it is believed when nothing follows for a while (`waits_since_ns`). `closed` says that it is done:
+    buffers are released, and contexts kept (`contexts`), since whoever goes on talking shows that it was not.
+    `other_syn` is one that may open another connection between the same ports. `gap_due_ns`
     and `question_due_ns` belong to the owner as well.
     """
 
     __slots__ = (
-        "_anomalies",
-        "_association",
-        "_limits",
-        "blocked_since_ns",
-        "client",
         "closed",
-        "flow",
-        "gap_scheduled",
+        "contexts",
+        "ending",
+        "gap_due_ns",
         "initial_sequence",
         "interface_index",
         "last_ns",
+        "other_syn",
         "question_due_ns",
-        "server",
         "touched",
         "tunnel",
     )
 
     def __init__(self, flow: Flow, segment: Segment, limits: Limits, anomalies: Counter[Anomaly]) -> None:
-        self.flow = flow
+        super().__init__(flow, limits, anomalies)
         self.interface_index = segment.interface_index
         self.tunnel = segment.tunnel
         self.initial_sequence: int | None = None
-        self.client = Side(Direction.TO_SERVER)
-        self.server = Side(Direction.FROM_SERVER)
         self.last_ns = segment.time_ns
         self.touched = 0
-        self.blocked_since_ns: int | None = None
+        self.ending: End | None = None
         self.closed = False
-        self.gap_scheduled = False
+        self.contexts: Contexts = ()
+        self.other_syn: Segment | None = None
+        self.gap_due_ns: int | None = None
         self.question_due_ns: int | None = None
-        self._limits = limits
-        self._anomalies = anomalies
-        # Made with the first PDU: a flood of half-open connections must be cheap.
-        self._association: Association | None = None
 
     @property
-    def buffered(self) -> int:
-        """Payload bytes which this connection holds."""
-        stubs = self._association.buffered if self._association else 0
-        return stubs + self.client.buffered + self.server.buffered
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a bind or a request has no answer yet."""
-        return self._association is not None and self._association.waiting
+    def waits_since_ns(self) -> int | None:
+        """Since when bytes wait for others, or an end for what contradicts it."""
+        return self.ending.time_ns if self.ending is not None else self.blocked_since_ns
 
     def resume(self, association: Association, client_reads: bool, server_reads: bool) -> None:
         """Go on with an association, and with those directions of which whole PDUs were read before."""
+        self.client.has_read, self.server.has_read = client_reads, server_reads
+        if self.closed:
+            self.contexts = tuple(association.contexts.items())
+            return
         self._association = association
-        for side, reads in ((self.client, client_reads), (self.server, server_reads)):
-            if reads:
-                side.reader = PduReader(continued=True)
+        for side in (self.client, self.server):
+            if side.has_read:
+                side.pdus()
 
     @property
-    def association(self) -> Association | None:
-        """What the PDUs have led to; None before the first, and after the end."""
-        return self._association
+    def undoubted(self) -> bool:
+        """Whether nothing that came is in doubt, and the connection is in no tunnel."""
+        return (
+            self.tunnel is None
+            and self.ending is None
+            and self.other_syn is None
+            and not self._doubts
+            and not (self._association is not None and self._association.distrusted)
+        )
 
     @property
     def plain(self) -> bool:
-        """Whether everything that came was delivered and read: no bytes wait, none are known to be missing."""
-        return self.tunnel is None and all(
-            not side.stream.early
-            and not side.stream.conflicts
-            and (side.stream.fin is None or side.stream.finished)
-            and (side.reader is None or side.reader.between_pdus)
-            for side in (self.client, self.server)
-        )
+        """Whether everything that came was delivered and read, and nothing is in doubt."""
+        return self.undoubted and self.client.plain and self.server.plain
 
     def restarted_by(self, segment: Segment) -> bool:
-        """Return whether a segment opens another connection between the same ports."""
-        is_syn = segment.tcp_flags & (SYN | ACK) == SYN
-        return is_syn and segment.sequence != self.initial_sequence and (self.closed or self.client.stream.visible)
+        """Return whether a segment opens another connection between the same ports, or confirms the SYN that did.
+
+        As long as this one has not ended, a SYN alone does not (RFC 5961 section 4).
+        """
+        if segment.tcp_flags & (SYN | ACK) == SYN:
+            ended = self.closed or self.ending is not None
+            return ended and not segment.from_server and segment.sequence != self.initial_sequence
+        syn = self.other_syn
+        if syn is None:
+            return False
+        behind = (syn.sequence + 1) % SEQUENCE_MODULUS
+        if segment.from_server:
+            return bool(segment.tcp_flags & SYN) and segment.acknowledgment == behind
+        return segment.sequence == behind != self.client.stream.position % SEQUENCE_MODULUS
 
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what it completes."""
-        if self.closed:
+        flags = segment.tcp_flags
+        if (self.closed or self.ending is not None) and (flags & RST or not segment.payload_length):
             return
         ours, theirs = self._sides(segment)
+        if flags & RST:
+            yield from self._reset(segment, ours, theirs)
+        elif flags & SYN and not takes_syn(segment, ours, theirs):
+            self._refuse_syn(segment)
+        elif not (segment.payload_length or flags & FIN):
+            yield from self._accept(segment, ours, theirs)
+        else:
+            moved = moved_to(segment, ours, theirs)
+            if moved is not None:
+                yield from self._move(moved, segment)
+            elif takes(segment, ours, theirs):
+                yield from self._accept(segment, ours, theirs)
+            else:
+                self._refuse(segment, ours)
+
+    def _refuse_syn(self, segment: Segment) -> None:
+        """Wait for what confirms a client's SYN between ports that are in use; any other is nobody's."""
+        if segment.from_server or segment.tcp_flags & ACK:
+            self._note(Anomaly.SYN_NOT_ACCEPTED)
+        else:
+            self.other_syn = segment
+
+    def _refuse(self, segment: Segment, ours: Side) -> None:
+        """Do not read a segment, but keep it: the next one of the other end may acknowledge it."""
+        self._note(Anomaly.SEGMENT_NOT_ACCEPTED if segment.payload_length else Anomaly.FIN_NOT_ACCEPTED)
+        if segment.payload and segment.tcp_flags & ACK:
+            ours.candidate = segment
+
+    def _move(self, *segments: Segment) -> Iterator[Observed]:
+        """Follow the two ends to where they acknowledge each other, and read what showed it."""
+        self._note(Anomaly.STREAM_MOVED)
+        self.client.candidate = self.server.candidate = None
+        for segment in segments:
+            ours, theirs = self._sides(segment)
+            ours.move_to(segment.sequence)
+            if theirs.stream.visible:
+                theirs.move_to(segment.acknowledgment)
+            yield from self._accept(segment, ours, theirs)
+
+    def _reset(self, segment: Segment, ours: Side, theirs: Side) -> Iterator[Observed]:
+        """End the connection where the receiver did; text in a RST is no data (RFC 9293 section 3.10.7.3)."""
+        if not takes_reset(segment, ours, theirs):
+            self._note(Anomaly.RESET_NOT_ACCEPTED)
+            return
+        if not ours.stream.visible:
+            ours.stream.begin(start_of(segment, ours))
+        self._read_acknowledgment(segment, theirs)
+        yield from self._end(_RESET, segment.time_ns)
+
+    def _accept(self, segment: Segment, ours: Side, theirs: Side) -> Iterator[Observed]:
+        """Take a segment of the connection: its data, and its FIN."""
         stream = ours.stream
-        start = self._start_of(segment, ours)
+        start = start_of(segment, ours)
+        if segment.tcp_flags & SYN and ours.direction is Direction.TO_SERVER:
+            self.initial_sequence = segment.sequence
         if not stream.visible:
-            stream.position = start
-        if segment.tcp_flags & FIN and stream.fin is None:
-            stream.fin = start + segment.payload_length
-        acknowledged = self._acknowledged(segment, theirs)
-        theirs.stream.acknowledged = max(theirs.stream.acknowledged, acknowledged)
+            stream.begin(start)
+        acknowledged = self._read_acknowledgment(segment, theirs)
+        if segment.payload_length:
+            self._go_on(stream, start + segment.payload_length)
+        if segment.tcp_flags & FIN:
+            self._read_fin(stream, start + segment.payload_length)
         if len(segment.payload) < segment.payload_length:
             self._note_cut(segment, ours)
         if segment.payload:
-            span = stream.trim(
-                Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload, segment.tunnel)
-            )
-            if span is not None:
-                yield from self._take(ours, theirs, span)
-        if segment.tcp_flags & RST:
-            yield from self.finish(_RESET, segment.time_ns)
-        elif self.client.stream.finished and self.server.stream.finished:
-            yield from self.finish(_CLOSED, segment.time_ns)
+            span = Span(start, acknowledged, segment.time_ns, segment.interface_index, segment.payload, segment.tunnel)
+            if span.start < stream.position:
+                self._compare(ours, span)
+            new = stream.trim(span)
+            if new is not None:
+                ours.candidate = None
+                yield from self._take(ours, theirs, new)
+        if self.client.stream.finished and self.server.stream.finished and not (self.closed or self.ending):
+            yield from self._end(_CLOSED, segment.time_ns)
+
+    def _go_on(self, stream: Stream, end: int) -> None:
+        """Note data of a connection that seemed to have ended, or of a direction that did, and go on."""
+        if end <= stream.position:
+            return
+        if self.other_syn is not None:
+            self.other_syn = None
+            self._note(Anomaly.SYN_NOT_ACCEPTED)
+        if stream.fin is not None and end > stream.fin:
+            stream.fin = None
+        elif not self.closed and self.ending is None:
+            return
+        self._note(Anomaly.DATA_AFTER_END)
+        if self.contexts:
+            self._association = Association(self._limits, self._anomalies, self.contexts)
+        self.closed, self.ending, self.contexts = False, None, ()
+
+    def _read_fin(self, stream: Stream, end: int) -> None:
+        """Note where a direction ends: the first place that was named, unless another is nearer."""
+        if end < stream.position:
+            if stream.fin != end:
+                self._note(Anomaly.FIN_NOT_ACCEPTED)
+        elif stream.fin is None or end <= stream.fin:
+            stream.fin = end
+        else:
+            self._note(Anomaly.FIN_NOT_ACCEPTED)
 
     def _note_cut(self, segment: Segment, side: Side) -> None:
         """Count bytes which were on the wire and are in no record: cut by the capture, or in other IP fragments."""
@@ -177,97 +254,13 @@ class Connection:
             self._anomalies[Anomaly.SEGMENT_CUT] += 1
         side.lost = True
 
-    def _sides(self, segment: Segment) -> tuple[Side, Side]:
-        if segment.from_server:
-            return self.server, self.client
-        return self.client, self.server
-
-    def _start_of(self, segment: Segment, side: Side) -> int:
-        """Return the position of the first payload byte; a SYN takes one number itself."""
-        start = side.stream.unwrap(segment.sequence)
-        if segment.tcp_flags & SYN:
-            if side.direction is Direction.TO_SERVER:
-                self.initial_sequence = segment.sequence
-            start += 1
-        return start
-
     @staticmethod
-    def _acknowledged(segment: Segment, theirs: Side) -> int:
-        """Return how far the sender had read the other direction; 0 where it does not say."""
-        if not segment.tcp_flags & ACK or not theirs.stream.visible:
-            return 0
-        return theirs.stream.unwrap(segment.acknowledgment)
-
-    def _take(self, ours: Side, theirs: Side, span: Span) -> Iterator[Observed]:
-        stream = ours.stream
-        if not stream.early and span.start == stream.position and self._may_follow(span, theirs):
-            # The common case: nothing waits, and this is next.
-            yield from self._deliver(ours, span)
-            if not theirs.stream.early:
-                return
-        else:
-            stream.hold(span)
-        yield from self._deliver_all_due()
-        if stream.buffered > self._limits.stream_bytes or len(stream.early) > self._limits.stream_segments:
-            self._anomalies[Anomaly.STREAM_OVERFLOW] += 1
-            yield from self.force()
-        self._note_blocked(span.time_ns)
-
-    def _note_blocked(self, time_ns: int) -> None:
-        if not (self.client.stream.early or self.server.stream.early):
-            self.blocked_since_ns = None
-        elif self.blocked_since_ns is None:
-            self.blocked_since_ns = time_ns
-
-    @staticmethod
-    def _may_follow(span: Span, theirs: Side) -> bool:
-        stream = theirs.stream
-        # FIN takes a number itself, after the last byte.
-        return not stream.visible or span.acknowledged <= stream.position + stream.finished
-
-    def _deliver_all_due(self) -> Iterator[Observed]:
-        progress = True
-        while progress:
-            progress = False
-            for ours, theirs in ((self.client, self.server), (self.server, self.client)):
-                if not ours.stream.early:
-                    continue
-                span = ours.stream.due()
-                if span is not None and self._may_follow(span, theirs):
-                    yield from self._deliver(ours, span)
-                    progress = True
-
-    def _deliver(self, side: Side, span: Span) -> Iterator[Observed]:
-        side.stream.delivered(span)
-        for item in side.pdus().feed(span.payload):
-            if isinstance(item, DecodeError):
-                self._anomalies[item.anomaly] += 1
-                side.lost = True
-                continue
-            if self._association is None:
-                self._association = Association(self._limits, self._anomalies)
-            for exchange in self._association.feed(side.direction, item, span.time_ns):
-                yield Observed(self.flow, span.interface_index, side.direction, exchange, span.tunnel)
-
-    def force(self) -> Iterator[Observed]:
-        """Deliver everything that waits: what is missing was lost, or is not to be seen from here."""
-        yield from self._deliver_all_due()
-        while self.client.stream.early or self.server.stream.early:
-            side = self._earliest_waiting()
-            lost = side.stream.skip_gap()
-            if lost:
-                self._anomalies[Anomaly.STREAM_GAP] += 1
-                side.lost = True
-                side.pdus().lost(lost)
-            span = side.stream.due()
-            if span is not None:
-                yield from self._deliver(side, span)
-            yield from self._deliver_all_due()
-        self.blocked_since_ns = None
-
-    def _earliest_waiting(self) -> Side:
-        waiting = [side for side in (self.client, self.server) if side.stream.early]
-        return min(waiting, key=lambda side: side.stream.early[0].time_ns)
+    def _read_acknowledgment(segment: Segment, theirs: Side) -> int:
+        """Return how far the sender had read the other direction, and note it there."""
+        acknowledged = acknowledged_by(segment, theirs)
+        if acknowledged and theirs.stream.may_be_acknowledged(acknowledged):
+            theirs.stream.acknowledged = max(theirs.stream.acknowledged, acknowledged)
+        return acknowledged
 
     def give_up_waiting(self, detail: str, time_ns: int, asked_until_ns: int | None = None) -> Iterator[Observed]:
         """Yield `unanswered` for open questions (those not asked later), if everything the server said was seen."""
@@ -278,7 +271,7 @@ class Connection:
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
             if all_seen:
                 given_up = exchange._replace(time_ns=time_ns)
-                yield Observed(self.flow, self.interface_index, Direction.TO_SERVER, given_up, self.tunnel)
+                yield self._observed(Direction.TO_SERVER, given_up, self.interface_index, self.tunnel)
             else:
                 self._anomalies[Anomaly.RESPONSE_NOT_VISIBLE] += 1
 
@@ -286,13 +279,34 @@ class Connection:
         """Return the time of the oldest bind or request without answer; only while `waiting`."""
         return self._association.oldest_question_ns() if self._association else self.last_ns
 
+    def _end(self, detail: str, time_ns: int) -> Iterator[Observed]:
+        """End the connection, at once where nothing is left to be said of it."""
+        self.ending = End(detail, time_ns)
+        if not self.waiting and not self.buffered:
+            yield from self.finish(detail, time_ns)
+
+    def settle(self, until_ns: int) -> Iterator[Observed]:
+        """Believe an end, or a gap, which has waited since then for what would contradict it."""
+        since_ns = self.waits_since_ns
+        if since_ns is None or since_ns > until_ns:
+            return
+        if self.ending is not None:
+            yield from self.finish(*self.ending)
+        else:
+            yield from self.force()
+
     def finish(self, detail: str, time_ns: int) -> Iterator[Observed]:
         """Deliver what waits, say what was never answered, and let go of all buffers."""
+        if self.ending is not None:
+            detail, time_ns = self.ending
         yield from self.force()
         yield from self.give_up_waiting(detail, time_ns)
-        conflicts = self.client.stream.conflicts + self.server.stream.conflicts
-        if conflicts:
-            self._anomalies[Anomaly.STREAM_CONFLICT] += conflicts
-        self.closed = True
-        self.client, self.server = Side(Direction.TO_SERVER), Side(Direction.FROM_SERVER)
+        self.ending, self.closed = None, True
+        self.other_syn, self._doubts = None, ()
+        if self._association is not None:
+            trusted = () if self._association.distrusted else tuple(self._association.contexts.items())
+            self.contexts = _shared(trusted)
+            self.server.lost |= self._association.answer_lost
         self._association = None
+        self.client.let_go()
+        self.server.let_go()

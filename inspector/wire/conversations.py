@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol
 
 from inspector.errors import Anomaly
 from inspector.model import Segment
-from inspector.record import Attribute
-from inspector.wire.connection import SYN, Connection
+from inspector.record import LATEST_TIME_NS, Attribute
+from inspector.wire.acceptance import ACK, SYN
+from inspector.wire.connection import Connection
 from inspector.wire.datagrams import Datagrams
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits
@@ -31,10 +32,12 @@ _EVICTED = "the connection was dropped from the full table before an answer came
 
 
 class _Deadline(NamedTuple):
-    """A moment at which a connection must be looked at again; it may be gone by then, or have been served."""
+    """A moment at which a connection must be looked at again; it may be gone by then, or have been served.
+
+    Of equal moments the order is that of the connections: which path asked first must not matter.
+    """
 
     time_ns: int
-    order: int
     flow: Flow
     is_gap: bool
 
@@ -53,6 +56,11 @@ def flow_of(segment: Segment) -> Flow:
     return Flow(segment.source_address, segment.source_port, segment.destination_address, segment.destination_port)
 
 
+def within_time(segment: Segment) -> Segment:
+    """Return a segment whose time is LATEST_TIME_NS at most: a damaged clock costs neither packet nor process."""
+    return segment if segment.time_ns <= LATEST_TIME_NS else segment._replace(time_ns=LATEST_TIME_NS)
+
+
 class Conversations:
     """The decoder: `feed` segments, `advance` time, `flush` at the end; `anomalies` counts what could not be read.
 
@@ -67,7 +75,6 @@ class Conversations:
         self.buffered = 0
         self._table: OrderedDict[Flow, Connection] = OrderedDict()
         self._deadlines: list[_Deadline] = []
-        self._scheduled = 0
         self._datagrams = Datagrams(self.limits, self.anomalies)
         self.companion: Companion | None = None
         # Whether records get lost before they come here: then nobody waits for bytes which are missing.
@@ -84,7 +91,7 @@ class Conversations:
         self._datagrams.limits = limits
         self._deadlines.clear()
         for connection in self._table.values():
-            connection.gap_scheduled, connection.question_due_ns = False, None
+            connection.gap_due_ns = connection.question_due_ns = None
             self._schedule(connection)
 
     def recount(self) -> int:
@@ -94,6 +101,7 @@ class Conversations:
     def feed(self, segment: Segment) -> Iterator[Observed]:
         """Take one segment; yield what has run out of time before it, then what it completes."""
         self.fed += 1
+        segment = within_time(segment)
         if segment.time_ns > self.now_ns:
             yield from self.advance(segment.time_ns)
         if segment.attributes & _FIRST_FRAGMENT:
@@ -103,7 +111,9 @@ class Conversations:
             yield from self._datagrams.feed(flow, segment)
             return
         connection = self._table.get(flow)
+        opened_by: Segment | None = None
         if connection is not None and connection.restarted_by(segment):
+            opened_by = connection.other_syn if segment.tcp_flags & (SYN | ACK) != SYN else None
             yield from self._drop(flow, _REPLACED)
             connection = None
         if connection is None:
@@ -111,6 +121,8 @@ class Conversations:
                 return  # the end of a connection of which nothing else is known
             connection = yield from self._open(flow, segment)
         self._touch(connection)
+        if opened_by is not None:
+            yield from self._feed(connection, opened_by)
         yield from self._feed(connection, segment)
 
     def _touch(self, connection: Connection) -> None:
@@ -215,9 +227,12 @@ class Conversations:
         self._schedule(connection)
 
     def _schedule(self, connection: Connection) -> None:
-        if connection.blocked_since_ns is not None and not connection.gap_scheduled:
-            connection.gap_scheduled = True
-            self._push(connection.blocked_since_ns + self.limits.gap_ns, connection.flow, is_gap=True)
+        if (since_ns := connection.waits_since_ns) is not None:
+            due_ns = since_ns + self.limits.gap_ns
+            # Earlier than one before it where the clock was set back.
+            if connection.gap_due_ns is None or due_ns < connection.gap_due_ns:
+                connection.gap_due_ns = due_ns
+                self._push(due_ns, connection.flow, is_gap=True)
         if connection.waiting:
             due_ns = connection.oldest_question_ns() + self.limits.unanswered_ns
             if connection.question_due_ns is None or due_ns < connection.question_due_ns:
@@ -225,8 +240,7 @@ class Conversations:
                 self._push(due_ns, connection.flow, is_gap=False)
 
     def _push(self, time_ns: int, flow: Flow, *, is_gap: bool) -> None:
-        self._scheduled += 1
-        heapq.heappush(self._deadlines, _Deadline(time_ns, self._scheduled, flow, is_gap))
+        heapq.heappush(self._deadlines, _Deadline(time_ns, flow, is_gap))
 
     def advance(self, now_ns: int) -> Iterator[Observed]:
         """Move time forward: give up what waited too long, forget connections which fell silent."""
@@ -254,12 +268,10 @@ class Conversations:
         if connection is None:
             return
         before = connection.buffered
-        if deadline.is_gap:
-            connection.gap_scheduled = False
-            since = connection.blocked_since_ns
-            if since is not None and since + self.limits.gap_ns <= deadline.time_ns:
-                yield from connection.force()
-        elif deadline.time_ns == connection.question_due_ns:
+        if deadline.is_gap and deadline.time_ns == connection.gap_due_ns:
+            connection.gap_due_ns = None
+            yield from connection.settle(deadline.time_ns - self.limits.gap_ns)
+        elif not deadline.is_gap and deadline.time_ns == connection.question_due_ns:
             connection.question_due_ns = None
             asked_until_ns = deadline.time_ns - self.limits.unanswered_ns
             yield from connection.give_up_waiting(_TIMED_OUT, deadline.time_ns, asked_until_ns)
@@ -278,9 +290,10 @@ class Conversations:
     def flush(self) -> Iterator[Observed]:
         """Deliver what waits for bytes that will not come any more: the input has ended.
 
-        A question without answer is not called unanswered: its time was not over.
+        A question without answer is not called unanswered, unless the connection has ended: its time was not over.
         """
         for connection in self._table.values():
             before = connection.buffered
             yield from connection.force()
+            yield from connection.settle(self.now_ns)
             self.buffered += connection.buffered - before

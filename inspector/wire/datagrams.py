@@ -25,6 +25,8 @@ from inspector.wire.limits import Limits
 from inspector.wire.pdu import AuthLevel
 
 HEADER_SIZE: Final = 80
+# What a fragment takes in memory beside its bytes, roughly.
+_FRAGMENT_BYTES: Final = 64
 _TIMED_OUT: Final = "no answer came in time"
 _EVICTED: Final = "the call was dropped from the full table before an answer came"
 
@@ -101,14 +103,22 @@ class _Half:
         """Add a fragment; return the whole stub when none is missing."""
         if not datagram.flags & DatagramFlag.FRAGMENT:
             return datagram.body
-        if datagram.fragment not in self.pieces:
+        if datagram.flags & DatagramFlag.LAST_FRAGMENT and self.count is None:
+            self.count = datagram.fragment + 1
+            for number in [number for number in self.pieces if number >= self.count]:
+                self.size -= len(self.pieces.pop(number))
+        if datagram.fragment not in self.pieces and (self.count is None or datagram.fragment < self.count):
             self.pieces[datagram.fragment] = datagram.body
             self.size += len(datagram.body)
-        if datagram.flags & DatagramFlag.LAST_FRAGMENT:
-            self.count = datagram.fragment + 1
-        if self.count is None or any(number not in self.pieces for number in range(self.count)):
+        # None is beyond the count, so as many as that are all.
+        if len(self.pieces) != self.count:
             return None
         return b"".join(self.pieces[number] for number in range(self.count))
+
+    @property
+    def memory(self) -> int:
+        """Bytes which the fragments take in memory, roughly."""
+        return self.size + _FRAGMENT_BYTES * len(self.pieces)
 
 
 class _CallState:
@@ -127,8 +137,8 @@ class _CallState:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
-        return self.request.size + self.response.size
+        """Bytes held, roughly."""
+        return self.request.memory + self.response.memory + (len(self.call.stub) if self.call else 0)
 
 
 class Datagrams:
@@ -138,6 +148,7 @@ class Datagrams:
         self.limits = limits
         self._anomalies = anomalies
         self._calls: OrderedDict[_Key, _CallState] = OrderedDict()
+        self._held = 0
         self._answers_visible = False
 
     def __len__(self) -> int:
@@ -162,17 +173,30 @@ class Datagrams:
             state = self._calls[key] = _CallState(segment)
         if not state.done:
             handle = self._on_answer if segment.from_server else self._on_request
+            before = state.size
             yield from handle(key, state, datagram, segment)
+            self._held += state.size - before
+            while self._held > self.limits.buffered_bytes:
+                yield from self._evict()
 
     def _make_room(self) -> Iterator[Observed]:
         while len(self._calls) >= self.limits.datagram_calls:
-            key, state = self._calls.popitem(last=False)
-            self._anomalies[Anomaly.TOO_MANY_CALLS] += not state.done
-            yield from self._give_up(key, state, state.time_ns, _EVICTED)
+            yield from self._evict()
+
+    def _evict(self) -> Iterator[Observed]:
+        """Give up the oldest call."""
+        key, state = next(iter(self._calls.items()))
+        self._forget(key)
+        self._anomalies[Anomaly.TOO_MANY_CALLS] += not state.done
+        yield from self._give_up(key, state, state.time_ns, _EVICTED)
+
+    def _forget(self, key: _Key) -> None:
+        self._held -= self._calls.pop(key).size
 
     def _join(self, half: _Half, datagram: Datagram) -> bytes | None:
         stub = half.add(datagram)
-        if half.size > self.limits.request_stub_bytes and stub is None:
+        limit = self.limits.request_stub_bytes
+        if stub is None and (half.size > limit or len(half.pieces) * _FRAGMENT_BYTES > limit):
             self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
             half.pieces.clear()
             half.size = 0
@@ -227,7 +251,7 @@ class Datagrams:
             deadline = state.time_ns + self.limits.unanswered_ns
             if deadline > now_ns:
                 break
-            del self._calls[key]
+            self._forget(key)
             yield from self._give_up(key, state, deadline, _TIMED_OUT)
 
     def due_ns(self) -> int | None:

@@ -3,18 +3,24 @@
 A stub is what is left when fragments are joined: no PDU headers, no authentication.
 Every reader takes the whole stub and returns a value or raises DecodeError
 (STUB_MALFORMED, TOWERS_TOO_MANY); a tower that cannot be read does not spoil its
-neighbours, it is kept as bytes with its anomaly.
+neighbours, it is named by its anomaly. What a reader returns is bounded: a tower is listed once,
+however often it is referred to, of more than MAX_TOWERS references the first are read, and names are cut.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import struct
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.wire.body import NDR64, Syntax
-from inspector.wire.cursor import NIL_UUID, Cursor
-from inspector.wire.tower import Tower, read_tower
+from inspector.wire.cursor import NIL_UUID, Cursor, uuid_of
+from inspector.wire.tower import Tower, is_cut, read_tower, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OPERATIONS: Final = {
     0: "ept_insert",
@@ -29,20 +35,27 @@ EPT_LOOKUP: Final = 2
 EPT_MAP: Final = 3
 EPT_LOOKUP_HANDLE_FREE: Final = 4
 
-# ept_max_towers is at most 500 in MS-RPCE 2.2.1.2.4; lookups were seen to page by 100 to 500 entries.
-MAX_TOWERS: Final = 4096
+# A client may ask for 500 towers or entries at most: max_towers and max_ents in MS-RPCE section 2.2.1.2.
+MAX_TOWERS: Final = 500
+
+# Doubts about what a response says, none about its being one.
+_UNAMBIGUOUS: Final = frozenset({Anomaly.TOWER_UNKNOWN_FLOOR, Anomaly.TOWER_REPEATED, Anomaly.NAME_CUT})
 
 STATUS_OK: Final = 0
 STATUS_NOT_REGISTERED: Final = 0x16C9A0D6
 
 
 class OfferedTower(NamedTuple):
-    """One entry of a response: `tower` is None where `anomaly` says why; annotation and object come with ept_lookup."""
+    """One tower of a response: `tower` is None where `anomaly` says why; annotation and object come with ept_lookup.
+
+    `references` is how many elements of the array refer to it; annotation and object are those of the first.
+    """
 
     tower: Tower | None
     anomaly: Anomaly | None = None
     annotation: str | None = None
     object_uuid: UUID | None = None
+    references: int = 1
 
 
 class MapRequest(NamedTuple):
@@ -70,7 +83,7 @@ class TowersResponse(NamedTuple):
     """[out] parameters of ept_map and ept_lookup, whose arrays differ in their elements only.
 
     `num_towers` is the count outside the array; `max_count`, `offset` and
-    `actual_count` belong to it. `referents` are those of the towers, 0 for null.
+    `actual_count` belong to it. `referents` are those of `towers`, 0 for null: each is there once.
     """
 
     handle: bytes
@@ -103,6 +116,13 @@ class _NdrReader(Cursor):
         """Read a conformance, offset, length or referent, aligned."""
         self.align(8 if self._wide else 4)
         return self.hyper() if self._wide else self.long()
+
+    def counts(self, number: int) -> tuple[int, ...]:
+        """Read so many of them, one behind the other."""
+        size = 8 if self._wide else 4
+        self.align(size)
+        layout = f"{'<' if self.little_endian else '>'}{number}{'Q' if self._wide else 'I'}"
+        return struct.unpack(layout, self.take(number * size))
 
     def aligned_long(self) -> int:
         """Read 32 bits at their natural alignment."""
@@ -173,12 +193,15 @@ class _Array(NamedTuple):
 def _read_array(reader: _NdrReader) -> _Array:
     handle, number = reader.handle(), reader.aligned_long()
     max_count, offset, actual = reader.count(), reader.count(), reader.count()
-    if actual > MAX_TOWERS:
+    if actual > MAX_TOWERS and actual > reader.left // 4:
+        # More than the stub has room for, whatever an element is.
         raise DecodeError(Anomaly.TOWERS_TOO_MANY, f"{actual} towers")
     if offset > max_count or actual > max_count - offset:
         raise reader.fail(f"elements {offset} to {offset + actual} of an array of {max_count}")
     # max_count echoes the request even on failure: only the counts of what is there must agree.
     doubts = {Anomaly.TOWER_COUNT_MISMATCH} if number != actual else set()
+    if actual > MAX_TOWERS:
+        doubts.add(Anomaly.TOWERS_TOO_MANY)
     return _Array(handle, number, max_count, offset, actual, doubts)
 
 
@@ -190,30 +213,34 @@ def _read_referred_tower(reader: _NdrReader) -> OfferedTower:
         return OfferedTower(None, error.anomaly)
 
 
-def _read_towers(reader: _NdrReader, referents: list[int]) -> list[OfferedTower]:
-    """Return the tower of each referent; a referent that repeats is the same tower (C706 section 14.3.10)."""
-    seen: dict[int, OfferedTower] = {}
-    towers = []
-    for referent in referents:
-        if referent == 0:
-            towers.append(OfferedTower(None, Anomaly.TOWER_NULL))
-            continue
-        if referent not in seen:
-            seen[referent] = _read_referred_tower(reader)
-        towers.append(seen[referent])
+def _read_towers(reader: _NdrReader, referents: Sequence[int]) -> dict[int, OfferedTower]:
+    """Return towers by referent: one that repeats is the same tower (C706 section 14.3.10), and is listed once.
+
+    Those of references beyond MAX_TOWERS are passed over.
+    """
+    towers = {}
+    for referent, references in Counter(referents[:MAX_TOWERS]).items():
+        offered = _read_referred_tower(reader) if referent else OfferedTower(None, Anomaly.TOWER_NULL)
+        towers[referent] = offered._replace(references=references) if references > 1 else offered
+    for _ in set(referents[MAX_TOWERS:]) - towers.keys() - {0}:
+        reader.tower_bytes()
     return towers
 
 
-def _finish(reader: _NdrReader, array: _Array, referents: list[int], towers: list[OfferedTower]) -> TowersResponse:
+def _finish(reader: _NdrReader, array: _Array, towers: dict[int, OfferedTower]) -> TowersResponse:
     status = reader.aligned_long()
     doubts = array.doubts
     if reader.has_trailing_bytes:
         doubts.add(Anomaly.STUB_TRAILING_BYTES)
-    for offered in towers:
+    for referent, offered in towers.items():
         doubts.update(offered.tower.doubts if offered.tower else ())
         if offered.anomaly:
             doubts.add(offered.anomaly)
-    return TowersResponse(*array[:5], tuple(referents), tuple(towers), status, tuple(sorted(doubts)))
+        if offered.references > 1 and referent:
+            doubts.add(Anomaly.TOWER_REPEATED)
+        if is_cut(offered.annotation):
+            doubts.add(Anomaly.NAME_CUT)
+    return TowersResponse(*array[:5], tuple(towers), tuple(towers.values()), status, tuple(sorted(doubts)))
 
 
 def read_map_response(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> TowersResponse:
@@ -223,28 +250,32 @@ def read_map_response(stub: bytes, transfer_syntax: str, *, little_endian: bool 
     """
     reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
     array = _read_array(reader)
-    referents = [reader.count() for _ in range(array.actual_count)]
-    return _finish(reader, array, referents, _read_towers(reader, referents))
+    return _finish(reader, array, _read_towers(reader, reader.counts(array.actual_count)))
 
 
 def read_lookup_response(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> TowersResponse:
     """Return the parameters of a lookup response, entries (ept_entry_t) as annotated towers; raises DecodeError."""
     reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
     array = _read_array(reader)
-    objects, referents, annotations = [], [], []
+    # By referent, the object and annotation of its first entry.
+    entries: dict[int, tuple[UUID, bytes]] = {}
+    referents = []
     for _ in range(array.actual_count):
         if transfer_syntax == NDR64:
             reader.align(8)
-        objects.append(reader.uuid())
+        object_uuid = reader.take(16)
         referents.append(reader.count())
         reader.count()  # the annotation's offset, always 0
-        annotations.append(reader.take(reader.count()).split(b"\0", 1)[0].decode("latin-1"))
+        annotation = reader.take(reader.count())
         reader.align(4)
-    offered = [
-        tower._replace(annotation=annotation, object_uuid=uuid if uuid != NIL_UUID else None)
-        for tower, annotation, uuid in zip(_read_towers(reader, referents), annotations, objects, strict=True)
-    ]
-    return _finish(reader, array, referents, offered)
+        if len(referents) <= MAX_TOWERS and referents[-1] not in entries:
+            entries[referents[-1]] = uuid_of(object_uuid, little_endian), annotation
+    towers = _read_towers(reader, referents)
+    for referent, (uuid, annotation) in entries.items():
+        towers[referent] = towers[referent]._replace(
+            annotation=text_of(annotation), object_uuid=uuid if uuid != NIL_UUID else None
+        )
+    return _finish(reader, array, towers)
 
 
 def read_status_response(stub: bytes, *, little_endian: bool = True) -> StatusResponse:
@@ -256,6 +287,6 @@ def read_status_response(stub: bytes, *, little_endian: bool = True) -> StatusRe
 
 def is_strict(response: TowersResponse) -> bool:
     """Return whether a response is beyond doubt, so that its structure may stand in for a bind that was not seen."""
-    unambiguous = not response.anomalies or response.anomalies == (Anomaly.TOWER_UNKNOWN_FLOOR,)
+    unambiguous = _UNAMBIGUOUS.issuperset(response.anomalies)
     known_status = response.status == STATUS_OK or response.status >> 16 == STATUS_NOT_REGISTERED >> 16
     return unambiguous and response.offset == 0 and known_status

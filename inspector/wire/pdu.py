@@ -172,9 +172,20 @@ class PduReader:
         return self._ever_synchronised
 
     @property
-    def astray(self) -> bool:
-        """Whether the position of the next PDU is not known, and nothing else is kept."""
-        return not (self._synchronised or self._buffer or self._skip)
+    def held(self) -> bytes:
+        """Those bytes, which are the last that were fed."""
+        return bytes(self._buffer)
+
+    def completes(self, data: bytes) -> bool:
+        """Return whether bytes may end the PDU of which the first are held."""
+        if len(self._buffer) < HEADER_SIZE:
+            return bool(self._buffer)
+        return len(self._buffer) + len(data) >= (frag_length_of(self._buffer) or 0)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it looks for the start of a PDU."""
+        return not self._synchronised
 
     @property
     def between_pdus(self) -> bool:

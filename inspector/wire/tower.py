@@ -8,17 +8,24 @@ on their protocol identifier, never on their position.
 from __future__ import annotations
 
 import enum
+import struct
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
-from inspector.errors import Anomaly
+from inspector.errors import Anomaly, DecodeError
 from inspector.wire.body import Syntax
-from inspector.wire.cursor import Cursor
+from inspector.wire.cursor import uuid_of
 
 # Real towers have three to six floors; the limit bounds what 64 KiB of two-byte floors could mint.
 MAX_FLOORS: Final = 32
 
+
+NAME_CHARACTERS: Final = 256
+"""Characters of a name or annotation at most: Windows' longest pipe names, four times an annotation of C706."""
+
+CUT: Final = "\u2026"
+"""The last character of a name that was cut: no name has it, since names are read as ISO 8859-1."""
 
 _KEPT_BYTES: Final = 256
 _KEPT_TOWERS: Final = 4096
@@ -40,6 +47,7 @@ class Protocol(enum.IntEnum):
     HTTP = 0x1F
 
 
+_SHORT: Final = struct.Struct("<H")
 _KNOWN: Final = frozenset(int(member) for member in Protocol)
 _PORTS: Final = frozenset({Protocol.TCP, Protocol.UDP, Protocol.HTTP})
 _NAMES: Final = frozenset({Protocol.SMB_PIPE, Protocol.LOCAL_NAME, Protocol.NETBIOS_HOST})
@@ -56,8 +64,8 @@ class Floor(NamedTuple):
 class Tower(NamedTuple):
     """A tower and what its floors say; None where there is no such floor or it cannot be read.
 
-    `endpoint` is the pipe or local name, `host` the NetBIOS name. `doubts` holds the
-    anomalies of floors which are kept as raw bytes.
+    `endpoint` is the pipe or local name, `host` the NetBIOS name, both as `text_of` has them. `doubts`
+    holds the anomalies of floors which are kept as raw bytes, and of names which were cut.
     """
 
     floors: tuple[Floor, ...]
@@ -72,29 +80,45 @@ class Tower(NamedTuple):
 
 
 def _read_floors(data: bytes) -> tuple[tuple[Floor, ...], int]:
-    cursor = Cursor(data, Anomaly.TOWER_MALFORMED)
-    count = cursor.short()
-    if count > MAX_FLOORS:
-        raise cursor.fail(f"{count} floors")
-    floors = []
-    for _ in range(count):
-        left = cursor.take(cursor.short())
-        if not left:
-            raise cursor.fail("a floor without protocol identifier")
-        floors.append(Floor(left[0], left[1:], cursor.take(cursor.short())))
-    return tuple(floors), cursor.left
+    """Return the floors and how many bytes follow them. An answer of 64 KiB has 800 towers: no call for each number."""
+    end, at, floors = len(data), 2, []
+    try:
+        (count,) = _SHORT.unpack_from(data)
+        if count > MAX_FLOORS:
+            raise DecodeError(Anomaly.TOWER_MALFORMED, f"{count} floors")
+        for _ in range(count):
+            left = at + 2
+            right = left + _SHORT.unpack_from(data, at)[0]
+            at = right + 2 + _SHORT.unpack_from(data, right)[0]
+            if right == left:
+                raise DecodeError(Anomaly.TOWER_MALFORMED, f"a floor without protocol identifier at offset {left}")
+            if at > end:
+                raise DecodeError(Anomaly.TOWER_MALFORMED, f"a floor of {at - left} bytes at offset {left} of {end}")
+            floors.append(Floor(data[left], data[left + 1 : right], data[right + 2 : at]))
+    except struct.error as error:
+        raise DecodeError(Anomaly.TOWER_MALFORMED, f"{error} after {len(floors)} floors") from None
+    return tuple(floors), end - at
 
 
 def _syntax_of(floor: Floor) -> Syntax | None:
     """Return the interface or transfer syntax of a UUID floor: UUID and major on the left, minor on the right."""
-    if len(floor.identifier_data) != 18 or len(floor.related_data) not in (0, 2, 4):
+    left, right = floor.identifier_data, floor.related_data
+    if len(left) != 18 or len(right) not in (0, 2, 4):
         return None
-    cursor = Cursor(floor.identifier_data, Anomaly.TOWER_MALFORMED)
-    return Syntax(cursor.uuid(), cursor.short(), int.from_bytes(floor.related_data[:2], "little"))
+    return Syntax(uuid_of(left[:16], True), left[16] | left[17] << 8, int.from_bytes(right[:2], "little"))
 
 
-def _name_of(data: bytes) -> str:
-    return data.split(b"\0", 1)[0].decode("latin-1")
+def text_of(data: bytes) -> str:
+    """Return the text before the first NUL, as ISO 8859-1; a longer one than NAME_CHARACTERS ends in CUT."""
+    end = data.find(b"\0", 0, NAME_CHARACTERS + 1)
+    if end < 0 and len(data) > NAME_CHARACTERS:
+        return data[: NAME_CHARACTERS - 1].decode("latin-1") + CUT
+    return data[: end if end >= 0 else None].decode("latin-1")
+
+
+def is_cut(text: str | None) -> bool:
+    """Return whether `text_of` cut a name."""
+    return text is not None and text.endswith(CUT)
 
 
 def _sequence_of(protocols: frozenset[int]) -> str:
@@ -138,17 +162,19 @@ def _read(data: bytes) -> Tower:
         elif floor.protocol in _PORTS and len(related) == 2:
             port = int.from_bytes(related, "big")
         elif floor.protocol == Protocol.IPV4 and len(related) == 4:
-            address = IPv4Address(related)
+            address = IPv4Address(int.from_bytes(related, "big"))
         elif floor.protocol == Protocol.NETBIOS_HOST:
-            host = _name_of(related)
+            host = text_of(related)
         elif floor.protocol in _NAMES:
-            endpoint = _name_of(related)
+            endpoint = text_of(related)
         elif floor.protocol not in _KNOWN:
             doubts.add(Anomaly.TOWER_UNKNOWN_FLOOR)
         elif floor.protocol in _PORTS or floor.protocol == Protocol.IPV4:
             doubts.add(Anomaly.TOWER_ODD_FLOOR)
     if None in syntaxes:
         doubts.add(Anomaly.TOWER_ODD_FLOOR)
+    if is_cut(endpoint) or is_cut(host):
+        doubts.add(Anomaly.NAME_CUT)
     interface, transfer = (*syntaxes, None, None)[:2]
     sequence = _sequence_of(frozenset(floor.protocol for floor in floors))
     return Tower(floors, interface, transfer, sequence, port, address, endpoint, host, tuple(sorted(doubts)))

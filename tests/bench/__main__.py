@@ -34,16 +34,20 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS: Final = {
     "xdp_cost": Benchmark("XDP program, per packet", "an empty XDP program, same run"),
-    "suspects_cost": Benchmark("XDP program, suspects only, single runs", "an empty XDP program, taken off"),
     "contention": Benchmark("XDP program, two processors at once", "one processor; an empty XDP program"),
+    "veth_bulk": Benchmark("bulk TCP through a veth with the program", "the same without a program, same turn"),
     "producer": Benchmark("making a packet, for those below", "a tail call into an empty XDP program: all it does"),
     "pipeline_rate": Benchmark("ring to finding and metrics", "submitted records, all of which must arrive"),
     "sustained": Benchmark("line rate, one core against one", "5.4 M/s: 10 Gbit/s of map responses; no loss"),
+    "mixes": Benchmark("real and hostile mix, rings' pages to metrics", "repeated bytes; the scalar decoder"),
+    "mixed_load": Benchmark("both mixes through the kernel program", "5.4 M/s; 500,000 forged packets a second"),
     "evidence": Benchmark("evidence of mismatches, one core", "the same conversations without evidence"),
     "vips": Benchmark("a response, by number of VIPs", "one VIP"),
     "memory": Benchmark("memory, by open connections", "no connection: the loaded program"),
     "start": Benchmark("start of attach", "Python's own start"),
+    "installed": Benchmark("disk space of an installation", "an empty virtual environment"),
     "read_speed": Benchmark("reading capture files", "tshark, impacket, scapy on the same frames; an empty file"),
+    "read_real": Benchmark("reading a capture file of the real mix", "tshark on the same file, in turn"),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -13,14 +15,51 @@ from inspector.pipeline import Pipeline
 from inspector.sinks.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from inspector.commands.evidence import Evidence
     from inspector.live.ring import Block
-    from inspector.live.session import Session
+    from inspector.model import IPAddress
+    from inspector.record import Counter
+    from inspector.wire.limits import Limits
 
 INTERFACE: Final = "bench0"
+DECODERS: Final[dict[str, dict[str, Any]]] = {
+    "default": {},
+    "scalar": {"columns": False},
+    "engine": {"engine": True},
+}
+"""Arguments of `Pipeline` by the name of a decoder. `BENCH_DECODER` names the one which all benchmarks use."""
+
 _REFRESH_S: Final = 1.0
+
+
+class Source(Protocol):
+    """What a consumer needs of `inspector.live.session.Session`."""
+
+    @property
+    def losing(self) -> bool:
+        """Whether records were lost lately."""
+
+    def poll(self, timeout_s: float) -> list[Block]:
+        """Return blocks of records, valid until the next call."""
+
+    def drain(self) -> list[Block]:
+        """Return the rest."""
+
+    def counters(self) -> Mapping[str, Mapping[Counter, int]]:
+        """Return the kernel program's counters by interface name."""
+
+    def ring_usage(self) -> tuple[int, int]:
+        """Return used bytes and size of the rings."""
+
+
+def new_pipeline(limits: Limits | None = None, decoder: str | None = None) -> Pipeline:
+    """Return a pipeline with its compiled code loaded; without a name it uses the decoder of `BENCH_DECODER`."""
+    arguments = DECODERS[decoder or os.environ.get("BENCH_DECODER", "default")]
+    pipeline = Pipeline(Policy(), lambda _: INTERFACE, limits, **arguments)
+    pipeline.load_columns()
+    return pipeline
 
 
 def observe(metrics: Metrics, findings: Iterable[Finding | FindingBatch]) -> None:
@@ -45,14 +84,33 @@ def judged(registry: CollectorRegistry) -> int:
     )
 
 
-class Consumer:
-    """A new pipeline with new metrics behind a session, and evidence if asked; compiled code is loaded before."""
+def answers_of(found: Finding | FindingBatch, asked: IPAddress) -> int:
+    """Return how many answers there are of one server that was asked."""
+    counts = [(found, 1)] if isinstance(found, Finding) else found.counts()
+    return sum(
+        count for finding, count in counts if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
+    )
 
-    def __init__(self, session: Session, evidence: Evidence | None = None) -> None:
+
+class Consumer:
+    """A new pipeline with new metrics behind a source, and evidence if asked; compiled code is loaded before.
+
+    `of_asked` counts answers of the server `asked`, if one is named.
+    """
+
+    def __init__(
+        self,
+        session: Source,
+        evidence: Evidence | None = None,
+        *,
+        asked: IPAddress | None = None,
+        decoder: str | None = None,
+    ) -> None:
         self._session = session
         self._evidence = evidence
-        self._pipeline = Pipeline(Policy(), lambda _: INTERFACE)
-        self._pipeline.load_columns()
+        self._asked = asked
+        self.of_asked = 0
+        self._pipeline = new_pipeline(decoder=decoder)
         self._registry = CollectorRegistry()
         self._metrics = Metrics(self._registry)
         self._refresh_due = 0.0
@@ -87,12 +145,29 @@ class Consumer:
         self._feed(self._session.drain())
 
     def _feed(self, batches: list[Block]) -> None:
-        for batch in batches:
-            found = self._pipeline.feed_batch(batch)
-            if self._evidence is not None:
+        found = self._decode(batches)
+        if self._evidence is not None:
+            for batch in batches:
                 self._evidence.keep(batch)
-                found = self._evidence.name(found)
-            observe(self._metrics, found)
+            found = self._evidence.name(found)
+        if self._asked is not None:
+            found = self._count_asked(found, self._asked)
+        observe(self._metrics, found)
+
+    def _decode(self, batches: list[Block]) -> Iterable[Finding | FindingBatch]:
+        """Decode the blocks of a reading: all at once, where the pipeline takes several."""
+        take_several = getattr(self._pipeline, "feed_batches", None)
+        if take_several is not None:
+            found: Iterable[Finding | FindingBatch] = take_several(batches)
+            return found
+        return itertools.chain.from_iterable(map(self._pipeline.feed_batch, batches))
+
+    def _count_asked(
+        self, findings: Iterable[Finding | FindingBatch], asked: IPAddress
+    ) -> Iterator[Finding | FindingBatch]:
+        for found in findings:
+            self.of_asked += answers_of(found, asked)
+            yield found
 
     def _refresh(self) -> None:
         """Take the kernel's counters over, once a second."""

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.judge.policy import Policy
-from inspector.pipeline import Pipeline
 from inspector.wire.limits import Limits
 from tests.bench.blocks import repeat, rows_of
-from tests.bench.consumer import INTERFACE
+from tests.bench.consumer import new_pipeline
 from tests.bench.conversations import conversations
 from tests.bench.process import resident_mib
 from tests.build.connection import START_NS
@@ -55,8 +53,7 @@ def hold(connections: int) -> float:
     """
     limits = Limits()
     limits = replace(limits, connections=max(limits.connections, connections))
-    pipeline = Pipeline(Policy(), lambda _: INTERFACE, limits)
-    pipeline.load_columns()
+    pipeline = new_pipeline(limits)
     for block in _blocks(connections):
         for _ in pipeline.feed_batch(block):
             pass

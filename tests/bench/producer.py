@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from inspector.live import kernel, loader
-from tests.bench.workloads import FIRST_CALL, FIRST_SEQUENCE, RESPONSE_BYTES, STEPS, Workload, calls, responses
+from tests.bench.workloads import calls, responses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
+    from tests.bench.frames import FrameWorkload
+    from tests.bench.workloads import Workload
+
+    AnyWorkload = Workload | FrameWorkload
+
 XDP_PASS: Final = 2
 # One instruction each: r0 = XDP_PASS; exit.
 EMPTY_PROGRAM: Final = struct.pack("=BBhiBBhi", 0xB7, 0, 0, XDP_PASS, 0x95, 0, 0, 0)
 
-_SOURCE: Final = Path(__file__).with_name("producer.c")
-_STATE: Final = struct.Struct("=QQ10I")
-_TEMPLATE_END: Final = struct.Struct("=II")
+# How struct producer_state begins: packets made, answers among them.
+_MADE: Final = struct.Struct("=QQ")
 _LOOPBACK: Final = 1
 _FIRST: Final = -20
 _CLONE_NEWNET: Final = 0x40000000
@@ -91,7 +95,7 @@ class Producer:
     Raises RuntimeError with the child's words when it cannot do what it is for. Needs root and bcc.
     """
 
-    def __init__(self, target_fd: int, workload: Workload, cpu: int) -> None:
+    def __init__(self, target_fd: int, workload: AnyWorkload, cpu: int) -> None:
         fork = multiprocessing.get_context("fork")
         self._connection, theirs = fork.Pipe()
         self._process = fork.Process(
@@ -138,23 +142,24 @@ class Producer:
         return message
 
 
-def _serve(channel: Connection, parents: Connection, target_fd: int, workload: Workload, cpu: int) -> None:
+def _serve(channel: Connection, parents: Connection, target_fd: int, workload: AnyWorkload, cpu: int) -> None:
     """Do runs until the parent closes its end. Runs in the child."""
     parents.close()
     try:
         program_fd, state_fd = _load(target_fd, workload)
-        frame = bytes(_frame_bytes(workload))
+        frame = bytes(workload.frame_bytes)
         with _held_by_device(program_fd), own_cpu(cpu):
             channel.send(())
             clients = 0
             while True:
                 rate, seconds = channel.recv()
-                kernel.map_update(state_fd, 0, _initial_state(workload, clients))
+                state = workload.state(clients)
+                kernel.map_update(state_fd, 0, state)
                 began_cpu = time.process_time()
                 repetitions, spent = _send(program_fd, frame, rate, seconds)
                 spent_cpu = time.process_time() - began_cpu
-                made, answers, *_ = _STATE.unpack(kernel.map_lookup(state_fd, 0, _STATE.size))
-                clients += workload.slots + made // STEPS
+                made, answers = _MADE.unpack_from(kernel.map_lookup(state_fd, 0, len(state)))
+                clients += workload.used(made)
                 channel.send((made, answers, repetitions, spent, spent_cpu))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The parent is done, or gone.
@@ -163,36 +168,22 @@ def _serve(channel: Connection, parents: Connection, target_fd: int, workload: W
         channel.send(f"{type(error).__name__}: {error}")
 
 
-def _frame_bytes(workload: Workload) -> int:
-    """Return the longest frame's length in whole words: all are run with it, and say by IP where they end."""
-    return -(-max(len(template.frame) for template in workload.templates) // 8) * 8
-
-
-def _initial_state(workload: Workload, first_client: int) -> bytes:
-    slots_each = -(-workload.slots // len(workload.templates))
-    return _STATE.pack(
-        0, 0, workload.slots, 0, 0, slots_each, 0, slots_each, FIRST_SEQUENCE, RESPONSE_BYTES, first_client, FIRST_CALL
-    )
-
-
-def _load(target_fd: int, workload: Workload) -> tuple[int, int]:
+def _load(target_fd: int, workload: AnyWorkload) -> tuple[int, int]:
     """Compile and load the producer's program; return its descriptor and that of its state."""
-    length = _frame_bytes(workload)
-    folder = loader.source_folder()
-    flags = [f"-DPRODUCER_FRAME_BYTES={length}", f"-DPRODUCER_TEMPLATES={len(workload.templates)}"]
+    folder, flags = loader.source_folder(), workload.flags
     for headers in loader.header_folders():
         flags += ["-isystem", str(headers)]
     flags += ["-DCONFIG_BPF_SYSCALL=1", "-DCONFIG_64BIT"]
     os.environ["BCC_KERNEL_SOURCE"] = str(folder)
     bcc = loader.import_bcc()
-    module = bcc.BPF(src_file=str(_SOURCE).encode(), cflags=flags)
+    module = bcc.BPF(src_file=str(Path(__file__).with_name(workload.source)).encode(), cflags=flags)
 
     def map_fd(name: str) -> int:
         return os.dup(bcc.libbcc.lib.bpf_table_fd(module.module, name.encode()))
 
-    for number, template in enumerate(workload.templates):
-        end = _TEMPLATE_END.pack(template.from_server, template.is_response)
-        kernel.map_update(map_fd("producer_templates"), number, template.frame.ljust(length, b"\0") + end)
+    templates_fd = map_fd("producer_templates")
+    for number, entry in enumerate(workload.entries()):
+        kernel.map_update(templates_fd, number, entry)
     # A program may only call what was loaded as it was itself (bpf_prog_map_compatible() in the kernel).
     program_fd = kernel.program_load(
         module.dump_func(workload.program.encode()),
@@ -240,7 +231,7 @@ def _send(program_fd: int, frame: bytes, rate: float | None, seconds: float) -> 
     return sent, elapsed
 
 
-def alone(workload: Workload, seconds: float = 1.0) -> float:
+def alone(workload: AnyWorkload, seconds: float = 1.0) -> float:
     """Return the nanoseconds which making a packet costs: the tail call goes to a program which does nothing."""
     empty = kernel.program_load(
         EMPTY_PROGRAM,

@@ -60,7 +60,7 @@ def _most_mib(process: subprocess.Popen[bytes]) -> float | None:
     return next((int(line.split()[1]) / _KIB for line in lines if line.startswith("VmHWM:")), None)
 
 
-def _run(command: Sequence[str]) -> Finished:
+def run(command: Sequence[str]) -> Finished:
     """Run a command whose output nobody looks at."""
     most = 0.0
     began = time.perf_counter()
@@ -77,17 +77,19 @@ def _run(command: Sequence[str]) -> Finished:
     return Finished(seconds, most)
 
 
-def _median(command: Sequence[str]) -> Finished:
+def median(command: Sequence[str]) -> Finished:
     """Run a command several times; return the median time and the most memory."""
-    runs = [_run(command) for _ in range(_ROUNDS)]
+    runs = [run(command) for _ in range(_ROUNDS)]
     return Finished(statistics.median(run.seconds for run in runs), max(run.most_mib for run in runs))
 
 
-def _read(path: Path, option: str) -> list[str]:
+def read_command(path: Path, option: str) -> list[str]:
+    """Return the command which reads a capture file."""
     return [sys.executable, "-m", "inspector", "read", option, str(path)]
 
 
-def _tshark(path: Path) -> list[str]:
+def tshark_command(path: Path) -> list[str]:
+    """Return the command with which tshark reads the same; raise RuntimeError where there is no tshark."""
     program = shutil.which("tshark")
     if program is None:
         raise RuntimeError("tshark is not installed: there is nothing to compare with")
@@ -108,7 +110,11 @@ def _measure_small(folder: Path, count: int) -> dict[str, float]:
     path, empty = folder / "conversations.pcapng", folder / "empty.pcapng"
     write_capture(path, count)
     write_capture(empty, 0)
-    ours, theirs, start = _median(_read(path, "--json")), _median(_tshark(path)), _median(_read(empty, "--json"))
+    ours, theirs, start = (
+        median(read_command(path, "--json")),
+        median(tshark_command(path)),
+        median(read_command(empty, "--json")),
+    )
     frames = count * SEGMENTS_EACH
     return {
         "read_frames_per_s": round(frames / ours.seconds),
@@ -123,7 +129,7 @@ def _measure_peers(folder: Path, sizes: Sizes) -> dict[str, float]:
     """Return the frames a second of the others, each on the first so many conversations of the big file."""
     path = folder / "slice.pcap"
     write_big_capture(path, sizes.tshark)
-    tshark = sizes.tshark * SEGMENTS_EACH / _run(_tshark(path)).seconds
+    tshark = sizes.tshark * SEGMENTS_EACH / run(tshark_command(path)).seconds
     write_big_capture(path, sizes.impacket)
     impacket = peers.frames_per_s(peers.count_with_impacket, path, sizes.impacket)
     write_big_capture(path, sizes.scapy)
@@ -141,7 +147,11 @@ def _measure_big(folder: Path, count: int) -> dict[str, float]:
     path = folder / "big.pcap"
     write_big_capture(path, count)
     frames = count * SEGMENTS_EACH
-    as_json, summary, tshark = _median(_read(path, "--json")), _median(_read(path, "--summary")), _run(_tshark(path))
+    as_json, summary, tshark = (
+        median(read_command(path, "--json")),
+        median(read_command(path, "--summary")),
+        run(tshark_command(path)),
+    )
     path.unlink()
     return {
         "read_big_conversations": count,

@@ -35,19 +35,19 @@ def _best_of_two(rig: Rig, rate: float, seconds: float) -> Run:
     What else the machine, or its hypervisor, does can take either CPU away for longer than the ring lasts.
     """
     run = rig.run(rate, seconds)
-    return rig.run(rate, seconds) if run.lost_packets else run
+    return run if run.kept_up and not run.lost_packets else rig.run(rate, seconds)
 
 
-def search(rig: Rig, seconds: float, budget_s: float) -> tuple[float, float | None]:
-    """Return the highest rate found without loss and the lowest with loss, in packets a second.
+def search(rig: Rig, seconds: float, budget_s: float, first_rate: float | None = None) -> tuple[float, float | None]:
+    """Return the highest rate found that the reader keeps up with and the lowest that it does not, in packets a second.
 
     The latter is None if the producer itself can do no more. Rates are doubled and then bisected.
     """
     began = time.monotonic()
-    best, failed, rate = 0.0, None, _FIRST_RATE
+    best, failed, rate = 0.0, None, first_rate or _FIRST_RATE
     while time.monotonic() - began < budget_s:
         run = _best_of_two(rig, rate, seconds)
-        if run.lost_packets:
+        if run.lost_packets or not run.kept_up:
             failed = rate
         else:
             best = max(best, run.produced_per_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,18 +18,22 @@ from tests.bench import __main__ as bench
 from tests.bench import (
     contention,
     evidence,
+    installed,
     memory,
+    mixed_load,
+    mixes,
     pipeline_rate,
     producer,
+    read_real,
     read_speed,
     start,
-    suspects_cost,
     sustained,
+    veth_bulk,
     vips,
     xdp_cost,
 )
-from tests.bench.producer import Producer
-from tests.bench.rig import Rig
+from tests.bench.producer import Producer, Production
+from tests.bench.rig import Rig, Run
 from tests.bench.workloads import calls, responses
 from tests.conftest import require_tools, unavailable
 
@@ -120,11 +125,12 @@ def test_contention(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(figures[f"contention_{ring}_{cpus}_ns"] > empty for ring in ("lanes", "shared_ring") for cpus in (1, 2))
 
 
-@pytest.mark.usefixtures("bpf")
-def test_suspects_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests and responses are measured with all records and with suspects only, and the pairs were counted."""
-    monkeypatch.setattr(suspects_cost, "PAIRS", 500)
-    assert len(suspects_cost.measure()) == 4
+@pytest.mark.usefixtures("bpf", "root")
+def test_veth_bulk() -> None:
+    """Every mode is measured beside the rate without a program."""
+    figures = veth_bulk.measure(1, 0.1)
+    assert set(figures) == {"veth_bulk_gbit_per_s", *(f"veth_bulk_{mode}_ratio" for mode in veth_bulk.MODES)}
+    assert all(figure > 0 for figure in figures.values())
 
 
 @pytest.mark.usefixtures("bpf")
@@ -150,6 +156,25 @@ def test_sustained(monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["overflow_conserved"] == 1.0
     assert figures["overflow_lost"]
     assert {"highest_lossless_per_s", "loss_begins_per_s", "cpu_share_1k", "calls_rate_per_s"} <= set(figures)
+
+
+class LateRig:
+    """A rig whose rings hold all that is sent, and whose reader takes 15,000 packets a second."""
+
+    def run(self, rate: float, seconds: float) -> Run:
+        """Return a run without loss."""
+        packets = int(rate * seconds)
+        sent = Production(packets, 0, packets, seconds, 0)
+        until = max(packets / 15_000, seconds)
+        return Run(sent, packets, packets, {}, packets, 0, 0, 0, until, until, 0)
+
+
+def test_rings_that_fill_are_no_rate() -> None:
+    """A rate at which the reader falls behind is not sustained, though nothing is lost in a short run."""
+    best, failed = sustained.search(LateRig(), 2.0, 1.0, first_rate=5_000)  # type: ignore[arg-type]
+    assert 14_000 < best < 17_500
+    assert failed is not None
+    assert best < failed < 18_500
 
 
 @pytest.mark.usefixtures("bpf", "two_cpus")
@@ -184,6 +209,41 @@ def test_read_speed() -> None:
     figures = read_speed.measure(read_speed.Sizes(100, 200, 100, 20, 20))
     assert figures["read_vs_tshark"] > 0
     assert figures["read_big_conversations"] == 200
+
+
+def test_mixes() -> None:
+    """Both mixes are decoded, and each answer of the real one is counted: `measure` itself raises otherwise."""
+    figures = mixes.measure(400, 1.0)
+    assert figures["real_records_per_s"] > 0
+    assert figures["hostile_honest_share"] == 1
+
+
+@pytest.mark.usefixtures("bpf", "two_cpus")
+def test_mixed_load() -> None:
+    """Both mixes pass the kernel program, every packet is accounted for, honest answers are found at a low rate."""
+    figures = mixed_load.measure(
+        0.5, step_s=0.3, budget_s=0.5, hostile_s=0.5, forged_per_s=2_000, conversations=200, first_rate=3_000
+    )
+    assert figures["real_lost"] == 0
+    assert figures["honest_found_share"] == 1
+
+
+def test_installed(tmp_path: Path) -> None:
+    """What is installed counts, by its size; here it is a wheel of two million bytes without dependencies."""
+    wheel = tmp_path / "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("small.txt", os.urandom(2_000_000))
+        archive.writestr("small-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1\n")
+        archive.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("small-1.dist-info/RECORD", "")
+    figures = installed.measure(str(wheel))
+    assert 2 <= figures["installed_mb"] - figures["installed_empty_mb"] < 2.2
+
+
+def test_read_real() -> None:
+    """Both read the same file, and ours finds every answer: `measure` itself raises otherwise."""
+    require_tools(["tshark"])
+    assert read_real.measure(300, 1)["read_real_vs_tshark"] > 0
 
 
 def test_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from inspector.judge.policy import Policy
-from inspector.pipeline import Pipeline
 from inspector.sinks.metrics import Metrics
 from tests.bench.blocks import repeat, rows_of
-from tests.bench.consumer import INTERFACE, judged, observe
+from tests.bench.consumer import judged, new_pipeline, observe
 from tests.bench.workloads import FIRST_CALL, RESPONSE_BYTES, response_segment
 from tests.build.connection import START_NS
 
@@ -48,8 +46,7 @@ def cost(vips: int, count: int) -> float:
     """Return nanoseconds per response over `count` blocks of 10,000; raise RuntimeError if one is not counted."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    pipeline = Pipeline(Policy(), lambda _: INTERFACE)
-    pipeline.load_columns()
+    pipeline = new_pipeline()
     first, *blocks = _blocks(vips, count + 1)
     observe(metrics, pipeline.feed_batch(first))
     began = time.thread_time_ns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ from tests.build.connection import Wire
 from tests.build.epm import MAPI, SAMR, map_response, tcp_tower
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inspector.model import Segment
 
 FIRST_VIP: Final = IPv4Address("10.11.2.2")
@@ -23,6 +26,9 @@ FIRST_CALL: Final = 2
 RESPONSE_BYTES: Final = 152
 CONNECTIONS: Final = 1000
 OPEN_CALLS: Final = 1024
+_STATE: Final = struct.Struct("=QQ10I")
+_TEMPLATE_END: Final = struct.Struct("=II")
+
 STEPS: Final = 8
 """Packets of a conversation in the workload "calls", one response among them."""
 
@@ -46,11 +52,46 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Templates, the producer's program for them, and how many connections are open at a time."""
+    """Templates, the producer's program for them, and how many connections are open at a time.
+
+    A producer asks every workload for what it has here: `source` and `flags` to compile its program, the `entries` of
+    its table, the `state` to begin a run with, how many clients were `used`. `exact` says that the metrics count as
+    many answers as were sent.
+    """
 
     program: str
     templates: tuple[Template, ...]
     slots: int
+
+    source = "producer.c"
+    exact = True
+
+    @property
+    def frame_bytes(self) -> int:
+        """The longest frame's length in whole words: all are run with it, and say by IP where they end."""
+        return -(-max(len(template.frame) for template in self.templates) // 8) * 8
+
+    @property
+    def flags(self) -> list[str]:
+        """What the program is compiled with."""
+        return [f"-DPRODUCER_FRAME_BYTES={self.frame_bytes}", f"-DPRODUCER_TEMPLATES={len(self.templates)}"]
+
+    def entries(self) -> Iterator[bytes]:
+        """Yield what the program's table holds: struct producer_template."""
+        for template in self.templates:
+            end = _TEMPLATE_END.pack(template.from_server, template.is_response)
+            yield template.frame.ljust(self.frame_bytes, b"\0") + end
+
+    def state(self, first_client: int) -> bytes:
+        """Return the state of a run's beginning, struct producer_state: from the client of that number."""
+        each = -(-self.slots // len(self.templates))
+        return _STATE.pack(
+            0, 0, self.slots, 0, 0, each, 0, each, FIRST_SEQUENCE, RESPONSE_BYTES, first_client, FIRST_CALL
+        )
+
+    def used(self, made: int) -> int:
+        """Return how many clients so many packets were of, at most."""
+        return self.slots + made // STEPS
 
 
 def vip(number: int) -> str:

@@ -166,14 +166,20 @@ def lookup_response(
     status: int = 0,
     max_count: int = 500,
     handle: bytes = NIL_HANDLE,
+    referents: Sequence[int] | None = None,
 ) -> bytes:
-    """Return the stub of an ept_lookup response; an entry is a tower and its annotation."""
+    """Return the stub of an ept_lookup response; an entry is a tower and its annotation.
+
+    `referents` may repeat or be null: then the towers of some entries are left out.
+    """
+    if referents is None:
+        referents = range(3, 3 + len(entries))
     ndr = Ndr(wide=wide).raw(handle).long(len(entries)).count(max_count, 0, len(entries))
-    for number, (_, annotation) in enumerate(entries):
+    for referent, (_, annotation) in zip(referents, entries, strict=True):
         if wide:
             ndr.align(8)
         text = annotation.encode() + b"\0"
-        ndr.uuid(UUID(int=0)).count(number + 3).count(0, len(text)).raw(text).align(4)
-    for one, _ in entries:
+        ndr.uuid(UUID(int=0)).count(referent).count(0, len(text)).raw(text).align(4)
+    for one in {referent: one for referent, (one, _) in zip(referents, entries, strict=True) if referent}.values():
         ndr.tower(one)
     return ndr.long(status).data

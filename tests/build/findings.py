@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from inspector.sinks.metrics import Metrics
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
@@ -52,6 +54,16 @@ def finding(
         latency_ns=latency_ns,
         mappings=(mapping(verdict),) if mappings is None else mappings,
     )
+
+
+def joined(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the finding whose lines these are; they must be all of them, in order, and differ in mappings only."""
+    first, *others = [dict(part) for part in parts]
+    numbers = [(part.pop("part", 1), part.pop("parts", 1)) for part in (first, *others)]
+    assert numbers == [(number, len(numbers)) for number in range(1, len(numbers) + 1)]
+    mappings = [mapping for part in (first, *others) for mapping in part["mappings"]]
+    assert all(part | {"mappings": []} == first | {"mappings": []} for part in others)
+    return first | {"mappings": mappings}
 
 
 class Scraped:

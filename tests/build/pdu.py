@@ -47,6 +47,7 @@ def bind(
     call_id: int = 1,
     flags: int = FIRST | LAST,
     big_endian: bool = False,
+    auth: tuple[int, bytes] | None = None,
 ) -> bytes:
     """Return a bind or alter_context; a context is (id, abstract syntax, transfer syntaxes)."""
     order = ">" if big_endian else "<"
@@ -54,7 +55,7 @@ def bind(
     for context_id, abstract, transfers in contexts:
         body += struct.pack(order + "HBB", context_id, len(transfers), 0) + _syntax(abstract, order)
         body += b"".join(_syntax(transfer, order) for transfer in transfers)
-    return pdu(kind, body, call_id=call_id, flags=flags, big_endian=big_endian)
+    return pdu(kind, body, call_id=call_id, flags=flags, big_endian=big_endian, auth=auth)
 
 
 def bind_ack(
@@ -63,15 +64,17 @@ def bind_ack(
     kind: int = BIND_ACK,
     call_id: int = 1,
     secondary: bytes = b"135\0",
+    group: int = 0x1234,
     big_endian: bool = False,
+    auth: tuple[int, bytes] | None = None,
 ) -> bytes:
     """Return a bind_ack or alter_context_resp; a result is (result, reason, transfer syntax)."""
     order = ">" if big_endian else "<"
-    body = struct.pack(order + "HHI", 4280, 4280, 0x1234) + struct.pack(order + "H", len(secondary)) + secondary
+    body = struct.pack(order + "HHI", 4280, 4280, group) + struct.pack(order + "H", len(secondary)) + secondary
     body += bytes(-len(body) % 4) + bytes([len(results), 0, 0, 0])
     for result, reason, transfer in results:
         body += struct.pack(order + "HH", result, reason) + _syntax(transfer, order)
-    return pdu(kind, body, call_id=call_id, big_endian=big_endian)
+    return pdu(kind, body, call_id=call_id, big_endian=big_endian, auth=auth)
 
 
 def bind_nak(reason: int = 4, versions: Sequence[tuple[int, int]] = ((5, 0),), *, call_id: int = 1) -> bytes:

@@ -8,7 +8,7 @@ from uuid import UUID
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import Attribute
 from tests.build import pdu
-from tests.build.connection import START_NS, Wire, udp
+from tests.build.connection import ACK, FIN, RST, START_NS, SYN, Wire, udp
 from tests.build.epm import (
     EPM,
     NDR20,
@@ -135,6 +135,52 @@ class Client:
             self.wire.client_fin().server_fin()
         else:
             self.wire.client_fin()
+
+
+def forged(random: Random, segments: list[Segment], share: float) -> list[Segment]:
+    """Return segments with others between them, as somebody would forge who knows ports, and perhaps more."""
+    arrived: list[Segment] = []
+    for segment in segments:
+        if random.random() < share and not segment.attributes & Attribute.UDP:
+            arrived += _forgery(random, random.choice((segment, _answering(segment))))
+        arrived.append(segment)
+    return arrived
+
+
+def _answering(segment: Segment) -> Segment:
+    """Return an empty segment of the other end, which acknowledges this one."""
+    return segment._replace(
+        source_address=segment.destination_address,
+        destination_address=segment.source_address,
+        source_port=segment.destination_port,
+        destination_port=segment.source_port,
+        sequence=segment.acknowledgment,
+        acknowledgment=(segment.sequence + segment.payload_length) % 2**32,
+        attributes=segment.attributes ^ Attribute.FROM_SERVER,
+        payload=b"",
+        payload_length=0,
+    )
+
+
+def _forgery(random: Random, like: Segment) -> list[Segment]:
+    """Return a forged segment, sometimes two that fit each other."""
+    far = random.choice((0, 0, 0, 1, -1, 80, -80, 3000, -3000, 1 << 20, (1 << 20) + 1, 1 << 29, -(1 << 29)))
+    payload = random.choice((b"", random.randbytes(len(like.payload)), _other_bytes(random, like.payload), pdu.bind()))
+    one = like._replace(
+        sequence=(like.sequence + far) % 2**32,
+        acknowledgment=(like.acknowledgment + random.choice((0, 0, 0, 5, -5, 5000, 1 << 29, -(1 << 29)))) % 2**32,
+        tcp_flags=random.choice((SYN, SYN | ACK, RST, RST | ACK, FIN | ACK, ACK, ACK, ACK, 0)),
+        payload=payload,
+        payload_length=len(payload),
+    )
+    return [one, _answering(one)._replace(tcp_flags=random.choice((SYN | ACK, RST, ACK)))][: random.choice((1, 1, 2))]
+
+
+def _other_bytes(random: Random, payload: bytes) -> bytes:
+    """Return a payload with one byte changed, sometimes shorter or longer."""
+    changed = bytearray(payload or pdu.bind())
+    changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+    return bytes(changed)[: random.choice((len(changed), len(changed), 60))] + bytes(random.choice((0, 0, 0, 9)))
 
 
 def _network(random: Random, segments: list[Segment], trouble: float) -> list[Segment]:

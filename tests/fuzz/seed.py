@@ -21,6 +21,19 @@ from tests.golden.layers import Frame
 from tests.golden.trace import TRACES
 
 CORPUS = Path(__file__).parent / "corpus"
+_CONFIGURATION = b"""ports = [135]
+listen = "[::1]:0"
+nat64_prefixes = ["2001:db8::/96"]
+[[vip]]
+name = "one"
+address = ["10.0.0.1", "2001:db8::10.0.0.2"]
+pool = ["10.0.0.0/29"]
+[limits]
+gap_seconds = 0.5
+[evidence]
+directory = ""
+most_files = 7
+"""
 _TOWER = tcp_tower(SAMR, 49152, "10.11.2.7")
 _WRITES = (
     (True, pdu.bind()),
@@ -39,6 +52,22 @@ def _tunnelled() -> list[bytes]:
     makers = [TRACES[name].make for name in sorted(TRACES) if name.startswith("tunnels-")]
     frames = [one for make in makers for one in list(make())[2:3]]
     return [b"\x83" + one.data for one in frames if isinstance(one, Frame)]
+
+
+def _answers(*, wide: bool) -> list[bytes]:
+    """Return stubs of map responses, with a tower that repeats and with a long name."""
+    long_name = pipe_tower(SAMR, "\\PIPE\\" + "x" * 500, "h")
+    return [
+        map_response([_TOWER, long_name], wide=wide),
+        map_response([long_name], wide=wide, referents=[3] * 1200, max_count=2000),
+        map_response([b""] * 60, wide=wide, max_count=600),
+    ]
+
+
+def _listings(*, wide: bool) -> list[bytes]:
+    """Return stubs of lookup responses, likewise."""
+    entries = [(_TOWER, "x" * 300), (_TOWER, "two"), (pipe_tower(SAMR, "\\PIPE\\x", "h"), "")]
+    return [lookup_response(entries, wide=wide), lookup_response(entries, wide=wide, referents=[3, 3, 4])]
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -68,8 +97,17 @@ def seeds() -> dict[str, list[bytes]]:
         "pdu": [b"\x14" + data for data in pdus] + [b"\5ncacn_http/1.0" + pdus[1]],
         "tower": [_TOWER, pipe_tower(SAMR, "\\PIPE\\x", "h"), *stubs],
         "conversation": whole,
+        "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
+        + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
         "columns": whole,
         "decode": whole,
+        "redaction": whole,
+        "configuration": [
+            _CONFIGURATION,
+            b"[limits]\nidle_seconds = inf\n",
+            b"ports = [[[[135]]]]\n",
+            b'a.b."c" = {d = 1e300}\n',
+        ],
     }
 
 

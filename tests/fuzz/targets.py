@@ -6,16 +6,19 @@ invariants that hold for hostile input too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
-from inspector.errors import Anomaly, DecodeError
+from inspector.config import load_config, split_listen
+from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import Segment
+from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
+from inspector.redaction import Redactor
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations
@@ -25,9 +28,15 @@ from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
 from inspector.wire.tower import read_tower
+from tests.build import pdu as build
 from tests.build.blocks import block_of, findings_of_batch
+from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
+from tests.build.connection import Wire
+from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
 
 _LINK_TYPES: Final = tuple(LinkType)
+_BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
+_BIND_ACK: Final = build.bind_ack([(0, 0, NDR20), (0, 0, NDR64)])
 _BODIES: Final[dict[PduType, Callable[[Pdu], object]]] = {
     PduType.BIND: body.read_bind,
     PduType.ALTER_CONTEXT: body.read_bind,
@@ -44,6 +53,7 @@ _STUBS: Final = (
     epm.read_lookup_request,
     epm.read_lookup_response,
 )
+_LONGEST_LINE: Final = 1000
 # Small, so that the fuzzer reaches them.
 _LIMITS: Final = Limits(
     connections=3,
@@ -147,13 +157,35 @@ def _segments(data: bytes) -> Iterator[Segment]:
 
 
 def conversation(data: bytes) -> None:
-    """Decode whole conversations: everything is a finding or an anomaly, and the limits hold."""
-    conversations = Conversations(_LIMITS)
+    """Decode whole conversations: everything is a finding or an anomaly, limits and bounds of output hold."""
+    conversations, findings, received = Conversations(_LIMITS), list[Finding](), 0
     for segment in _segments(data):
-        _take(conversations, segment)
-    for observed in conversations.flush():
-        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+        received += len(pack_record(segment))
+        findings += _take(conversations, segment)
+    findings += [judge(observed, Policy(), "fuzz") for observed in conversations.flush()]
+    check_sizes(findings, received)
     assert set(conversations.anomalies) <= set(Anomaly)
+
+
+def answer(data: bytes) -> None:
+    """Answer a question with a stub: what comes out is a small multiple of it, and memory on the way is bounded.
+
+    Of the first byte bit 0 says that it is a listing, bit 1 that it is NDR64.
+    """
+    if not data:
+        return
+    opnum, wide = (2 if data[0] & 1 else 3), bool(data[0] & 2)
+    wire = Wire().open().client(_BIND).server(_BIND_ACK)
+    asked = lookup_request(wide=wide) if opnum == 2 else map_request(None, wide=wide)
+    wire.client(build.request(asked, opnum=opnum, context_id=int(wide)))
+    for flags, piece in build.fragments(data[1:], 60_000):
+        wire.server(build.response(piece, context_id=int(wide), flags=flags), 65_000)
+    conversations = Conversations()
+    with peak_below(MEMORY + MEMORY_FACTOR * len(data)):
+        observed = [one for segment in wire.segments for one in conversations.feed(segment)]
+        findings = [judge(one, Policy(), "fuzz") for one in observed]
+    check_sizes(findings, received_of(wire.segments))
+    assert all(len(finding.mappings) <= epm.MAX_TOWERS for finding in findings)
 
 
 def columns(data: bytes) -> None:
@@ -182,20 +214,57 @@ def decode(data: bytes) -> None:
     assert list(compiled.flush()) == list(scalar.flush())
 
 
-def _take(conversations: Conversations, segment: Segment) -> None:
-    for observed in conversations.feed(segment):
-        json.dumps(judge(observed, Policy(), "fuzz").as_dict())
+def redaction(data: bytes) -> None:
+    """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
+    redactor, segments = Redactor(), list(_segments(data))
+    found = [one for segment in segments for one in redactor.feed(segment)]
+    found += redactor.flush()
+    assert len(found) == len(segments)
+    for segment, one in zip(segments, found, strict=True):
+        payload = one.segment.payload
+        assert one.segment._replace(payload=segment.payload) == segment
+        assert len(payload) == len(segment.payload)
+        assert all(after in (before, 0) for before, after in zip(segment.payload, payload, strict=True))
+        assert (payload == segment.payload) or one.blanked or one.unknown
+
+
+def configuration(data: bytes) -> bool:
+    """Read a configuration file: what is made of it can be made, or one line says why not. Return which."""
+    with NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            config = load_config(Path(file.name))
+        except ConfigError as error:
+            assert str(error).isprintable()  # noqa: PT017  # a fuzz target, not a test
+            assert len(str(error)) < _LONGEST_LINE  # noqa: PT017  # a fuzz target, not a test
+            return False
+    limits = config.decoder_limits()
+    assert min(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) > 0
+    assert max(limits.idle_ns, limits.gap_ns, limits.unanswered_ns) < 1 << 62
+    assert len(config.vip_labels()) == len(config.policy().pools)
+    split_listen(config.listen)
+    assert Path() not in (config.runtime_directory, config.findings_file, config.evidence.directory, config.tls_key)
+    return True
+
+
+def _take(conversations: Conversations, segment: Segment) -> list[Finding]:
+    findings = [judge(observed, Policy(), "fuzz") for observed in conversations.feed(segment)]
     assert 0 <= conversations.buffered <= _LIMITS.buffered_bytes
     assert conversations.buffered == conversations.recount()
     assert len(conversations) <= _LIMITS.connections + _LIMITS.datagram_calls
+    return findings
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "frame": frame,
     "stream": stream,
     "pdu": pdu,
     "tower": tower,
     "conversation": conversation,
+    "answer": answer,
     "columns": columns,
     "decode": decode,
+    "redaction": redaction,
+    "configuration": configuration,
 }

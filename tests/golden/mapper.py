@@ -108,6 +108,22 @@ def null_and_aliased_ndr64() -> list[Segment]:
 
 
 @trace()
+def towers_bounded() -> list[Segment]:
+    """What makes much of few bytes: a tower referred to 400 times, more than 500 towers, a name of 1,000 characters."""
+    wire = bound()
+    long_name = pipe_tower(SAMR, "\\PIPE\\" + "x" * 1000, "DC1")
+    stubs = (
+        map_response([_OFFER, long_name], referents=[3] * 400 + [4, 0, 0], max_count=500),
+        map_response([_OFFER, *[tower()] * 519], max_count=600),
+    )
+    for call_id, stub in enumerate(stubs, 2):
+        asked(wire, call_id=call_id).server(pdu.response(stub, call_id=call_id))
+    wire.client(pdu.request(lookup_request(), opnum=2, call_id=4))
+    wire.server(pdu.response(lookup_response([(_OFFER, "y" * 300)]), call_id=4))
+    return closed(wire).segments
+
+
+@trace()
 def null_request() -> list[Segment]:
     """A request without object and tower, answered all the same."""
     wire = bound().client(pdu.request(map_request(None, object_uuid=None), call_id=2))

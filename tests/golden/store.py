@@ -6,8 +6,8 @@ import contextlib
 import io
 from pathlib import Path
 
-from inspector.commands.output import Output, tally_of
-from inspector.commands.read import FileReader, warn
+from inspector.commands.filereader import FileReader
+from inspector.commands.output import Output, tally_of, warn
 from inspector.config import Config, load_config
 from inspector.model import Finding
 from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from inspector.model import Segment
 from tests.build import pdu
-from tests.build.connection import ACK, FIN, SYN, Wire
+from tests.build.connection import ACK, FIN, RST, SYN, Wire
 from tests.build.epm import SAMR, lookup_request, lookup_response, map_request, map_response, tcp_tower
 from tests.golden.dialogue import DIP, VIP, answered, asked, bound, closed, mapped
 from tests.golden.layers import Frame, frame_of, in_order_of_arrival
@@ -174,6 +174,70 @@ def cut_by_snap_length() -> Iterable[Frame]:
     """A capture kept 128 bytes of each frame: the calls cannot be read, but nothing goes wrong in silence."""
     wire = closed(mapped(mapped(bound(), _OFFER), tcp_tower(SAMR, 49153, DIP), call_id=3).wait(3))
     return [frame_of(segment).cut(128) for segment in wire.segments]
+
+
+def _forged(like: Segment, flags: int, payload: bytes = b"", away: int = 0) -> Segment:
+    """Return a segment which the sender of another never sent, at its place or so far away."""
+    return like._replace(
+        sequence=(like.sequence + away) % 2**32, tcp_flags=flags, payload=payload, payload_length=len(payload)
+    )
+
+
+@trace()
+def reset_then_goes_on() -> list[Segment]:
+    """A RST at the next byte, before the bind_ack, and the two ends talk on: the end is not believed."""
+    segments = _whole()
+    return in_order_of_arrival([*segments[:3], _forged(segments[3], RST | ACK), *segments[3:]])
+
+
+@trace()
+def reset_out_of_window() -> list[Segment]:
+    """RSTs of both sides at other places than the next byte: none of them ends anything."""
+    segments = _whole()
+    forged = [_forged(segments[number], RST, away=away) for number, away in ((4, 1), (5, -1), (4, 1 << 29), (5, 70000))]
+    return in_order_of_arrival([*segments[:4], *forged, *segments[4:]])
+
+
+@trace()
+def forged_between() -> list[Segment]:
+    """SYN, SYN-ACK, FIN and data out of the window, and an acknowledgment of what was never sent, in the middle."""
+    segments = _whole()
+    ask, answer = segments[4:6]
+    forged = [
+        _forged(ask, SYN, away=1 << 29),
+        _forged(answer, SYN | ACK, away=1 << 29),
+        _forged(answer, FIN | ACK, away=1 << 29),
+        _forged(answer, ACK, bytes(152), away=1 << 29),
+        _forged(ask, ACK, bytes(60))._replace(acknowledgment=(ask.acknowledgment + (1 << 29)) % 2**32),
+        _forged(ask, 0, bytes(60)),
+    ]
+    return in_order_of_arrival([*segments[:4], *forged, *segments[4:]])
+
+
+@trace()
+def forged_answer() -> list[Segment]:
+    """Another answer comes first, at the right place: it is read, and the next finding names the conflict."""
+    wire = mapped(mapped(bound(), _OFFER), _OFFER, call_id=3)
+    answer = wire.segments[5]
+    lie = answer._replace(payload=pdu.response(map_response([tcp_tower(SAMR, 49152, VIP)]), call_id=2))
+    return in_order_of_arrival([*wire.segments[:5], lie, *wire.segments[5:]])
+
+
+@trace()
+def taken_over() -> list[Segment]:
+    """A SYN and its SYN-ACK, both forged, in the middle: the two ends go on, which shows where they really are."""
+    wire = mapped(mapped(bound(), _OFFER), _OFFER, call_id=3)
+    syn, answer = _forged(wire.segments[4], SYN, away=1 << 29), _forged(wire.segments[5], SYN | ACK, away=1 << 29)
+    answer = answer._replace(acknowledgment=(syn.sequence + 1) % 2**32)
+    return in_order_of_arrival([*wire.segments[:4], syn, answer, *wire.segments[4:]])
+
+
+@trace()
+def forged_answer_longer() -> list[Segment]:
+    """Another answer comes first, of two towers: the real one repeats a part of it, which cannot be compared."""
+    wire = mapped(mapped(bound(), _OFFER), _OFFER, call_id=3)
+    lie = pdu.response(map_response([tcp_tower(SAMR, 49152, VIP)] * 2), call_id=2)
+    return in_order_of_arrival([*wire.segments[:5], _forged(wire.segments[5], ACK, lie), *wire.segments[5:]])
 
 
 @trace()

@@ -15,7 +15,6 @@ from pyroute2 import IPRoute, netns
 
 from inspector.live import devices, kernel
 from inspector.live.namespaces import inside
-from tests.kernel.both_modes import Modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,20 +175,3 @@ def constant_program(program_type: kernel.ProgramType, value: int, name: str) ->
     return kernel.program_load(
         struct.pack("=BBhiBBhi", 0xB7, 0, 0, value, 0x95, 0, 0, 0), program_type, name, attach_type=attach_type
     )
-
-
-@pytest.fixture
-def modes(bpf: None, loaded_modes: list[Modes]) -> Modes:  # noqa: ARG001 - asks before anything is loaded
-    """Give the program in both modes, loaded once for all tests."""
-    if not loaded_modes:
-        loaded_modes.append(Modes())
-    return loaded_modes[0]
-
-
-@pytest.fixture(scope="session")
-def loaded_modes() -> Iterator[list[Modes]]:
-    """Hold what `modes` loads, and unload it at the end."""
-    loaded: list[Modes] = []
-    yield loaded
-    for both in loaded:
-        both.close()

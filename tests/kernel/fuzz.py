@@ -1,7 +1,7 @@
 """`python -m tests.kernel.fuzz [--frames N] [--seed SEED] [--jobs N]`: hostile frames through the kernel program.
 
-Each frame goes through the XDP program and its tc twin by the kernel's test call: made as they are, for tunnels, and
-for suspects only. It must come out unchanged with "go on", and the record (or none) and the counters must be those of
+Each frame goes through the XDP program and its tc twin by the kernel's test call: made as they are, and for
+tunnels. It must come out unchanged with "go on", and the record (or none) and the counters must be those of
 the Python reader.
 Frames come in chunks, each with a seed of its own: what was found is had again by `--seed` and `--chunk`.
 """
@@ -26,7 +26,6 @@ from inspector.live import kernel, uapi
 from inspector.live.counters import possible_cpus
 from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import Counter, record_time
-from inspector.wire.limits import Limits
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
 from tests.kernel.hostile_frames import FrameMaker
 
@@ -183,13 +182,12 @@ def _named(counts: Sequence[int]) -> dict[str, int]:
 
 PLAIN: Final[dict[str, Any]] = {}
 TUNNELS: Final = {"tunnels": True}
-SUSPECTS: Final = {"silent_ns": Limits().idle_ns}
 
 
 class Fuzzer:
     """Both programs, made in several ways (options of a harness). Stays on one processor while it is open."""
 
-    def __init__(self, made: Sequence[dict[str, Any]] = (PLAIN, TUNNELS, SUSPECTS)) -> None:
+    def __init__(self, made: Sequence[dict[str, Any]] = (PLAIN, TUNNELS)) -> None:
         self._made = made
         self._stack = contextlib.ExitStack()
         self._affinity = os.sched_getaffinity(0)

@@ -48,7 +48,6 @@ class Harness:
         interfaces: Sequence[int] = (),
         tunnels: bool = False,
         lanes: bool | None = None,
-        silent_ns: int = 0,
         names: Sequence[str] = (loader.XDP_PROGRAM, loader.TC_PROGRAM),
     ) -> None:
         self.tunnels = tunnels
@@ -58,7 +57,6 @@ class Harness:
             bulk_ring_bytes=bulk_bytes,
             tunnels=tunnels,
             lanes=lanes,
-            silent_ns=silent_ns,
         )
         self.compact = open_compact(self.program)
         self.bulk = open_bulk(self.program)

@@ -48,7 +48,8 @@ _KEYS: Final = (
 class Kind:
     """One kind: how it is laid, what mode `auto` takes, which modes are refused with what words, what tc sees.
 
-    `said` is in the explanation of every attachment; `mtu` is what it can have on a cable of 9000.
+    `auto` is "ingress" where it is tc on what arrives. `said` is in the explanation of every attachment; `mtu` is what
+    it can have on a cable of 9000.
     """
 
     lay: Callable[[Cable, contextlib.ExitStack], Cable]
@@ -268,20 +269,20 @@ _NOTHING_ARRIVES: Final = (("native", "only --mode tc sees"), ("generic", "only 
 _NOT_HERE: Final = tuple((mode, "attach to near") for mode in ("auto", "native", "generic", "tc"))
 
 KINDS: dict[str, Kind] = {
-    "veth": Kind(_plain, "native", ()),
+    "veth": Kind(_plain, "ingress", ()),
     "tap": Kind(_tuntap(_TAP), "native", ()),
     "tun": Kind(_tuntap(TUN), said=_BARE),
     "raw IP": Kind(_tuntap(TUN, 519), said=_BARE),
     "ppp": Kind(_ppp, said=_BARE),
     "wireguard": Kind(_wireguard, said=_BARE),
     "bridge": Kind(_around("bridge"), said="what is for this machine, or from it"),
-    "bridge port": Kind(_member("bridge"), "native", ()),
+    "bridge port": Kind(_member("bridge"), "ingress", ()),
     "bond": Kind(_around("bond mode active-backup miimon 10"), refused=(("native", "attach to near"),)),
-    "bond member": Kind(_member("bond mode active-backup miimon 10"), "native", ()),
+    "bond member": Kind(_member("bond mode active-backup miimon 10"), "ingress", ()),
     "vlan": Kind(_above("link {below} name {name} type vlan id 5")),
-    "below vlan": Kind(_below("link {below} name {name} type vlan id 5"), "native", ()),
+    "below vlan": Kind(_below("link {below} name {name} type vlan id 5"), "ingress", ()),
     "macvlan": Kind(_above("link {below} name {name} type macvlan mode bridge")),
-    "below macvlan": Kind(_below("link {below} name {name} type macvlan mode bridge"), "native", ()),
+    "below macvlan": Kind(_below("link {below} name {name} type macvlan mode bridge"), "ingress", ()),
     "ipvlan l2": Kind(_above("link {below} name {name} type ipvlan mode l2")),
     "ipvlan l3": Kind(_ipvlan_l3),
     "ipvlan l3s": Kind(_above("link {below} name {name} type ipvlan mode l3s"), refused=_NOT_HERE),
@@ -303,6 +304,14 @@ KINDS: dict[str, Kind] = {
 # Said by the kernel's number, as in tests.kernel.live.
 if tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 7):
     KINDS["netkit"] = Kind(_netkit)
+
+
+def features(cable: Cable) -> list[str]:
+    """Return the offloads of both ends, as ethtool shows them."""
+    return [
+        run("ip", "netns", "exec", namespace, "ethtool", "-k", name)
+        for namespace, name in ((cable.here, cable.near), (cable.there, cable.far))
+    ]
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.build.account import let_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -63,6 +65,7 @@ def begin(
     output: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start the command with these options, begun by `prefix`; its findings go to a descriptor, `output`, or a file."""
+    let_in(folder)
     with (folder / "findings").open("wb") as out, (folder / "errors").open("wb") as err:
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "inspector", "attach", "--json", *options],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from inspector.record import Attribute, Counter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
+from tests.kernel.kinds import features, laid
 from tests.kernel.live import (
     EVERY_HOOK,
     EVERY_TC_WAY,
@@ -125,15 +127,54 @@ def test_headers_outside_the_first_buffer(cable: Cable, mode: Mode, tcx: bool, l
 
 def test_auto_prefers_native_and_says_so(cable: Cable) -> None:
     """Mode auto takes native where the driver has it, and generic with the reason where it has not."""
-    with attached(cable, "auto") as session:
+    with laid(cable, "tap") as tap, attached(tap, "auto") as session:
         [attachment] = session.attachments
         assert (attachment.hook, attachment.mode) == ("xdp", "native")
         assert attachment.explanation.startswith("native XDP")
-        assert cable.programs() == [attachment.program_id]
+        assert "bulk TCP" not in attachment.explanation
+        assert tap.programs() == [attachment.program_id]
     with open_session(["lo"], netns=cable.here, compact_ring_bytes=4096, bulk_ring_bytes=4096) as session:
         [attachment] = session.attachments
         assert attachment.mode == "generic"
         assert "no native XDP" in attachment.explanation
+
+
+@pytest.mark.parametrize("mode", ["auto", "native", "generic", "tc"])
+def test_what_a_veth_pays_is_said(cable: Cable, mode: Mode) -> None:
+    """Mode auto takes tc on what arrives, with the others' figures; a mode which costs is obeyed, and warned of."""
+    with attached(cable, mode) as session:
+        [attachment] = session.attachments
+    [said] = [check for check in preflight.run_checks(cable.near, mode, cable.here) if check.name == "mode"]
+    figures = {"native": {"0.2"}, "generic": {"0.5"}, "auto": {"0.2", "0.5"}, "tc": set()}[mode]
+    for text in (attachment.explanation, said.text):
+        assert set(re.findall(r"bulk TCP at (\S+) of its rate", text)) == figures
+    assert said.level == ("warn" if mode in ("native", "generic") else "ok")
+    assert attachment.hook == ("tc" if mode in ("auto", "tc") else "xdp")
+    if mode == "auto":
+        assert attachment.explanation.startswith("tc: on ingress, ")
+        assert said.text.startswith("tc, on ingress; ")
+        assert "those it sends are not" in attachment.explanation
+
+
+def test_auto_on_a_veth_sees_what_arrives(cable: Cable) -> None:
+    """Of a conversation one direction, as with XDP: the other one is seen on the gateway's other port."""
+    with attached(cable, "auto") as session:
+        cable.converse(b"request", b"answer")
+        segments = [unpack_record(record) for record in collect(session, 100, timeout_s=0.3)]
+        conserved(session)
+    assert [s.payload for s in segments if s.payload] == [b"answer"]
+    assert all(s.attributes & Attribute.FROM_SERVER for s in segments)
+
+
+def test_auto_leaves_a_veth_its_offloads(cable: Cable) -> None:
+    """Segmentation offload of both ends is as before while the program is there; native XDP takes the peer's away."""
+    before = features(cable)
+    assert all("tcp-segmentation-offload: on" in one for one in before)
+    with attached(cable, "auto"):
+        assert features(cable) == before
+    with attached(cable, "native"):
+        assert "tcp-segmentation-offload: off" in features(cable)[1]
+    assert features(cable) == before
 
 
 def test_tc_takes_the_links_where_there_are_any(cable: Cable) -> None:

@@ -21,6 +21,7 @@ from inspector.live.namespaces import inside
 from inspector.live.session import open_session
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program
+from tests.kernel.kinds import laid
 from tests.kernel.live import EVERY_HOOK, EVERY_TC_WAY, LOOPBACK, TC_SHOT, TC_WAYS, XDP_PASS, attached, collect, filters
 from tests.kernel.objects import open_descriptors
 
@@ -80,22 +81,40 @@ def test_foreign_xdp_program_stays(cable: Cable, held: str, mode: Mode) -> None:
     foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
     flag = kernel.LinkFlag.XDP_NATIVE if held == "native" else kernel.LinkFlag.XDP_GENERIC
     with contextlib.ExitStack() as stack:
+        # Mode auto takes tc on a veth.
+        device = stack.enter_context(laid(cable, "tap")) if mode == "auto" else cable
         stack.callback(os.close, foreign)
-        with inside(cable.here):
-            link = Link.create(foreign, cable.device().index, kernel.AttachType.XDP, flag)
+        with inside(device.here):
+            link = Link.create(foreign, device.device().index, kernel.AttachType.XDP, flag)
         stack.callback(link.close)
         info = kernel.program_info(foreign)
         with pytest.raises(HookTakenError) as refusal:
-            attached(cable, mode)
+            attached(device, mode)
         assert f"someone_elses (id {info.id}, tag {info.tag}) in {held} mode" in str(refusal.value)
         assert "--mode tc" in str(refusal.value)
-        assert cable.programs() == [info.id]
-        with attached(cable, "tc") as session:
+        assert device.programs() == [info.id]
+        with attached(device, "tc") as session:
+            device.send_frame(frames.FRAMES["response"])
+            assert len(collect(session, 1)) == 1
+        assert device.programs() == [info.id]
+        checks = list(preflight.run_checks(device.near, mode, device.here))
+        assert [c.level for c in checks if c.name == "hook"] == ["fail"]
+
+
+def test_auto_on_a_veth_runs_beside_xdp(cable: Cable) -> None:
+    """Where mode auto takes tc, an XDP program is in nobody's way; `check` names it."""
+    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, foreign)
+        with inside(cable.here):
+            link = Link.create(foreign, cable.device().index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_NATIVE)
+        stack.callback(link.close)
+        with attached(cable, "auto") as session:
             cable.send_frame(frames.FRAMES["response"])
             assert len(collect(session, 1)) == 1
-        assert cable.programs() == [info.id]
-        checks = list(preflight.run_checks(cable.near, mode, cable.here))
-        assert [c.level for c in checks if c.name == "hook"] == ["fail"]
+        checks = [c for c in preflight.run_checks(cable.near, "auto", cable.here) if c.name == "hook"]
+        assert {c.level for c in checks} == {"ok"}
+        assert "tc runs beside it" in checks[0].text
 
 
 @contextlib.contextmanager

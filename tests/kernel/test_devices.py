@@ -23,7 +23,7 @@ from tests.kernel.kinds import ANSWERS, DEVICE, KINDS, NO_NATIVE, TUN, Kind, ip,
 from tests.kernel.live import HAS_TCX, TC_WAYS, attached, collect, conserved, records_of, stream
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.live.attach import Attachment, Mode
     from inspector.live.session import Session
 
 pytestmark = [pytest.mark.kernel]
@@ -66,9 +66,12 @@ def check_finding(records: list[bytes], cable: Cable) -> None:
     assert "tunnel" not in said
 
 
-def visible(kind: Kind, hook: str, cable: Cable, request: bytes, answer: bytes) -> dict[bool, bytes]:
+def visible(
+    kind: Kind, attachment: Attachment, mode: Mode, cable: Cable, request: bytes, answer: bytes
+) -> dict[bool, bytes]:
     """Return what must be seen of a conversation: XDP sees what arrives, and on the loopback all does."""
-    sees_requests = cable.near == "lo" or (hook == "tc" and kind.sees != ANSWERS)
+    arriving = attachment.hook == "xdp" or (mode == "auto" and kind.auto == "ingress")
+    sees_requests = cable.near == "lo" or not (arriving or kind.sees == ANSWERS)
     return {True: answer, False: request if sees_requests else b""}
 
 
@@ -91,11 +94,12 @@ def inspected(device: Cable, kind: Kind, mode: Mode, *, tcx: bool) -> None:
     with attached(device, mode, tcx=tcx) as session:
         [attachment] = session.attachments
         way = {"auto": kind.auto, "tc": "tcx"}.get(mode, mode)
-        assert attachment.mode == ("clsact" if way == "tcx" and not (tcx and HAS_TCX) else way)
+        links = "tcx" if tcx and HAS_TCX else "clsact"
+        assert attachment.mode == (links if way in ("tcx", "ingress") else way)
         assert kind.said in attachment.explanation
         records = converse(session, device, REQUEST, ANSWER)
         assert conserved(session)[device.near][Counter.UNREADABLE_HEADERS] == 0
-    check_records(records, visible(kind, attachment.hook, device, REQUEST, ANSWER))
+    check_records(records, visible(kind, attachment, mode, device, REQUEST, ANSWER))
     check_finding(records, device)
 
 
@@ -131,7 +135,7 @@ def test_jumbo_frames(cable: Cable, kind: str) -> None:
                 [attachment] = session.attachments
                 records = converse(session, device, request, answer)
                 assert sum(conserved(session)[device.near][reason] for reason in LOSS_REASONS) == 0
-            check_records(records, visible(KINDS[kind], attachment.hook, device, request, answer))
+            check_records(records, visible(KINDS[kind], attachment, mode, device, request, answer))
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("veth", "auto"), ("tun", "auto"), ("tun", "tc"), ("ifb", "auto")])

@@ -76,7 +76,7 @@ def test_hostile_frames() -> None:
         figures = fuzzer.fuzz(chunk(SEED, 0, FRAMES))
     assert figures.frames == FRAMES
     # On tc the test call refuses some.
-    assert figures.runs > 5.7 * FRAMES
+    assert figures.runs > 3.8 * FRAMES
     assert figures.records > FRAMES
     assert len(figures.outcomes) == 7
 

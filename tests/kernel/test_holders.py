@@ -67,11 +67,11 @@ def refusal(cable: Cable) -> str:
     """Return how attaching is refused, after checking that `check` says the same and that nothing was changed."""
     before = cable.programs()
     with pytest.raises(HookTakenError) as error:
-        attached(cable, "auto")
+        attached(cable, "native")
     text = str(error.value)
     assert "\n" not in text
     assert "--mode tc" in text
-    [check] = [c for c in preflight.run_checks(cable.near, "auto", cable.here) if c.level == "fail"]
+    [check] = [c for c in preflight.run_checks(cable.near, "native", cable.here) if c.level == "fail"]
     assert check.name == "hook"
     holder = text.partition("the XDP hook is taken by ")[2].partition("; it was left alone")[0]
     assert holder in check.text
@@ -81,7 +81,7 @@ def refusal(cable: Cable) -> str:
 
 def works_again(cable: Cable) -> None:
     """Attach, now that the hook is free."""
-    with attached(cable, "auto") as session:
+    with attached(cable, "native") as session:
         cable.send_frame(frames.FRAMES["response"])
         assert len(collect(session, 1)) == 1
 

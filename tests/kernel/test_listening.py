@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.live.namespaces import inside
+from inspector.runtime import find_running
 from tests.build.certificates import issue, make_issuer
 from tests.conftest import require_tools
 from tests.kernel.process import inspecting
@@ -63,6 +65,43 @@ def test_more_is_warned_of(cable: Cable, tmp_path: Path, address: str) -> None:
         assert host == address
         inspector.wait_for(lambda: len(inspector.lines) == 3)
         assert "there is no TLS" in inspector.lines[2]
+        assert "can read metrics and findings" in inspector.lines[2]
+
+
+def status_of(url: str, host: str | None = None) -> int:
+    """Return the status with which a URL is answered, asked under that name."""
+    try:
+        request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_who_may_read_what(cable: Cable, tmp_path: Path) -> None:
+    """Findings are kept from the address and left to the UNIX socket; names and scrapers are as configured."""
+    config, directory = tmp_path / "config.toml", tmp_path / "run"
+    config.write_text(
+        f'listen = "{cable.near_address}:10135"\nserve_findings = false\n'
+        f'hosts = ["gateway1.example"]\nscrapers = ["{cable.far_address}"]\n'
+    )
+    options = ("--mode", "generic", "--config", str(config), "--runtime-directory", str(directory))
+    with inspecting(cable, tmp_path, *options) as inspector:
+        inspector.wait_until_attached()
+        inspector.wait_for(lambda: len(inspector.lines) == 3)
+        assert "can read metrics, and" in inspector.lines[2]
+        base = f"http://{cable.near_address}:10135"
+        # Two sockets, one of them for the scraper, at one address and port.
+        assert listening(inspector.process.pid) == {(cable.near_address, 10135)}
+        for namespace in (cable.here, cable.there):
+            with inside(namespace):
+                assert [status_of(base + path) for path in ("/metrics", "/findings", "/offers", "/")] == [200] + 3 * [
+                    403
+                ]
+                assert [status_of(base + "/metrics", host) for host in ("gateway1.example", "a.example")] == [200, 421]
+        [running], _ = find_running(directory)
+        assert running.ask_json("/findings") == []
+        assert b"epm_inspector_program_attached" in running.ask("/metrics")
 
 
 def test_with_tls(cable: Cable, tmp_path: Path) -> None:
@@ -70,6 +109,8 @@ def test_with_tls(cable: Cable, tmp_path: Path) -> None:
     require_tools(["openssl"])
     issuer = make_issuer(tmp_path, "issuer")
     server, client = (issue(tmp_path, name, issuer) for name in ("server", "client"))
+    # Of the account which the inspection goes on as.
+    server.key.chmod(0o644)
     config = tmp_path / "config.toml"
     config.write_text(
         f'listen = "{cable.near_address}:10135"\ntls_certificate = "{server.certificate}"\n'

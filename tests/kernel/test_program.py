@@ -61,7 +61,6 @@ def test_table_reaches_every_outcome() -> None:
         Counter.LOST_COMPACT_FULL,
         Counter.LOST_BULK_FULL,
         Counter.LOST_COPY,
-        Counter.COUNTED,
     }
     assert frozenset() in outcomes
 

@@ -17,7 +17,8 @@ import pytest
 from inspector.cli import main
 from inspector.commands.screen import offer_rows
 from inspector.commands.status import NOT_RUNNING
-from inspector.commands.top import find_sources, look
+from inspector.commands.top import find_sources
+from inspector.commands.view import look
 from inspector.live.namespaces import inside
 from inspector.runtime import find_running
 from tests.kernel import frames

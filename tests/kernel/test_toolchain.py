@@ -72,6 +72,18 @@ def changed_sources(folder: Path, change: Callable[[str], str]) -> Path:
     return copy
 
 
+def test_a_compiler_that_ends_the_process() -> None:
+    """LLVM ends the process at an error that it takes for fatal: its words are quoted, and all of them are a note."""
+
+    def work() -> dict[str, int]:
+        os.write(2, b"a warning\nerror: epm_inspector.c:9: in function epm_xdp: the stack limit is exceeded\n")
+        os._exit(70)
+
+    with pytest.raises(ToolchainError, match=r"died \(70\): error: .* the stack limit is exceeded") as error:
+        loader._in_child(work, 1)
+    assert error.value.__notes__[0].startswith("a warning\n")
+
+
 @pytest.mark.kernel
 @pytest.mark.usefixtures("bpf")
 def test_program_does_not_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

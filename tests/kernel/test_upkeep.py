@@ -143,6 +143,41 @@ def test_a_pool_is_declared(cable: Cable, running: Command) -> None:
     assert running.stop() == 0
 
 
+BAD_FILES = {
+    "infinite": "[limits]\nidle_seconds = inf",
+    "1e300": "[limits]\nidle_seconds = 1e300",
+    "1e11": "[limits]\nidle_seconds = 1e11",
+    "nested": f"ports = {'[' * 3000}",
+    "digits": f"learned_vips = {'9' * 5000}",
+    "parts": f"a{'.a' * 2000} = 1",
+    "two": '[[vip]]\naddress = "10.0.0.1"\n[[vip]]\naddress = "64:ff9b::10.0.0.1"',
+    "binary": "\0",
+}
+
+
+def test_no_file_ends_the_service(running: Command) -> None:
+    """SIGHUP with any file: one line, the configuration from before stays, the process lives, the manager is told."""
+    path = running.folder / "c.toml"
+    path.write_text("ports = [1135]")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(lambda: said(running, "changed: ports"))
+    for number, text in enumerate(BAD_FILES.values()):
+        path.write_text(text)
+        running.process.send_signal(signal.SIGHUP)
+        running.wait_for(lambda n=number: sum("kept as it was" in line for line in running.lines) == n + 1)
+    path.unlink()
+    path.mkdir()
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(lambda: said(running, "kept as it was", "Is a directory"))
+    assert running.metric("config_last_reload_successful") == 0
+    path.rmdir()
+    path.write_text("ports = [1135]")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for(lambda: said(running, "nothing changed"))
+    assert sum("c.toml" in line for line in running.lines) == len(BAD_FILES) + 3
+    assert running.stop() == 0
+
+
 def test_a_pool_is_declared_while_compiled_code_judges(cable: Cable, running: Command) -> None:
     """The same with records by the hundred, which the column path takes."""
     for number, text in enumerate(("", POOLED)):

@@ -19,6 +19,7 @@ from pyroute2 import IPRoute
 from inspector.lab import topology
 from inspector.lab.processes import stop
 from inspector.lab.scrape import responses_by_verdict, scrape
+from tests.build.account import let_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,7 @@ def play(
 
 def attach(laboratory: Laboratory, folder: Path, *options: str, ports: Sequence[str] = PORTS) -> subprocess.Popen[str]:
     """Start `epm-inspector attach` on ports of the gateway; output in out.jsonl, everything else in err.txt."""
+    let_in(folder)
     command = [sys.executable, "-m", "inspector", "attach", "--netns", laboratory.names["gateway"], *ports, *options]
     with (folder / "out.jsonl").open("w") as out, (folder / "err.txt").open("w") as err:
         return laboratory.start(None, command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)

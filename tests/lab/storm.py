@@ -1,8 +1,9 @@
 """`python -m tests.lab.storm NAMESPACE INTERFACE --seconds N [--rate FRAMES_PER_SECOND] [--floods]`: forged traffic.
 
 Floods of SYN, FIN and RST on port 135; unless only they are asked for (--floods), conversations of which a part comes,
-whole ones, and noise: addresses, ports, UUIDs, call ids all at random, over both versions of IP, TCP and UDP. Every
-frame is one that the kernel program counts. Prints a JSON object: frames sent, by kind, and seconds.
+whole ones, answers that say much more than they are long, PDUs whose bodies are noise, and noise: addresses, ports,
+UUIDs, call ids all at random, over both versions of IP, TCP and UDP. Every frame is one that the kernel program
+counts. Prints a JSON object: frames sent, by kind, and seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from inspector.live.namespaces import inside
 from inspector.sinks.frames import build_frame
 from tests.build import pdu
 from tests.build.connection import ACK, FIN, RST, SYN, Wire, udp
-from tests.build.epm import map_request, map_response, tcp_tower
+from tests.build.epm import map_request, map_response, pipe_tower, tcp_tower
 from tests.kernel import frames
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ _MARKS: Final = (
     _CALL.to_bytes(4, "little"),
 )
 _NOISE: Final = b"\xf0\x0d" * 100
+_REFERENTS: Final = 100
 _GROUPS: Final = 1024
 _FULL_S: Final = 0.0002
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -102,6 +104,22 @@ def _conversation(version: int = 0) -> list[bytes]:
     return _frames(wire.client_fin().server_fin().segments)
 
 
+def _amplifying() -> list[bytes]:
+    """Return an answer in one frame: a hundred times the same tower, with a name of 700 characters."""
+    tower = pipe_tower((_INTERFACE, 1, 0), "\\PIPE\\" + "n" * 700, "host")
+    stub = map_response([tower], max_count=_REFERENTS, referents=[3] * _REFERENTS)
+    return _frames(_wire(0).server(pdu.response(stub, call_id=_CALL)).segments)
+
+
+def _random_pdus() -> list[bytes]:
+    """Return PDUs of one connection: the header of each is one, its body is noise."""
+    wire = _wire(0)
+    for kind, is_server in ((pdu.BIND, 0), (pdu.BIND_ACK, 1), (pdu.REQUEST, 0), (pdu.RESPONSE, 1), (pdu.FAULT, 1)):
+        body = pdu.pdu(kind, _NOISE, call_id=_CALL)
+        wire = wire.server(body) if is_server else wire.client(body)
+    return _frames(wire.segments)
+
+
 def _kinds() -> list[Kind]:
     whole, whole6 = _conversation(0), _conversation(1)
     tower = tcp_tower((_INTERFACE, 1, 0), 49152, _OFFERED)
@@ -112,7 +130,7 @@ def _kinds() -> list[Kind]:
     fragment = frames.ethernet(frames.ipv4(bytes(40), fragment=0x0010))
     unreadable = frames.ethernet(frames.ipv4(frames.tcp(ports=(_PORT, 135)), total=30))
     return [
-        Kind("SYN", 0.3, _flagged(SYN)),
+        Kind("SYN", 0.27, _flagged(SYN)),
         Kind("SYN, IPv6", 0.05, _flagged(SYN, version=1)),
         Kind("SYN with ACK", 0.05, _flagged(SYN | ACK, from_server=True)),
         Kind("FIN", 0.1, _flagged(FIN | ACK)),
@@ -123,7 +141,9 @@ def _kinds() -> list[Kind]:
         Kind("whole conversation", 0.02, whole),
         Kind("whole conversation, IPv6", 0.01, whole6),
         Kind("datagrams", 0.02, datagrams),
-        Kind("noise", 0.12, noise),
+        Kind("amplifying answer", 0.02, _amplifying()),
+        Kind("random PDUs", 0.03, _random_pdus()),
+        Kind("noise", 0.1, noise),
         Kind("fragment", 0.03, [fragment]),
         Kind("unreadable", 0.02, [unreadable]),
     ]

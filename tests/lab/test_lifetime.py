@@ -88,7 +88,7 @@ def services_of(owner: int) -> list[str]:
 def test_kill_9_leaves_no_program(laboratory: Laboratory, tmp_path: Path) -> None:
     """The kernel takes the programs off both ports when the inspector is killed."""
     assert set(programs(laboratory).values()) == {0}
-    inspector = attach(laboratory, tmp_path, "--json", "--listen", free_address())
+    inspector = attach(laboratory, tmp_path, "--mode", "generic", "--json", "--listen", free_address())
     try:
         wait_for(lambda: "metrics http" in (tmp_path / "err.txt").read_text() or inspector.poll() is not None)
         assert all(programs(laboratory).values())

@@ -13,7 +13,7 @@ from inspector.config import Config
 from inspector.model import Direction
 from inspector.record import unpack_record
 from inspector.sources.pcap import read_records
-from inspector.wire import body, connection
+from inspector.wire import body
 from inspector.wire.association import Association
 from inspector.wire.conversations import Conversations
 from inspector.wire.epm import OPERATIONS, OfferedTower
@@ -31,17 +31,15 @@ def read_capture(path: Path, config: Config) -> tuple[Reading, list[Exchange]]:
     """Return what the inspector reads in a capture, and the exchanges it makes of it."""
     pdus: list[PduFact] = []
 
-    class RecordingAssociation(Association):
-        """An association that writes down the PDUs which reach it."""
+    feed = Association.feed
 
-        __slots__ = ()
-
-        def feed(self, direction: Direction, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
-            pdus.append(_pdu_fact(direction, pdu))
-            return super().feed(direction, pdu, time_ns)
+    def recording_feed(self: Association, direction: Direction, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
+        """Write down each PDU that reaches an association."""
+        pdus.append(_pdu_fact(direction, pdu))
+        return feed(self, direction, pdu, time_ns)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "Association", RecordingAssociation)
+        patch.setattr(Association, "feed", recording_feed)
         observed = list(_observe(path, config))
     offers = [one for one in observed if one.exchange.outcome is Outcome.ANSWERED]
     offers = [one for one in offers if one.exchange.operation in _OFFERING]

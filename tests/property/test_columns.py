@@ -23,7 +23,7 @@ from tests.build import pdu
 from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
-from tests.build.traffic import traffic
+from tests.build.traffic import forged, traffic
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -132,6 +132,22 @@ def test_both_paths_agree_where_records_are_lost(seed: int, losing: list[bool], 
     """They agree too while the source loses records, so that nobody waits for missing bytes."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     compare(traffic(random, 300, trouble=trouble), random, losing=losing)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seeds,
+    st.integers(20, 300),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.0, 0.02, 0.2]),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+)
+def test_both_paths_agree_on_forged_segments(
+    seed: int, actions: int, share: float, trouble: float, losing: list[bool]
+) -> None:
+    """SYN, RST, FIN and data that neither end has sent, in and out of the windows: both paths say the same of them."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(forged(random, traffic(random, actions, trouble=trouble), share), random, losing=losing)
 
 
 some_limits = st.builds(

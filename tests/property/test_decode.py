@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.config import load_config
+from inspector.config import Config, load_config
 from inspector.decode.decoder import Decoder
 from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment
@@ -27,7 +27,7 @@ from inspector.wire.limits import Limits
 from tests.build import pdu
 from tests.build.blocks import block_of, findings_of_batch
 from tests.build.connection import Wire
-from tests.build.traffic import traffic
+from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
 from tests.property.test_columns import batches_of, state_of, unroll
 
@@ -106,6 +106,40 @@ def test_both_decoders_agree_where_records_are_lost(seed: int, losing: list[bool
     compare(traffic(random, 300, trouble=trouble), random, losing=losing)
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    seeds,
+    st.integers(20, 300),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.0, 0.02, 0.2]),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+)
+def test_both_decoders_agree_on_forged_segments(
+    seed: int, actions: int, share: float, trouble: float, losing: list[bool]
+) -> None:
+    """SYN, RST, FIN and data that neither end has sent, in and out of the windows: both say the same of them."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(forged(random, traffic(random, actions, trouble=trouble), share), random, losing=losing)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    seeds,
+    st.integers(1, 20),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.sampled_from([0.0, 0.0, 0.1]),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+)
+def test_both_decoders_agree_on_forged_segments_between_cut_ones(
+    seed: int, connections: int, share: float, cut: float, damage: float, losing: list[bool]
+) -> None:
+    """Likewise where PDUs begin in one segment and end in another, and several come in one: repetitions of all of it."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    segments = windows_traffic(random, connections, cut=cut, damage=damage)
+    compare(forged(random, segments, share), random, losing=losing)
+
+
 some_limits = st.builds(
     Limits,
     connections=st.sampled_from([1, 262_144]),
@@ -172,7 +206,7 @@ def test_both_decoders_agree_on_windows_traffic_at_their_limits(seed: int, limit
 def test_both_decoders_agree_on_golden_traces(name: str) -> None:
     """Every trace, with its own limits and policy, in blocks of all sizes."""
     configuration = TRACES / f"{name}.toml"
-    config = load_config(configuration) if configuration.exists() else load_config(Path("/dev/null"))
+    config = load_config(configuration) if configuration.exists() else Config()
     batches = read_batches(TRACES / f"{name}.pcapng", ports=config.ports, counters=[0] * 32, tunnels=config.tunnels)
     segments = [
         segment

@@ -5,6 +5,7 @@ A Debian of its own is made for it, with what the package depends on and nothing
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from inspector import __version__
 from inspector.lab.scrape import scrape
@@ -59,6 +61,22 @@ def debian(root: None, bpf: None, tmp_path_factory: pytest.TempPathFactory) -> I
         assert done.returncode == 0, done.stdout + done.stderr
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("debian")
+def test_what_is_bundled_is_listed() -> None:
+    """Beside the package is a list of all wheels in it, in their versions, with a licence of each (CycloneDX)."""
+    [listed] = (ROOT / "build").glob("epm-inspector_*.cdx.json")
+    content = json.loads(listed.read_text())
+    assert content["bomFormat"] == "CycloneDX"
+    assert content["metadata"]["component"]["name"] == "epm-inspector"
+    found = {
+        (canonicalize_name(component["name"]).replace("-", "_"), component["version"])
+        for component in content["components"]
+        if component["licenses"]
+    }
+    wheels = {tuple(path.name.lower().split("-")[:2]) for path in (ROOT / "build" / "wheels").glob("*.whl")}
+    assert found == {(name, version) for name, version in wheels if name != "epm_inspector"}
 
 
 @pytest.fixture(scope="module", params=list(INSTALL))

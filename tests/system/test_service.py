@@ -124,6 +124,21 @@ def test_what_does_not_start(box: Box, option: str, state: str, said: str) -> No
         box.run("systemctl", "restart", SERVICE)
 
 
+def test_interfaces_of_the_configuration(box: Box) -> None:
+    """Where the command line names none, those of the file are inspected, in the mode of the file."""
+    settings, configuration = "/etc/default/epm-inspector", "/etc/epm-inspector/epm-inspector.toml"
+    right = box.run("cat", settings)
+    try:
+        box.run("sed", "-i", 's/^EPM_INTERFACES=.*/EPM_INTERFACES=""/', settings)
+        box.run("sh", "-c", f"""printf 'interfaces = ["near"]\\nmode = "generic"\\n' > {configuration}""")
+        box.run("systemctl", "restart", SERVICE)
+        assert len(box.attached()) == 1
+        assert "attached near: generic" in box.journal()
+    finally:
+        box.run("sh", "-c", f"printf '%s\\n' \"$0\" > {settings}; : > {configuration}", right)
+        box.run("systemctl", "restart", SERVICE)
+
+
 def test_it_stops_in_good_order(box: Box) -> None:
     """Nothing stays on the interface, or in /run."""
     box.run("systemctl", "stop", SERVICE)

@@ -9,11 +9,15 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from inspector.cli import main
+from inspector.commands import attach
+from inspector.commands.upkeep import changes
+from inspector.config import Config
 from inspector.record import pack_record
 from inspector.sinks.capture import CaptureWriter
 from tests.build import pdu
@@ -136,6 +140,79 @@ def test_a_reader_that_goes_ends_the_command_quietly(tmp_path: Path) -> None:
     command = f"{sys.executable} -m inspector read --json {path} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+FILE = """
+interfaces = ["eth0", "eth1"]
+mode = "tc"
+netns = "blue"
+findings_json = true
+findings_journal = true
+tunnels = true
+keep_credentials = true
+drop_all = true
+write = "/of/the/file"
+"""
+
+
+def attached_with(
+    monkeypatch: pytest.MonkeyPatch, config: Path, *arguments: str
+) -> tuple[attach.AttachArguments, Callable[[], Config]]:
+    """Return what `attach` is run with, and what reads its configuration again."""
+    begun: list[attach.AttachArguments] = []
+    monkeypatch.setattr(attach, "run", lambda given: begun.append(given) or 0)
+    assert main(["attach", "--config", str(config), *arguments]) == 0
+    [given] = begun
+    return given, given.load
+
+
+def test_attach_by_the_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that the command line can say can be in the file."""
+    config = tmp_path / "c.toml"
+    config.write_text(FILE)
+    given, load = attached_with(monkeypatch, config)
+    assert (given.interfaces, given.mode, given.netns) == (["eth0", "eth1"], "tc", "blue")
+    assert (given.json, given.drop_all, given.write) == (True, True, Path("/of/the/file"))
+    assert (given.config.tunnels, given.config.findings_journal, given.config.keep_credentials) == (True, True, True)
+    assert load() == given.config
+
+
+def test_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over each key, in both directions of a switch; also when the file is read again."""
+    config = tmp_path / "c.toml"
+    config.write_text(FILE)
+    options = ("--mode", "native", "--netns", "", "--write", "/of/the/line", "--no-json", "--no-drop-all")
+    switches = ("--no-journal", "--no-tunnels", "--no-keep-credentials")
+    given, load = attached_with(monkeypatch, config, *options, *switches, "eth7")
+    assert (given.interfaces, given.mode, given.netns) == (["eth7"], "native", None)
+    assert (given.json, given.drop_all, given.write) == (False, False, Path("/of/the/line"))
+    assert (given.config.tunnels, given.config.findings_journal, given.config.keep_credentials) == (False, False, False)
+    config.write_text(FILE.replace("eth1", "eth2"))
+    assert changes(given.config, load()) == ([], [])
+    config.write_text("")
+    given, _ = attached_with(monkeypatch, config, "--json", "--drop-all", "eth7")
+    assert (given.mode, given.netns, given.json, given.drop_all, given.write) == ("auto", None, True, True, None)
+
+
+def test_a_key_that_has_gone_needs_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running inspection goes on where its interfaces are no longer in the file."""
+    config = tmp_path / "c.toml"
+    config.write_text('interfaces = ["eth0"]\n')
+    given, load = attached_with(monkeypatch, config)
+    config.write_text("ports = [135]\n")
+    assert changes(given.config, load()) == (["ports"], ["interfaces"])
+
+
+def test_no_interface_is_a_mistake_of_the_command_line(tmp_path: Path) -> None:
+    """Status 2, which a service manager does not try again; both places for the names are said."""
+    config = tmp_path / "c.toml"
+    config.write_text('mode = "tc"\n')
+    for arguments in ((), ("--config", config)):
+        done = run("attach", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.splitlines()[-1] == (
+            "epm-inspector attach: error: no interface is named: give IFACE, or 'interfaces' in the file of --config"
+        )
 
 
 @pytest.mark.usefixtures("nobody", "bpf")

@@ -200,16 +200,16 @@ def test_address_in_the_request() -> None:
 
 
 def test_null_and_aliased_referents() -> None:
-    """A null referent has no tower, a repeated one is the same tower again."""
+    """A null referent has no tower; a repeated one is the same tower, which is listed once with a count."""
     wire = bound().client(pdu.request(map_request(tcp_tower(SAMR)), call_id=2))
     stub = map_response([tcp_tower(SAMR, 49152, DIP)], referents=[3, 0, 3])
     finding = one(findings_of(wire.server(pdu.response(stub, call_id=2)).segments))
-    assert [mapping.verdict for mapping in finding.mappings] == [
-        Verdict.MISMATCH,
-        Verdict.MALFORMED,
-        Verdict.MISMATCH,
+    assert [(mapping.verdict, mapping.references) for mapping in finding.mappings] == [
+        (Verdict.MISMATCH, 2),
+        (Verdict.MALFORMED, 1),
     ]
-    assert finding.anomalies == (Anomaly.TOWER_NULL,)
+    assert finding.anomalies == (Anomaly.TOWER_NULL, Anomaly.TOWER_REPEATED)
+    assert [mapping.get("references") for mapping in finding.as_dict()["mappings"]] == [2, None]
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -14,7 +14,7 @@ import pytest
 
 from inspector.commands import evidence as module
 from inspector.commands.evidence import Evidence, open_evidence
-from inspector.commands.read import FileReader
+from inspector.commands.filereader import FileReader
 from inspector.config import Config
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
@@ -216,9 +216,10 @@ def test_only_the_connection_that_was_asked_about(tmp_path: Path) -> None:
     ask(new.client_fin().server_fin(), 9)
     segments = [*old.client_fin().server_fin().segments, new.segments[0], again, *new.segments[1:]]
     evidence = Evidence(tmp_path, config(per_client_minute=1), {})
-    _, second = inspect(evidence, [segments])
+    _, second, third = inspect(evidence, [segments])
     evidence.close()
     assert second.evidence is not None
+    assert (third.call_id, third.anomalies, third.evidence) == (9, ("data_after_end",), None)
     assert second.time_ns == new.segments[count - 1].time_ns
     records = read_records(tmp_path / second.evidence, ports={135}, counters=Counter())
     assert [unpack_record(record)._replace(interface_index=1) for record in records] == [

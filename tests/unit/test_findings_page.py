@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from inspector.commands.routes import ANSWER_BYTES
+from inspector.errors import Anomaly
 from inspector.model import Finding, FindingTunnel, Verdict
 from inspector.sinks.journal import MESSAGE_ID, PER_SECOND, fields_of
+from inspector.sinks.jsonform import LINE_BYTES, lines_of
+from inspector.sinks.overview import FINDINGS, MAPPINGS
+from inspector.wire.epm import MAX_TOWERS
+from inspector.wire.tower import NAME_CHARACTERS
 from tests.conftest import require_tools
 from tests.unit.test_console import FINDING
 
@@ -52,7 +58,7 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def whole() -> Finding:
     """Return a finding with everything that one can have."""
-    mapping = replace(FINDING.mappings[0], annotation="note")
+    mapping = replace(FINDING.mappings[0], annotation="note", references=2)
     address = ip_address("192.0.2.1")
     finding = replace(
         FINDING,
@@ -63,14 +69,33 @@ def whole() -> Finding:
         latency_ns=1,
         mappings=(mapping,),
         evidence="a.pcapng",
+        left_out=3,
     )
     assert all(getattr(finding, field.name) is not None for field in fields(Finding))
     return finding
 
 
+def part() -> Any:
+    """Return the first line of the same with so many mappings that it is divided."""
+    finding = whole()
+    return json.loads(lines_of(replace(finding, mappings=finding.mappings * 500))[0])
+
+
 def test_the_page_names_exactly_the_keys() -> None:
     """Every key in the order in which it is written, and no other."""
-    assert list(dict.fromkeys(key for key, _ in flat(whole().as_dict()))) == list(ROWS)
+    assert list(dict.fromkeys(key for key, _ in flat(part()))) == list(ROWS)
+    assert set(whole().as_dict()) == set(part()) - {"part", "parts"}
+
+
+def test_limits_are_those_of_the_code() -> None:
+    """Numbers and names which the page says of long answers."""
+    for value in (f"more than {MAX_TOWERS} towers", f"at most {NAME_CHARACTERS} characters", f"{LINE_BYTES >> 10} KiB"):
+        assert value in PAGE
+    for anomaly in (Anomaly.TOWER_REPEATED, Anomaly.TOWERS_TOO_MANY, Anomaly.NAME_CUT):
+        assert f"`{anomaly}`" in PAGE
+    live_view = (DOCS / "live-view.md").read_text()
+    for value in (f"up to {FINDINGS} of each", f"up to {MAPPINGS} mappings", f"up to {ANSWER_BYTES >> 20} MiB"):
+        assert value in live_view
 
 
 def conforms(value: Any, kind: str) -> bool:
@@ -86,7 +111,7 @@ def test_types_and_examples() -> None:
     seen: set[str] = set()
     always = {key for key, row in ROWS.items() if row[2] == "yes"}
     lines = [line for path in sorted(BASELINES.glob("*.jsonl")) for line in path.read_text().splitlines()]
-    for finding in (*map(json.loads, lines), whole().as_dict()):
+    for finding in (*map(json.loads, lines), part()):
         found = list(flat(finding))
         seen |= {key for key, _ in found}
         assert {key for key in always if "." not in key} <= set(finding)

@@ -1,10 +1,11 @@
-"""Imports go down only, and `live` is loaded by the commands that need it, when they need it."""
+"""Imports go down only and never in a circle; `live` is loaded by the commands that need it, when they need it."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,20 +22,26 @@ ALLOWED = {
     "codecache": {"machinecode"},
     "compiled": {"codecache"},
     "objectfile": {"machinecode"},
+    "redaction": FOUNDATION | {"wire"},
     "rehearsal": FOUNDATION | {"columns", "judge", "live", "sinks", "sources", "wire"},
-    "notify": set(),
+    "escape": set(),
+    "bounds": {"escape"},
+    "log": {"escape"},
+    "resources": {"errors"},
+    "streams": {"errors"},
+    "notify": {"escape"},
     "wire": FOUNDATION | {"wire"},
     "judge": FOUNDATION | {"judge", "wire"},
     "columns": FOUNDATION | {"columns", "compiled", "judge", "wire"},
     "decode": FOUNDATION | {"columns", "decode", "judge", "wire"},
     "sources": FOUNDATION | {"codecache", "compiled", "sources", "wire"},
-    "live": FOUNDATION | {"codecache", "compiled", "live"},
-    "sinks": FOUNDATION | {"compiled", "sinks"},
+    "live": FOUNDATION | {"codecache", "compiled", "escape", "live"},
+    "sinks": FOUNDATION | {"compiled", "escape", "sinks"},
     "pipeline": FOUNDATION | {"codecache", "columns", "decode", "wire", "judge"},
-    "prepare": {"codecache", "compiled", "objectfile", "rehearsal"},
+    "prepare": {"codecache", "log", "compiled", "objectfile", "rehearsal"},
     "runtime": {"errors"},
-    "config": FOUNDATION | {"wire", "judge"},
-    "lab": {"errors", "model", "config", "lab", "live"},
+    "config": FOUNDATION | {"bounds", "escape", "wire", "judge"},
+    "lab": {"errors", "model", "bounds", "config", "lab", "live", "log"},
     "commands": FOUNDATION
     | {
         "ahead",
@@ -42,14 +49,17 @@ ALLOWED = {
         "commands",
         "config",
         "decode",
+        "escape",
+        "log",
         "notify",
         "pipeline",
+        "redaction",
         "runtime",
         "sources",
         "live",
         "sinks",
     },
-    "cli": {"errors", "model", "config", "commands", "lab", "notify"},
+    "cli": {"errors", "model", "bounds", "commands", "config", "escape", "lab", "log", "resources", "streams"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -74,6 +84,57 @@ def test_imports_point_down(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("inspector.")}
     assert ours - {"__version__"} <= ALLOWED[part]
+
+
+def module_of(path: Path, package: Path) -> str:
+    """Return the full name of the module in a file of a package."""
+    parts = (package.name, *path.relative_to(package).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circle_in(package: Path) -> list[str]:
+    """Return modules of a package of which each is imported by the next, the first being the last; none: no circle.
+
+    Every import statement counts, also those for the type checker only and those within functions: whoever reads one
+    of two such modules has to read the other.
+    """
+    modules = {module_of(path, package): imports_of(path) for path in package.rglob("*.py")}
+    graph = {name: {other for other in found if other in modules and other != name} for name, found in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """No two modules need each other, whatever their packages may import."""
+    assert circle_in(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import made.sub.first",
+        "from made.sub import first",
+        "from made.sub.first import anything",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from made.sub.first import Anything",
+        "def late() -> None:\n    from made.sub.first import anything",
+    ],
+)
+def test_every_kind_of_circle_is_found(tmp_path: Path, back: str) -> None:
+    """Whole names of modules are compared, and every import statement counts."""
+    folder = tmp_path / "made" / "sub"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "first.py").write_text("from made.sub.second import something")
+    (folder / "second.py").write_text("from made.sub import third")
+    (folder / "third.py").write_text("from made import first")
+    assert circle_in(tmp_path / "made") == []
+    (folder / "third.py").write_text(back)
+    circle = circle_in(tmp_path / "made")
+    assert circle[0] == circle[-1]
+    assert set(circle) == {"made.sub.first", "made.sub.second", "made.sub.third"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

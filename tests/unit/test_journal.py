@@ -15,6 +15,8 @@ import pytest
 
 from inspector.model import NOTEWORTHY, Verdict
 from inspector.sinks.journal import MESSAGE_ID, Journal, encode, fields_of
+from inspector.sinks.jsonform import LINE_BYTES
+from tests.build.findings import joined
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm
 
@@ -143,9 +145,10 @@ def test_what_is_too_long_for_a_datagram(daemon: Daemon) -> None:
         sink.show(finding)
     entries = daemon.entries()
     assert daemon.sealed == 2
-    assert [json.loads(entry["EPM_FINDING"][0]) for entry in entries] == [
+    assert [joined(map(json.loads, entry["EPM_FINDING"])) for entry in entries] == [
         one.as_dict() for one in (LARGE, FINDING, LARGE)
     ]
+    assert all(len(part) < LINE_BYTES for entry in entries for part in entry["EPM_FINDING"])
     sink.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
     assert sink.failed == 0

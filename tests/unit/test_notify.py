@@ -1,18 +1,15 @@
-"""What the service manager is told, over a real datagram socket; and lines with the journal's priorities."""
+"""What the service manager is told, over a real datagram socket."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import socket
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector import notify
 from inspector.notify import Notifier
 
 if TYPE_CHECKING:
@@ -123,38 +120,23 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) ->
     assert time.monotonic() - began < 1
 
 
-def written(journal_stream: str | None, target: Path) -> str:
-    """Return what `say` writes in a process whose standard error is a file, and maybe the journal."""
-    with target.open("wb") as errors:
-        status = os.fstat(errors.fileno())
-        variables = dict(os.environ)
-        if journal_stream is not None:
-            variables["JOURNAL_STREAM"] = journal_stream.format(status=status)
-        subprocess.run(
-            [sys.executable, "-c", "from inspector.notify import *; say('one\\ntwo', Priority.WARNING)"],
-            env=variables,
-            stderr=errors,
-            check=True,
-        )
-    return target.read_text()
+def test_a_reload_that_could_not_be_told_is_told_later(manager: socket.socket) -> None:
+    """A manager that was too slow to read `READY=1` would take the service for one that reloads for ever."""
+    notifier = Notifier(environment(manager))
+    while notifier._send("x" * 4000):
+        pass
+    notifier.reloading()
+    notifier.ready("inspecting")
+    while not is_silent(manager):
+        pass
+    notifier.alive("running")
+    assert heard(manager) == ["READY=1", "STATUS=inspecting"]
+    assert heard(manager) == ["STATUS=running"]
+    notifier.alive("running")
+    assert is_silent(manager)
 
 
-def test_priorities_are_for_the_journal_only(tmp_path: Path) -> None:
-    """Each line has its priority where standard error is the journal's stream, and no line has it elsewhere."""
-    assert written("{status.st_dev}:{status.st_ino}", tmp_path / "a") == "<4>one\n<4>two\n"
-    assert written("{status.st_dev}:1", tmp_path / "b") == "one\ntwo\n"
-    assert written(None, tmp_path / "c") == "one\ntwo\n"
-
-
-def test_closed_standard_error_is_no_journal() -> None:
-    """A descriptor that is not open goes nowhere."""
-    assert not notify.is_journal(987)
-
-
-def test_standard_error_that_was_taken_away_ends_nothing() -> None:
-    """As when a terminal has gone: what is said goes nowhere."""
-    script = (
-        "from inspector.notify import *; import os; os.close(2); os.open('/dev/full', os.O_WRONLY); say('x'); print(1)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "1\n"
+def test_text_from_outside_is_no_other_notification(manager: socket.socket) -> None:
+    """Whatever an interface is called: one line of printable text."""
+    Notifier(environment(manager)).ready("inspecting e\udcff\x1b\u202e\nMAINPID=1")
+    assert heard(manager) == ["READY=1", "STATUS=inspecting e\\udcff\\x1b\\u202e MAINPID=1"]

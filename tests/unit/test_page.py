@@ -14,48 +14,14 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import Routes
+from inspector.commands.routes import ANSWER_BYTES, Routes
 from inspector.model import Interface, Verdict
 from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
+from inspector.sinks.overview import FINDINGS, MAPPINGS, Overview
 from inspector.sinks.page import HEADERS, REFRESH_SECONDS, page
+from tests.build.state import STATE
 from tests.unit.test_console import FINDING
 
-STATE: dict[str, Any] = {
-    "version": "1.0",
-    "pid": 42,
-    "started": "2026-11-25T09:00:00.000000000Z",
-    "time": "2026-11-25T09:00:10.000000000Z",
-    "interfaces": [
-        {
-            "name": "eth0",
-            "netns": None,
-            "attached": True,
-            "since": "2026-11-25T09:00:01.000000000Z",
-            "explanation": "native XDP",
-            "hook": "xdp",
-            "mode": "native",
-            "packets": {"to_server": 1000, "from_server": 234},
-        },
-        {
-            "name": "eth1",
-            "netns": "inner",
-            "attached": False,
-            "since": "2026-11-25T09:00:02.000000000Z",
-            "explanation": "it has gone",
-            "hook": None,
-            "mode": None,
-            "packets": None,
-        },
-    ],
-    "packets": {"to_server": 1000, "from_server": 234},
-    "lost": {"compact_full": 0, "bulk_full": 7, "copy": 0},
-    "records_consumed": 1200,
-    "ring": {"used_bytes": 1, "size_bytes": 100},
-    "tracked_connections": 3,
-    "verdicts": {str(verdict): 0 for verdict in Verdict} | {"mismatch": 3},
-    "anomalies": {"stream_gap": 2},
-}
 OFFER = {
     "asked": "10.11.2.2",
     "service": "MAPI",
@@ -161,6 +127,16 @@ def test_packets_cannot_write_on_it() -> None:
     assert 'alert(1)</script>&"' not in html
 
 
+def test_text_that_does_not_print_is_escaped() -> None:
+    """Marks of direction could let one name look like another; bytes that are no text cannot be sent."""
+    odd = "eth\u202e0\x1b\u2028\udcff"
+    finding = replace(FINDING, why=odd)
+    state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": odd, "netns": odd, "explanation": odd}]}
+    html = page(state, [OFFER | {"service": odd}], [finding], healthy=True, refresh=False)
+    assert html.encode().count(b"eth\\u202e0\\x1b\\u2028\\udcff") == 5
+    assert all(line.isprintable() for line in html.split("\n"))
+
+
 def test_nothing_so_far() -> None:
     """Without a finding there are sentences where tables would be."""
     state = STATE | {"verdicts": {str(verdict): 0 for verdict in Verdict}, "anomalies": {}}
@@ -193,5 +169,55 @@ def test_routes(routes: Routes) -> None:
     assert (answer.status, answer.content_type, answer.headers) == (200, "text/html; charset=utf-8", HEADERS)
     assert b"refresh" in table["/live"]().body
     assert json.loads(table["/findings"]().body) == [FINDING.as_dict()]
+    for path in ("/findings", "/offers", "/status", "/", "/live"):
+        assert (b"Cache-Control", b"no-store") in table[path]().headers
     [offer] = json.loads(table["/offers"]().body)["offers"]
     assert (offer["asked"], offer["offered"], offer["answers"]) == ("10.11.2.2", "10.11.2.7", 1)
+
+
+def test_routes_without_findings(routes: Routes) -> None:
+    """Nothing that names clients or servers of findings: 403 and where it is; all else is as before."""
+    routes.inspection = Inspected()
+    table = routes.table(with_findings=False)
+    assert set(table) == set(routes.table())
+    for path in ("/", "/live", "/findings", "/offers"):
+        refusal = table[path]()
+        assert refusal.status == 403
+        assert b"UNIX socket" in refusal.body
+        assert b"serve_findings" in refusal.body
+    assert [table[path]().status for path in ("/metrics", "/healthz", "/status")] == [200] * 3
+
+
+def test_findings_and_page_are_bounded() -> None:
+    """However long listings and names are, every answer has a limit, and each verdict its share of it."""
+    clock = iter(range(1 << 30))
+    overview = Overview(clock=clock.__next__)
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    routes.inspection = Inspected()
+    long_one = replace(FINDING.mappings[0], endpoint="\x80" * 256, annotation="<" * 256)
+    for number in range(FINDINGS + 5):
+        for verdict in Verdict:
+            mappings = tuple(replace(long_one, verdict=verdict) for _ in range(500 if verdict != "fault" else 0))
+            overview.observe(replace(FINDING, time_ns=number, verdict=verdict, mappings=mappings))
+    answer = routes.table()["/findings"]()
+    found = json.loads(answer.body)
+    assert len(answer.body) <= ANSWER_BYTES + len("[]\n\n\n")
+    assert (b"X-Findings-Left-Out", str(FINDINGS * len(Verdict) - len(found)).encode()) in answer.headers
+    assert {finding["verdict"] for finding in found} == set(Verdict)
+    assert sum(finding["verdict"] == "fault" for finding in found) == FINDINGS
+    times = [finding["time"] for finding in found if finding["verdict"] == "mismatch"]
+    assert times[0].endswith(f"{FINDINGS + 4}Z")
+    assert times == sorted(times, reverse=True)
+    assert len(routes.table()["/"]().body) < ANSWER_BYTES
+
+
+def test_a_long_listing_is_shortened() -> None:
+    """Of its mappings those are kept which the verdict is about, and how many more there are is said."""
+    overview = Overview()
+    matches = [replace(FINDING.mappings[0], verdict=Verdict.MATCH, port=port) for port in range(490)]
+    overview.observe(replace(FINDING, mappings=(*matches, FINDING.mappings[0])))
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    [found] = json.loads(routes.table()["/findings"]().body)
+    assert [mapping["port"] for mapping in found["mappings"]] == [41376, *range(MAPPINGS - 1)]
+    assert found["mappings_left_out"] == 491 - MAPPINGS
+    assert overview.offers()[0][0]["offered"] == "10.11.2.7"

@@ -24,9 +24,11 @@ from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.conftest import require_tools
 
 if sys.version_info >= (3, 14):
+    from compression.zstd import CompressionParameter, ZstdCompressor
     from compression.zstd import compress as compress_zstandard
 else:
-    from zstandard import compress as compress_zstandard
+    from backports.zstd import CompressionParameter, ZstdCompressor
+    from backports.zstd import compress as compress_zstandard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,6 +195,21 @@ def test_damaged_compressed(tmp_path: Path, magic: bytes) -> None:
     path = tmp_path / "bad.gz"
     path.write_bytes(magic + b"\xff" * 100)
     with pytest.raises(CaptureError, match=r"^[^\n]*bad\.gz: the compressed data are damaged[^\n]*$"):
+        list(read_packets(path))
+
+
+def test_the_window_of_zstandard_is_bounded(read: Read, tmp_path: Path) -> None:
+    """A frame that asks for a window of 128 MiB is read; one that asks for 256 MiB is refused."""
+    content = pcap("<", [(1, 0, b"one")])
+    frames = []
+    for window_log in (27, 28):
+        compressor = ZstdCompressor(options={CompressionParameter.window_log: window_log})
+        # Flushed before its end, so that the frame has a window and no size.
+        frames.append(compressor.compress(content, ZstdCompressor.FLUSH_BLOCK) + compressor.flush())
+    assert [packet.data for packet in read(frames[0])] == [b"one"]
+    path = tmp_path / "wide.pcap.zst"
+    path.write_bytes(frames[1])
+    with pytest.raises(CaptureError, match=r"^[^\n]*wide\.pcap\.zst: the compressed data are damaged[^\n]*$"):
         list(read_packets(path))
 
 

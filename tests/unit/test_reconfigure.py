@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands import attach
+from inspector.commands import delivery
 from inspector.commands.upkeep import Upkeep, changes
 from inspector.config import Config, load_config
 from inspector.judge.policy import Policy
@@ -189,6 +189,12 @@ def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyP
         ),
         ("", "[limits]\nbuffered_bytes = 5", [], ["limits.buffered_bytes"]),
         ('runtime_directory = "/a"', 'nat64_prefixes = ["64:ff9b:1::/48"]', ["nat64_prefixes"], ["runtime_directory"]),
+        (
+            'interfaces = ["eth0"]\nmode = "tc"',
+            'interfaces = ["eth0", "eth1"]\nnetns = "blue"\nfindings_json = true\nwrite = "/w"\ndrop_all = true',
+            [],
+            ["interfaces", "mode", "netns", "drop_all", "findings_json", "write"],
+        ),
     ],
 )
 def test_what_needs_a_restart(tmp_path: Path, old: str, new: str, changed: list[str], fixed: list[str]) -> None:
@@ -212,7 +218,7 @@ class Running:
         self.reopened = 0
         output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
         self.pipeline = pipeline_of(columns=False)
-        sinks = attach.Sinks(self.metrics, Overview(), output, None, None)
+        sinks = delivery.Sinks(self.metrics, Overview(), output, None, None)
         self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
 
     def _reopen(self) -> None:

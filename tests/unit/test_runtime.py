@@ -18,7 +18,8 @@ import pytest
 from inspector import runtime
 from inspector.errors import ListenError, RunningError
 from inspector.runtime import LocalSocket, Running, directories, find_running, open_local_socket
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 from tests.conftest import NOBODY, unavailable
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ import json
 import subprocess
 import sys
 import threading
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +18,11 @@ from textual.worker import WorkerState
 
 from inspector.commands import screen
 from inspector.commands.screen import Screen, finding_rows, offer_rows, state_lines
-from inspector.commands.top import Source, View, look, remote
+from inspector.commands.top import remote
+from inspector.commands.view import Source, View, look
 from inspector.errors import RunningError
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 from tests.unit.test_console import FINDING
 from tests.unit.test_page import OFFER, STATE
 
@@ -274,3 +278,15 @@ def test_other_commands_do_not_load_it() -> None:
     )
     assert done.stdout == "False\n"
     assert "cannot be asked" in done.stderr
+
+
+def test_without_its_library() -> None:
+    """One line names the package that is missing, as the extra asks for it, before any inspector is asked."""
+    code = "import sys; sys.modules['textual'] = None; from inspector import cli; sys.exit(cli.main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, "top", "--url", "127.0.0.1:1"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    [wanted] = project["optional-dependencies"]["top"]
+    assert line.endswith(f"the Python package textual is not installed; install it: pip install '{wanted}'")
+    assert not any(one.startswith("textual") for one in project["dependencies"])

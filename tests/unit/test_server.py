@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import ListenError
-from inspector.sinks.server import MetricsServer, Response, ServerLimits
+from inspector.sinks.http import Response, ServerLimits
+from inspector.sinks.server import MetricsServer
 from tests.conftest import unavailable
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_metrics(server: MetricsServer) -> None:
 
 def test_head_has_the_length_and_no_body(server: MetricsServer) -> None:
     """HEAD is answered as GET, without the body, and the connection goes on."""
-    received = exchange(server, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.0\r\nHost: x\r\n\r\n")
+    received = exchange(server, b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.0\r\n\r\n")
     head, _, rest = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert f"Content-Length: {len(BODY)}".encode() in head
@@ -112,7 +113,7 @@ def test_routes_choose_their_status(server: MetricsServer) -> None:
     assert (response.status, body) == (503, b"not attached\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/METRICS", "//metrics", "/%6detrics", "http://x/metrics"])
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/METRICS", "//metrics", "/%6detrics", "http://localhost/metrics"])
 def test_other_paths_are_not_found(server: MetricsServer, path: str) -> None:
     """Metrics are on their own path and nowhere else."""
     assert request(server, path)[0].status == 404
@@ -128,7 +129,7 @@ def test_other_methods_are_refused(server: MetricsServer, method: str) -> None:
 
 def test_connect_is_refused(server: MetricsServer) -> None:
     """The server is no proxy."""
-    assert exchange(server, b"CONNECT /metrics HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 405")
+    assert exchange(server, b"CONNECT /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(b"HTTP/1.1 405")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,8 @@ def test_connect_is_refused(server: MetricsServer) -> None:
 )
 def test_bodies_are_refused(server: MetricsServer, framing: bytes) -> None:
     """A body is not read: the answer says so and the connection ends, whatever is in it."""
-    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + framing + b"GET /metrics HTTP/1.1\r\n\r\n")
+    head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+    received = exchange(server, head + framing + b"GET /metrics HTTP/1.1\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 413")
     assert received.count(b"HTTP/1.1") == 1
     assert b"connection: close" in received.lower()
@@ -146,7 +148,7 @@ def test_an_endless_body_ends(server: MetricsServer) -> None:
     """What is promised and sent without end is cut off soon."""
     began = time.monotonic()
     with connect(server) as client:
-        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        client.sendall(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n")
         assert cut_off_while_sending(client, b"x" * 1000, 0.005)
     assert time.monotonic() - began < 3
 
@@ -164,7 +166,7 @@ def test_what_is_no_request(server: MetricsServer, sent: bytes) -> None:
 
 def test_huge_headers_are_refused(server: MetricsServer) -> None:
     """A header beyond the limit gets 431, and the answer arrives although more was sent."""
-    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * 60_000 + b"\r\n\r\n")
+    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 60_000 + b"\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 431")
 
 
@@ -172,7 +174,7 @@ def test_a_slow_header_is_cut_off(server: MetricsServer) -> None:
     """One byte now and then does not hold a connection beyond the limit."""
     began = time.monotonic()
     with connect(server) as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
         assert cut_off_while_sending(client, b"y", 0.05)
     assert time.monotonic() - began < 2
 
@@ -184,7 +186,7 @@ def test_a_silent_connection_is_closed(server: MetricsServer) -> None:
         assert silent.recv(1) == b""
         assert 0.2 < time.monotonic() - began < 2
     with connect(server) as kept:
-        kept.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        kept.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         kept.recv(65536)
         began = time.monotonic()
         assert kept.recv(1) == b""
@@ -208,8 +210,8 @@ def test_pipelined_requests_are_answered_in_order(server: MetricsServer) -> None
     """Requests sent at once are answered one after the other."""
     received = exchange(
         server,
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 200
-        + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200
+        + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     )
     assert received.count(BODY) == 200
     assert received.endswith(b"not attached\n")
@@ -239,7 +241,7 @@ def test_clients_that_do_not_read_are_cut_off(server: MetricsServer) -> None:
     with ExitStack() as stack:
         lazy = [stack.enter_context(connect(server)) for _ in range(LIMITS.connections)]
         for client in lazy:
-            client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert request(server)[1] == BODY
         time.sleep(0.8)
         assert len(everything(lazy[-1])) < len(LARGE)
@@ -252,7 +254,7 @@ def test_a_large_answer_arrives_whole(server: MetricsServer) -> None:
 
 def test_clients_that_close_early_are_forgotten(server: MetricsServer) -> None:
     """Before, within and after a request, with and without a reset."""
-    for sent in (b"", b"GET /met", b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"):
+    for sent in (b"", b"GET /met", b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         for linger in (b"", b"\1\0\0\0\0\0\0\0"):
             client = connect(server)
             client.sendall(sent)
@@ -265,7 +267,7 @@ def test_clients_that_close_early_are_forgotten(server: MetricsServer) -> None:
 def test_a_client_that_only_half_closes_is_answered(server: MetricsServer) -> None:
     """Having said all it wants, a client may shut its sending side."""
     with connect(server) as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
         assert everything(client).endswith(BODY)
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
+import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from inspector.sinks.server import MetricsServer, Response, ServerLimits
+from inspector.sinks.http import Response, ServerLimits
+from inspector.sinks.server import MetricsServer
 from tests.unit.test_server import BODY, everything, exchange, request
+
+if TYPE_CHECKING:
+    from inspector.sinks.tls import Certificates
 
 LIMITS = ServerLimits(
     connections=8, header_bytes=4096, header_seconds=0.5, idle_seconds=0.5, write_seconds=0.3, goodbye_seconds=0.2
 )
-SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -125,6 +133,22 @@ def test_answers_are_paced() -> None:
     assert used < 0.5 * spent
 
 
+def test_accepting_is_paced() -> None:
+    """Connections beyond the pace wait in the accept queue, and are answered in the end."""
+    limits = ServerLimits(accepts_per_second=20)
+    began = time.monotonic()
+    with (
+        MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, limits=limits) as server,
+        ExitStack() as stack,
+    ):
+        clients = [stack.enter_context(connect(server)) for _ in range(45)]
+        for client in clients:
+            client.sendall(SCRAPE)
+        assert all(client.recv(65536).endswith(BODY) for client in clients)
+    # A quarter of a second's worth comes at once.
+    assert time.monotonic() - began >= 45 / 20 - 0.25 - 1 / 20
+
+
 def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
     """A client whose connection made room for others has no turn any more: a scrape does not come after it."""
     limits = ServerLimits(connections=2, answers_per_second=2)
@@ -144,12 +168,12 @@ def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
         b"GET /metrics\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: y\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost : x\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"\x00\x01\x02\x03" * 100,
         b"G" * 3000,
     ],
@@ -168,7 +192,7 @@ def test_odd_requests(server: MetricsServer, sent: bytes) -> None:
 @pytest.mark.parametrize("header", [b"Expect: 100-continue", b"Upgrade: websocket\r\nConnection: Upgrade", b"X:"])
 def test_headers_that_change_nothing(server: MetricsServer, header: bytes) -> None:
     """What is offered and not wanted is passed over."""
-    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+    received = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
     assert received.endswith(BODY)
 
 
@@ -208,3 +232,42 @@ def test_a_slow_but_whole_request_is_answered(server: MetricsServer) -> None:
             client.sendall(SCRAPE[at : at + 1])
             time.sleep(0.002)
         assert client.recv(65536).endswith(BODY)
+
+
+def test_without_descriptors_clients_wait_and_one_line_says_so() -> None:
+    """While the process has no descriptor left nobody is accepted; the client that waits is answered afterwards."""
+    said: list[str] = []
+    routes = {"/metrics": lambda: Response(200, BODY)}
+    with MetricsServer("127.0.0.1", 0, routes, report=said.append) as server, socket.socket() as client:
+        client.settimeout(10)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(SCRAPE)
+            # Long enough for several attempts.
+            time.sleep(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(65536).endswith(BODY)
+    assert said == ["metrics server: connections wait: Too many open files"]
+
+
+def test_a_defect_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """A defect of the server itself, here in place of certificates: one line, no traceback, however often it is met."""
+
+    class Broken:
+        def context(self) -> None:
+            raise RuntimeError("a defect")
+
+    said: list[str] = []
+    with MetricsServer("127.0.0.1", 0, {}, certificates=cast("Certificates", Broken()), report=said.append) as server:
+        for _ in range(5):
+            with connect(server) as client:
+                assert client.recv(1) == b""
+        gc.collect()
+    assert len(said) == 1
+    assert said[0].endswith("RuntimeError: a defect")
+    assert capfd.readouterr().err == ""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.text import Text
 
 from inspector.cli import main
 from inspector.commands.status import NOT_RUNNING
-from inspector.sinks.server import MetricsServer, Response
+from inspector.sinks.http import Response
+from inspector.sinks.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +81,59 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert lines[4:] == ["eth1@inner: not attached: it was deleted"]
     assert lines[0].index("HOOK") == lines[1].index("xdp") == lines[3].index("xdp")
+
+
+LONG = "an-interface-with-a-name-of-its-own-" + "x" * 100
+
+
+def test_a_table_that_is_searched_is_not_folded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal a row is one line, whatever its length, and has no colours, whatever the environment says."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    with inspector(tmp_path, 12, said(12, INTERFACE | {"name": LONG})):
+        assert main(["status", "--runtime-directory", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert LONG in lines[1]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_a_table_fits_its_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells are folded within their columns, and nothing is left out."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with inspector(tmp_path, 12, said(12, INTERFACE | {"name": LONG})):
+        assert main(["status", "--runtime-directory", str(tmp_path)]) == 0
+    lines = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 80
+    # The column of interfaces, put together again.
+    [heading] = [line for line in lines if "INTERFACE" in line]
+    start, end = heading.index("INTERFACE"), heading.index("HOOK")
+    assert "".join(line[start:end].strip() for line in lines) == f"INTERFACE{LONG}"
+
+
+def test_a_reader_that_goes_ends_it_quietly(tmp_path: Path) -> None:
+    """`epm-inspector status | head -1` says nothing about pipes, and is no failure."""
+    code = "import sys; from inspector import cli; sys.exit(cli.main(sys.argv[1:]))"
+    with inspector(tmp_path, 12, said(12, INTERFACE)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-c", code, "status", "--runtime-directory", str(tmp_path)]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_rich_is_loaded_for_a_table_only(tmp_path: Path) -> None:
+    """For programs, who ask often, it would take longer to load than to answer."""
+    code = "import sys; from inspector import cli; cli.main(sys.argv[1:]); sys.exit('rich' in sys.modules)"
+    command = [sys.executable, "-c", code, "status", "--json", "--runtime-directory", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_json_is_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

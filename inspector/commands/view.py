@@ -1,0 +1,43 @@
+"""A running inspector as `top` sees it: asked for its state, its offers and its last findings at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from inspector.errors import RunningError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An inspector: what it is called here, and the function which asks it for a path's JSON (RunningError)."""
+
+    name: str
+    ask: Callable[[str], Any]
+
+
+class View(NamedTuple):
+    """What an inspector said at one moment: the objects of `/status`, `/offers` and `/findings`."""
+
+    state: Mapping[str, Any]
+    offers: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """When the state was made, in seconds since 1970."""
+        return datetime.fromisoformat(self.state["time"]).timestamp()
+
+
+def look(source: Source) -> View:
+    """Ask an inspector. Raises RunningError where it does not answer, or not as one that can be looked at so."""
+    state, offers, findings = (source.ask(path) for path in ("/status", "/offers", "/findings"))
+    try:
+        view = View(state, offers["offers"], findings)
+        if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
+            return view
+    except (KeyError, TypeError, ValueError, OverflowError):
+        pass
+    raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")

@@ -236,6 +236,7 @@ def test_findings_may_be_held_over_several_blocks() -> None:
     assert plain.load_columns()
     assert held.load_columns()
     expected = [finding for block in blocks for finding in findings_of_batch(plain, block)]
+    expected += plain.flush()
     found: list[Finding] = []
     for block in blocks:
         for one in held.feed_batches([block], hold=True):

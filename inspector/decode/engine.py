@@ -219,13 +219,14 @@ class Engine(Streams):
             ):
                 return True
             # The first of a direction answers what was seen of the other.
-            return flags >> (1 - from_server) & layout.VISIBLE and (not from_server or acknowledged != other)
+            seen = flags >> (1 - from_server) & layout.VISIBLE
+            return seen != 0 and (from_server == 0 or acknowledged != other)
         if tcp_flags & layout.RST:
             if self.captured or not visible:
-                return self.captured or (acknowledged and acknowledged != other)
+                return self.captured != 0 or (acknowledged != 0 and acknowledged != other)
             finished = 1 if flags >> from_server & layout.FINISHED else 0
             return start != position and start != position + finished
-        return (self.captured or tcp_flags & layout.FIN) and not tcp_flags & layout.ACK
+        return (self.captured != 0 or tcp_flags & layout.FIN != 0) and tcp_flags & layout.ACK == 0
 
     def may_end(self) -> bool:
         """Return whether nothing waits, so that the connection may end at once."""
@@ -237,7 +238,7 @@ class Engine(Streams):
         )
 
     def end(self) -> None:
-        """End the connection; what is known of streams and contexts stays: who goes on talking shows that it did not."""
+        """End the connection; streams and contexts stay: who goes on talking shows that it did not."""
         base = self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS
         for side in range(2):
             # The reader of the PDUs goes.
@@ -293,7 +294,8 @@ class Engine(Streams):
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
             if start != position or (other_visible and acknowledged > other + other_finished):
                 gap = 1 if start > position else 0
-                if start < position or start > position + layout.WINDOW or not self.losing:
+                # A FIN behind a gap ends nothing: the scalar decoder looks for both ends before it gives the gap up.
+                if start < position or start > position + layout.WINDOW or not self.losing or tcp_flags & layout.FIN:
                     return layout.HAND_OVER
                 if gap and not self.after_gap(payload, payload + captured):
                     return layout.HAND_OVER

@@ -14,8 +14,8 @@ from inspector.wire.checksum import KEYS, checksum
 class Streams(Calls):
     """Cuts new bytes into PDUs, and keeps the start of one which is not whole in a reassembly buffer.
 
-    `joined_length` is the length of the PDU which the record being read has completed, 0 for none, and `joined_used` how
-    many of its bytes are the record's.
+    `joined_length` is the length of the PDU which the record being read has completed, 0 for none, and `joined_used`
+    how many of its bytes are the record's.
     """
 
     def __init__(self, connections: int) -> None:

@@ -114,7 +114,7 @@ class Connection(Delivery):
         """Whether nothing that came is in doubt, and the connection is in no tunnel."""
         return (
             self.tunnel is None
-            and self.ending is None
+            and self.waits_since_ns is None
             and self.other_syn is None
             and not self._doubts
             and not (self._association is not None and self._association.distrusted)

@@ -17,13 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.config import Config, load_config
+from inspector.decode import layout
 from inspector.decode.decoder import Decoder
+from inspector.decode.exchange import export, key_of
 from inspector.judge.policy import Policy
+from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
-from inspector.record import pack_record, unpack_record, unpack_row
+from inspector.record import LATEST_TIME_NS, pack_record, unpack_record, unpack_row
 from inspector.sources.columns import read_batches
+from inspector.wire.association import EPM_UUID, Proposal
+from inspector.wire.body import ContextElement, Syntax
+from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
+from inspector.wire.stream import WINDOW
 from tests.build import pdu
 from tests.build.blocks import block_of, findings_of_batch
 from tests.build.connection import Wire
@@ -134,7 +141,7 @@ def test_both_decoders_agree_on_forged_segments(
 def test_both_decoders_agree_on_forged_segments_between_cut_ones(
     seed: int, connections: int, share: float, cut: float, damage: float, losing: list[bool]
 ) -> None:
-    """Likewise where PDUs begin in one segment and end in another, and several come in one: repetitions of all of it."""
+    """Likewise where PDUs begin in one segment and end in another, and several come in one."""
     random = Random(seed)  # noqa: S311  # traffic for a test
     segments = windows_traffic(random, connections, cut=cut, damage=damage)
     compare(forged(random, segments, share), random, losing=losing)
@@ -261,6 +268,48 @@ def test_a_header_with_a_length_below_its_own_is_no_pdu(length: int) -> None:
     answer = bytearray(pdu.bind_ack())
     answer[8:10] = length.to_bytes(2, "little")
     compare(wire.server(bytes(answer)).server(pdu.bind_ack()).segments, Random(0))  # noqa: S311  # sizes of blocks
+
+
+def test_a_fin_behind_a_gap_ends_nothing() -> None:
+    """Where records are lost, the gap is given up after it was looked whether both ends have closed."""
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack()).client_fin()
+    lost = len(wire.segments)
+    wire.server(pdu.fault(5)).server(pdu.fault(5)).server_fin()
+    data, fin = wire.segments[lost + 1 :]
+    closing = data._replace(tcp_flags=data.tcp_flags | fin.tcp_flags)
+    segments = [*wire.segments[:lost], closing, fin, data]
+    compare(segments, Random(0), losing=(True,))  # noqa: S311  # sizes of blocks
+
+
+def test_limits_of_the_scalar_decoder_are_known() -> None:
+    """Constants which compiled code needs as numbers are those of the modules that define them."""
+    element = ContextElement(0, Syntax(EPM_UUID, 3, 0), ())
+    assert Proposal(0, (element,)).size == layout.ELEMENT_BYTES
+    assert (layout.WINDOW, layout.LATEST_TIME) == (WINDOW, LATEST_TIME_NS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=300), st.integers(0, 20))
+def test_checksums_are_those_of_the_scalar_decoder(data: bytes, cut: int) -> None:
+    """Of PDUs in one segment, in several, and behind the end of one that began before."""
+    whole = pdu.fault(5) + pdu.response(data) + pdu.fault(6)
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack())
+    wire.server(whole[:cut] or whole[:1]).server(whole[cut or 1 :])
+    conversations = Conversations()
+    decoder = Decoder(conversations, lambda observed: judge(observed, Policy(), "test"))
+    scalar = Conversations()
+    for segment in wire.segments:
+        list(decoder.feed([pack_record(segment)]))
+        list(scalar.feed(segment))
+    flow = flow_of(wire.segments[0])
+    expected, found = scalar.get(flow), conversations.get(flow)
+    assert expected is not None
+    if found is None:
+        slot = decoder._engine.lookup(key_of(flow))
+        found = export(decoder._engine, slot, conversations.limits, conversations.anomalies, None)
+    for ours, theirs in ((found.client, expected.client), (found.server, expected.server)):
+        assert (ours.stream.position, ours.stream.origin) == (theirs.stream.position, theirs.stream.origin)
+        assert ours.stream.last == theirs.stream.last
 
 
 def test_modules_that_are_not_compiled_say_the_same() -> None:

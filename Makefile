@@ -146,6 +146,8 @@ define from_lock
 	@$(PIP) --require-hashes --requirement locks/build.txt
 	@$(PIP) --require-hashes --no-build-isolation --requirement locks/$(1).txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+# Left empty by an installation with hatchling before, it would be found in the project's place.
+	@rmdir $(VENV)/lib/python3*/site-packages/inspector 2>/dev/null || true
 endef
 
 # The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.

@@ -103,10 +103,14 @@ def quoted_lines(error: Exception) -> Iterator[str]:
 
 
 def set_up(*, verbose: bool = False) -> None:
-    """Let all messages go to standard error: of this program from INFO on (DEBUG if `verbose`), of others warnings."""
+    """Let all messages go to standard error: of this program from INFO on, of libraries errors.
+
+    With `verbose` it is DEBUG and WARNING. Warnings of libraries are for developers: pyroute2 gives one where the
+    unit's limits hide a file of /proc.
+    """
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, StandardError)]:
         root.removeHandler(handler)
     root.addHandler(StandardError(verbose=verbose))
-    root.setLevel(logging.WARNING)
+    root.setLevel(logging.WARNING if verbose else logging.ERROR)
     logging.getLogger(AREA).setLevel(logging.DEBUG if verbose else logging.INFO)

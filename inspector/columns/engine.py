@@ -121,7 +121,7 @@ def follow(
         start += 1
         if visible and (from_server or tcp_flags & _ACK or not flags & layout.HAS_INITIAL):
             return layout.HAND_OVER
-        if visible and halves[slot, layout.HALF_INITIAL] & _LOW != sequence:
+        if visible and (halves[slot, layout.HALF_INITIAL] & _LOW != sequence or start != position):
             return layout.HAND_OVER
         if other_visible and (not from_server or acknowledged != other):
             return layout.HAND_OVER

@@ -104,7 +104,7 @@ class Files:
         if self.findings is not None and not may_append(account, self.findings):
             yield f"make {self.findings} again after a rotation or SIGHUP (findings are lost then, and counted)"
         if self.capture is not None and not may_append(account, self.capture):
-            yield f"rotate {self.capture} when it is full (packets are lost then, and counted)"
+            yield f"rotate {self.capture} when it is full or at SIGHUP (packets are lost then, and counted)"
 
 
 def hand_over(account: Account, files: Files, local: LocalSocket | None) -> str:

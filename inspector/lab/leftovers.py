@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STATE: Final = Path("/run/epm-inspector")
 _NAMED: Final = Path("/run/netns")
+_TRAVERSED: Final = 0o711
 _FOLDER_PREFIX: Final = "lab-"
 _PATIENCE_SECONDS: Final = 5.0
 
@@ -40,12 +41,14 @@ def claim() -> tuple[Path, int]:
 
     Close the descriptor to give the claim up. Raises LaboratoryError when this process has a laboratory already.
     """
-    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    STATE.mkdir(parents=True, exist_ok=True)
+    # The inspector goes on as another account, which reads its configuration there again at SIGHUP.
+    STATE.chmod(STATE.stat().st_mode | _TRAVERSED)
     with _alone():
         _sweep()
         folder = STATE / f"{_FOLDER_PREFIX}{os.getpid()}"
         try:
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=_TRAVERSED)
         except FileExistsError as error:
             raise LaboratoryError("this process has a laboratory already: one at a time") from error
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

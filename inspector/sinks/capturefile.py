@@ -151,6 +151,9 @@ class CaptureFile:
                 found = self._path.stat()
             except FileNotFoundError:
                 self._close()
+            except PermissionError:
+                # The folder is closed to this account by now. What it has open it may write to.
+                pass
             else:
                 if (found.st_dev, found.st_ino, found.st_size) != (*self._identity, self._size):
                     self._close()

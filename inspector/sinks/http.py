@@ -101,6 +101,8 @@ class Connection:
         self.client = client
         self.waiting_since = asyncio.get_running_loop().time()
         self._socket = accepted
+        # Asyncio forgets it once the client has gone.
+        self._local_name = accepted.getsockname()
         self._service = service
         self._limits = service.limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=service.limits.header_bytes)
@@ -203,7 +205,7 @@ class Connection:
         hosts = self._service.hosts
         if hosts is None:
             return True
-        local_address = self._stream.get_extra_info("sockname")[0]
+        local_address = self._local_name[0]
         return all(
             hosts.accept(value.decode("latin-1"), local_address) for name, value in request.headers if name == b"host"
         )
@@ -217,7 +219,9 @@ class Connection:
         """
         async with asyncio.timeout(self._limits.goodbye_seconds):
             if self._is_secure:
-                self._stream.close()
+                # Closing once more what has gone leaves asyncio's TLS (3.11) with nothing to abort.
+                if not self._stream.is_closing():
+                    self._stream.close()
                 await self._stream.wait_closed()
                 return
             self._stream.write_eof()

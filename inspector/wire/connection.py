@@ -267,7 +267,9 @@ class Connection(Delivery):
         if self._association is None:
             return
         stream = self.server.stream
-        all_seen = stream.visible and not (self.server.lost or self._association.answer_lost or stream.incomplete)
+        all_seen = stream.visible and not (
+            self.server.lost or self._association.answer_lost or self._association.distrusted or stream.incomplete
+        )
         for exchange in self._association.unanswered(detail, time_ns if asked_until_ns is None else asked_until_ns):
             if all_seen:
                 given_up = exchange._replace(time_ns=time_ns)

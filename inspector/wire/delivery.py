@@ -72,6 +72,8 @@ class Delivery:
     def _conflict(self, side: Side) -> None:
         """Name that somebody else writes to the connection: what the client seemed to bind may be his."""
         self._note(Anomaly.STREAM_CONFLICT)
+        # What this end said instead is not known.
+        side.lost = True
         if side.direction is Direction.TO_SERVER:
             if self._association is None:
                 self._association = Association(self._limits, self._anomalies)

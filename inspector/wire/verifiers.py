@@ -233,25 +233,25 @@ class Direction:
 
     def _branch(self, sequence: int, data: bytes) -> None:
         """Begin chains where a segment begins like a PDU that no chain leads to, and where it contradicts one."""
-        place = _plain_place(data)
-        is_new = place is not None or (
-            data.startswith(HTTP_GREETING) and not any(chain.knows(chain.unwrap(sequence)) for chain in self._chains)
-        )
-        found: list[Chain] = []
-        for chain in self._chains:
-            start = chain.unwrap(sequence)
-            found += chain.forks(start, data)
-            if is_new and (chain.leads_to(start) or chain.has(place, start)):
-                is_new = False
-            elif is_new and chain.knows(start):
-                self._contradicted = True
+        found = [fork for chain in self._chains for fork in chain.forks(chain.unwrap(sequence), data)]
         self._contradicted = self._contradicted or bool(found)
-        if is_new:
-            found.append(Chain(sequence + SEQUENCE_MODULUS))
         for chain in found:
-            chain.take(chain.unwrap(sequence), data)
-            if not any(chain.says_less_than(other) for other in self._chains):
-                self._add(chain)
+            self._join(chain, sequence, data)
+        # After these: a chain which had this place may have gone for one of them.
+        place = _plain_place(data)
+        places = [(chain, chain.unwrap(sequence)) for chain in self._chains]
+        is_known = any(chain.knows(start) for chain, start in places)
+        if place is None and (is_known or not data.startswith(HTTP_GREETING)):
+            return
+        if not any(chain.leads_to(start) or chain.has(place, start) for chain, start in places):
+            self._contradicted = self._contradicted or is_known
+            self._join(Chain(sequence + SEQUENCE_MODULUS), sequence, data)
+
+    def _join(self, chain: Chain, sequence: int, data: bytes) -> None:
+        """Add a chain that was just begun, unless another knows the same."""
+        chain.take(chain.unwrap(sequence), data)
+        if not any(chain.says_less_than(other) for other in self._chains):
+            self._add(chain)
 
     def _add(self, chain: Chain) -> None:
         if len(self._chains) == _CHAINS:

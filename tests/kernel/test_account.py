@@ -28,6 +28,7 @@ from tests.kernel.conftest import lay
 from tests.kernel.objects import force_detach, links_of
 from tests.kernel.process import ask_and_answer, inspecting, mask
 from tests.kernel.running import ROOT
+from tests.unit.test_evidence import reread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,7 +309,7 @@ def test_what_will_not_work_is_said(cable: Cable, tmp_path: Path) -> None:
         assert str(certificate.certificate) not in line
         assert "--user root" in line
         ask_and_answer(cable, "10.11.2.7")
-        inspector.wait_for(lambda: bool(findings.read_text()))
+        inspector.wait_for(lambda: bool(findings.read_text()) and bool(reread(written)))
         inspector.process.send_signal(signal.SIGHUP)
         inspector.wait_for(lambda: any("the configuration is kept as it was" in line for line in inspector.lines))
         assert inspector.stop() == 0

@@ -202,7 +202,19 @@ def test_without_the_right_to_ask(cable: Cable) -> None:
     with owned(cable, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC) as (_, program_id):
         command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable, "-m", "inspector"]
         done = subprocess.run(
-            ["ip", "netns", "exec", cable.here, *command, "attach", cable.near, "--listen", "127.0.0.1:0"],
+            [
+                "ip",
+                "netns",
+                "exec",
+                cable.here,
+                *command,
+                "attach",
+                cable.near,
+                "--mode",
+                "native",
+                "--listen",
+                "127.0.0.1:0",
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -54,7 +54,7 @@ def test_a_full_disk(cable: Cable, tmp_path: Path) -> None:
             running.wait_for(lambda: (tmp_path / "findings").read_bytes().count(b"\n") == 1200)
             running.wait_for(lambda: said(running, "written.pcapng cannot be written: No space left on device"))
             running.wait_for(lambda: running.metric("findings_lost_total", sink="capture", reason="failed") > 0)
-            assert sum("written.pcapng" in line for line in running.lines) == 1
+            assert sum("written.pcapng cannot be written" in line for line in running.lines) == 1
             disk.make_room()
             ask(cable, 7000)
             running.wait_for(lambda: said(running, "written.pcapng can be written again"))

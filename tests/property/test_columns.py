@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inspector.columns import knowledge
@@ -142,6 +142,8 @@ def test_both_paths_agree_where_records_are_lost(seed: int, losing: list[bool], 
     st.sampled_from([0.0, 0.02, 0.2]),
     st.lists(st.booleans(), min_size=1, max_size=3),
 )
+# A SYN that comes again after a gap was skipped, 1 MiB long.
+@example(seed=1219829529, actions=213, share=0.5, trouble=0.2, losing=[True])
 def test_both_paths_agree_on_forged_segments(
     seed: int, actions: int, share: float, trouble: float, losing: list[bool]
 ) -> None:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from inspector.live import kernel
 from inspector.sinks.capture import build_frame
 from tests.build import pdu
 from tests.build.connection import Wire
@@ -146,9 +147,11 @@ class Box:
                 raw.send(build_frame(segment))
 
     def attached(self) -> list[int]:
-        """Return the ids of the programs on the cable's near end."""
+        """Return the ids of the programs on the cable's near end: on XDP and on ingress of tcx."""
         [link] = json.loads(self.run("ip", "-json", "link", "show", "dev", "near"))
-        return [link["xdp"]["prog"]["id"]] if "xdp" in link else []
+        with self.network():
+            found = kernel.query_programs(link["ifindex"], kernel.AttachType.TCX_INGRESS)
+        return [*([link["xdp"]["prog"]["id"]] if "xdp" in link else []), *found]
 
     def process(self) -> Path:
         """Return the folder of the service's main process in this machine's /proc."""

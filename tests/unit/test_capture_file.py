@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import OutputError
+from inspector.live.account import acting_as, find_account
 from inspector.record import Counter, unpack_record
 from inspector.sinks.capturefile import CaptureFile
 from inspector.sources.pcap import read_records
@@ -404,3 +405,18 @@ def test_devices(tmp_path: Path) -> None:
         write(file, 1, 2, 3)
         file.close()
         assert (file.lost, len(said)) == (lost, bool(lost))
+
+
+@pytest.mark.usefixtures("root", "nobody")
+def test_a_folder_that_is_closed_to_the_account(tmp_path: Path) -> None:
+    """Root opened the file in a folder of its own, and goes on as another account: what is open is written to."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    path = tmp_path / "closed" / "a.pcapng"
+    said: list[str] = []
+    file = opened(path, said)
+    with acting_as(find_account("nobody")):
+        write(file, 1, 2)
+        write(file, 3)
+        file.close()
+    assert kept(path) == [1, 2, 3]
+    assert (file.lost, said) == (0, [])

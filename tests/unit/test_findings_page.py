@@ -190,5 +190,8 @@ def test_the_example_for_logrotate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", PAGE))
 def test_links_lead_somewhere(link: str) -> None:
-    """Every file that the page names is there."""
-    assert (DOCS / link).exists()
+    """Every file that the page names is there, and its heading, as GitHub makes anchors of headings."""
+    name, _, anchor = link.partition("#")
+    text = (DOCS / name).read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    assert not anchor or anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -368,3 +368,17 @@ def test_a_flood_of_connections_stays_cheap(talk: Callable[[Wire], None], most: 
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (after - before) / count < most
+
+
+@pytest.mark.parametrize("sender", [SERVER, CLIENT])
+def test_nothing_is_unanswered_where_somebody_else_was_read(sender: int) -> None:
+    """Other bytes in the place of an answer, or of a question: that none came cannot be known."""
+    wire = asked(bound()) if sender is CLIENT else asked(bound()).server(response())
+    forged = response(9) if sender is SERVER else asked(Wire(), 9).segments[0].payload
+    honest = wire.segments.pop()
+    wire.segments += [honest._replace(payload=forged, payload_length=len(forged)), honest]
+    wire = wire.server(response()) if sender is CLIENT else wire
+    asked(wire, 3).server(response(3)).client_fin().server_fin()
+    findings, anomalies = observe(wire.segments)
+    assert anomalies[Anomaly.STREAM_CONFLICT]
+    assert [one for one in findings if one.verdict is Verdict.UNANSWERED] == []

@@ -35,14 +35,22 @@ def written(journal_stream: str | None, target: Path, script: str, settings: str
 
 def test_priorities_are_for_the_journal_only(tmp_path: Path) -> None:
     """Each line has its level's priority where standard error is the journal's stream, and no line has it elsewhere."""
-    script = "logger.error('%s', 1); logger.warning(2); logger.info(3); logger.debug(4); logging.warning('5\\n6')"
-    lines = ["epm-inspector: 1", "epm-inspector: warning: 2", "3", "epm-inspector: warning: 5\\n6"]
+    script = "logger.error('%s', 1); logger.warning(2); logger.info(3); logger.debug(4); logging.error('5\\n6')"
+    lines = ["epm-inspector: 1", "epm-inspector: warning: 2", "3", "epm-inspector: 5\\n6"]
     assert written("{status.st_dev}:1", tmp_path / "b", script) == lines
     assert written(None, tmp_path / "c", script) == lines
-    expected = [f"<{priority}>{line}" for priority, line in zip((3, 4, 5, 4), lines, strict=True)]
+    expected = [f"<{priority}>{line}" for priority, line in zip((3, 4, 5, 3), lines, strict=True)]
     assert written("{status.st_dev}:{status.st_ino}", tmp_path / "a", script) == expected
     expected.insert(3, "<7>4")
     assert written("{status.st_dev}:{status.st_ino}", tmp_path / "d", script, "verbose=True") == expected
+
+
+def test_warnings_of_libraries_are_for_developers(tmp_path: Path) -> None:
+    """They are shown with `--verbose` only; errors of libraries always are."""
+    script = "library = logging.getLogger('pyroute2.x'); library.warning('hidden'); library.error('shown')"
+    assert written(None, tmp_path / "a", script) == ["epm-inspector: shown"]
+    shown = ["epm-inspector: warning: hidden", "epm-inspector: shown"]
+    assert written(None, tmp_path / "b", script, "verbose=True") == shown
 
 
 def test_a_message_is_one_printable_line(tmp_path: Path) -> None:

@@ -144,3 +144,22 @@ def test_a_second_copy_is_like_the_first() -> None:
     redacted = [one.segment.payload for one in redact(twice)]
     assert redacted[::2] == redacted[1::2] == [one.segment.payload for one in redact(wire.segments)]
     assert all(one.payload == after for one, after in zip(wire.segments[-3:], redacted[-6::2], strict=True))
+
+
+def test_the_chain_that_knew_a_verifier_had_to_go() -> None:
+    """A PDU is sent again, contradicts another header that was seen in it, and the chain of both is the eighth."""
+    value = pdu.request(TOKEN, call_id=9)
+    bind = pdu.bind(auth=(ntlm.INTEGRITY, value))
+    at = len(bind) - len(value)
+    wire = Wire().open()
+    [first] = wire.client(bind).segments[2:]
+    other = pdu.request(bytes(8), call_id=9)
+    segments = [
+        *wire.segments,
+        first._replace(sequence=first.sequence + at, payload=other, payload_length=len(other)),
+        *(wire.segments[0]._replace(sequence=number * 100_000) for number in range(1, 7)),
+        first,
+    ]
+    redacted = redact(segments)
+    assert TOKEN not in redacted[2].segment.payload
+    assert TOKEN not in redacted[-1].segment.payload

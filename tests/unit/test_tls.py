@@ -43,7 +43,9 @@ class Site:
         client_ca = self.issuer.certificate if with_client_ca else None
         self.certificates = Certificates(TlsFiles(self.pair.certificate, self.pair.key, client_ca), self.said.append)
         routes = {"/metrics": lambda: Response(200, BODY), "/large": lambda: Response(200, LARGE)}
-        self.server = MetricsServer("127.0.0.1", 0, routes, limits=LIMITS, certificates=self.certificates)
+        self.server = MetricsServer(
+            "127.0.0.1", 0, routes, limits=LIMITS, certificates=self.certificates, report=self.said.append
+        )
 
     def connect(self) -> socket.socket:
         """Return a connection without TLS."""
@@ -179,7 +181,10 @@ def test_half_handshakes_never_block_a_scrape(site: Site) -> None:
 
 
 def leave(site: Site, context: ssl.SSLContext, stage: str) -> None:
-    """Be a client that goes before its time: in its handshake, with its last part, or within an answer; by a reset."""
+    """Be a client that goes before its time: in its handshake, with its last part, its request, or in an answer.
+
+    It goes by a reset, or (`shut`) ends both directions within its request, without a word of TLS.
+    """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     secure = context.wrap_bio(incoming, outgoing)
     with site.connect() as client:
@@ -202,13 +207,17 @@ def leave(site: Site, context: ssl.SSLContext, stage: str) -> None:
                 secure.unwrap()
         elif stage == "request":
             secure.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+        elif stage == "shut":
+            secure.write(b"GET /lar")
         client.sendall(outgoing.read())
+        if stage == "shut":
+            client.shutdown(socket.SHUT_RDWR)
         if stage == "request":
             client.recv(1000)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-@pytest.mark.parametrize("stage", ["hello", "handshake", "goodbye", "request"])
+@pytest.mark.parametrize("stage", ["hello", "handshake", "goodbye", "shut", "request"])
 def test_clients_that_leave_early_write_nothing(
     site: Site, stage: str, version: ssl.TLSVersion, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +234,26 @@ def test_clients_that_leave_early_write_nothing(
         gc.collect()
     assert [record.getMessage() for record in caplog.records] == []
     assert (site.said, capfd.readouterr().err) == ([], "")
+
+
+def test_a_client_that_leaves_as_it_waits_for_its_turn(site: Site) -> None:
+    """What it is connected to is known all the same: the defects that the server reports are none of its."""
+    said: list[str] = []
+    context = ssl.create_default_context(cafile=str(site.issuer.certificate))
+    routes = {"/metrics": lambda: Response(200, BODY)}
+    limits = ServerLimits(answers_per_second=2)
+    with MetricsServer(
+        "127.0.0.1", 0, routes, limits=limits, certificates=site.certificates, report=said.append
+    ) as server:
+        for _ in range(3):
+            with (
+                socket.create_connection(("127.0.0.1", server.port), timeout=5) as client,
+                context.wrap_socket(client, server_hostname="127.0.0.1") as secure,
+            ):
+                secure.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(2)
+    gc.collect()
+    assert said == []
 
 
 def handshake(site: Site, *options: str) -> subprocess.CompletedProcess[str]:

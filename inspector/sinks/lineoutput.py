@@ -79,7 +79,7 @@ class LineOutput:
 
     def _give_up_rest(self) -> None:
         """Let a line go that was begun in another file, or in one that was emptied."""
-        self.lost += bool(self._rest)
+        self.lost += self._rest not in (b"", b"\n")
         self._rest = b""
 
     def reopen(self) -> None:
@@ -132,6 +132,18 @@ class LineFile(LineOutput):
             raise OSError(errno.EINVAL, "it is not a file")
         self._descriptor, self._identity = descriptor, (found.st_dev, found.st_ino)
         self._give_up_rest()
+        if stat.S_ISREG(found.st_mode) and found.st_size and not self._ends_with_line():
+            # A killed process, or a full disk before a restart, left a part of a line: the next begins on its own.
+            self._rest = b"\n"
+
+    def _ends_with_line(self) -> bool:
+        """Return whether the file's last byte ends a line; True where that cannot be read."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) == b"\n"
+        except OSError:
+            return True
 
     def reopen(self) -> None:
         """Open the file of that name anew with the next write."""

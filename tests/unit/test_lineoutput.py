@@ -42,6 +42,18 @@ def test_it_appends(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "f").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_part_of_a_line_that_was_left(tmp_path: Path) -> None:
+    """A process that was killed, or ended with its disk full, left half a line: what follows are whole lines."""
+    path = tmp_path / "findings.jsonl"
+    path.write_text("1\n{2")
+    lines = opened(path)
+    assert path.read_text() == "1\n{2"
+    assert lines.write(b"3\n")
+    assert lines.write(b"4\n")
+    assert path.read_text() == "1\n{2\n3\n4\n"
+    assert lines.lost == 0
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_rename_and_create(tmp_path: Path, told: bool) -> None:
     """Lines go to the file of the name, whether somebody says that it is another one now or not."""

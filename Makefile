@@ -12,12 +12,14 @@ ATTACH_PACKAGES := python3-bpfcc linux-libc-dev
 RUN_PACKAGES := $(ATTACH_PACKAGES) python3-venv libc6-dev samba smbclient nftables iproute2
 # The servers which alerts and dashboards are made for; promtool comes with the first one.
 STACK_PACKAGES := prometheus prometheus-alertmanager
+# What compiles the decoder; without them it is interpreted, and slow.
+BUILD_PACKAGES := gcc python3-dev
 # What builds the Debian package and judges it.
 DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
 # a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
 # tests use.
-TEST_PACKAGES := mount tshark tcpdump gcc python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
+TEST_PACKAGES := mount tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
 	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
@@ -29,6 +31,8 @@ ENVIRONMENT ?= $(PREFIX)/lib/epm-inspector
 UNIT_FOLDER ?= /etc/systemd/system
 LOCATIONS = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ENVIRONMENT='$(ENVIRONMENT)' UNIT_FOLDER='$(UNIT_FOLDER)'
 WHEELS := build/wheels.stamp
+# What the decoder is compiled from; layout.pxd is written from layout.py.
+DECODER = $(filter-out %/layout.pxd,$(wildcard inspector/decode/*.py inspector/decode/*.pxd))
 # What is installed from the network is what locks/ names, by version and hash.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
@@ -142,10 +146,13 @@ define from_lock
 	@$(PIP) --require-hashes --requirement locks/build.txt
 	@$(PIP) --require-hashes --no-build-isolation --requirement locks/$(1).txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+# Left empty by an installation with hatchling before, it would be found in the project's place.
+	@rmdir $(VENV)/lib/python3*/site-packages/inspector 2>/dev/null || true
 endef
 
 # The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
-$(VENV)/run.stamp: pyproject.toml Makefile locks/build.txt locks/lab.txt
+# The decoder is compiled by the installation, where there is a compiler: changed sources install it again.
+$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(DECODER)
 	@[ ! -x $(SYSTEM_PYTHON) ] || $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		$(SYSTEM_PYTHON) --version >&2; \
 		echo "the distribution's Python must be 3.11 or later (Debian 12, Ubuntu 24.04): its bcc is used" >&2; exit 1; }
@@ -169,7 +176,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp locks/dev.txt
 	@touch $@
 
 # Some hundred files; one that is newer than the stamp makes the wheels anew.
-$(WHEELS): pyproject.toml README.md LICENSE packaging/wheels.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
-	$(call install,python3-venv,building the wheel)
+$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
+	$(call install,python3-venv $(BUILD_PACKAGES),building the wheel)
 	@packaging/wheels.sh
 	@touch $@

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.columns.decoder import Columns
+    from inspector.decode.decoder import Decoder
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
@@ -34,7 +35,7 @@ class Pipeline:
     """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
     `columns` says whether the compiled path may be used: `inspector.columns` has the same results, and is loaded
-    with the first block of many records.
+    with the first block of many records. `engine` takes `inspector.decode` in its place.
     """
 
     def __init__(
@@ -44,14 +45,22 @@ class Pipeline:
         limits: Limits | None = None,
         *,
         columns: bool = True,
+        engine: bool = False,
     ) -> None:
         self._policy = policy
         self._source_name = source_name
         self._conversations = Conversations(limits)
         self._may_load = columns and codecache.has_compiler()
         self._columns: Columns | None = None
-        self.records = 0
+        self._may_load_engine = engine
+        self._decoder: Decoder | None = None
+        self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+
+    @property
+    def records(self) -> int:
+        """How many records came so far."""
+        return self._records + (self._decoder.records if self._decoder is not None else 0)
 
     @property
     def anomalies(self) -> Counter[Anomaly]:
@@ -66,14 +75,23 @@ class Pipeline:
     @losing.setter
     def losing(self, losing: bool) -> None:
         self._conversations.losing = losing
+        if self._decoder is not None:
+            self._decoder.losing = losing
 
     @property
     def tracked_connections(self) -> int:
         """Connections in the tables now."""
-        return len(self._conversations) + (len(self._columns) if self._columns is not None else 0)
+        compiled = self._decoder if self._decoder is not None else self._columns
+        return len(self._conversations) + (len(compiled) if compiled is not None else 0)
 
     def load_columns(self) -> bool:
         """Load the compiled path now, if there is one; return whether it is used."""
+        if self._decoder is None and self._may_load_engine:
+            from inspector.decode.decoder import Decoder
+
+            self._decoder = Decoder(self._conversations, self._finding)
+        if self._decoder is not None:
+            return True
         if self._columns is None and self._may_load:
             from inspector.columns.decoder import Columns
 
@@ -87,36 +105,50 @@ class Pipeline:
         limits = replace(held, idle_ns=limits.idle_ns, gap_ns=limits.gap_ns, unanswered_ns=limits.unanswered_ns)
         if limits != held:
             self._conversations.change_limits(limits)
-            if self._columns is not None:
-                self._columns.change_limits()
+            for compiled in (self._columns, self._decoder):
+                if compiled is not None:
+                    compiled.change_limits()
         self.forget_judgements()
 
     def forget_judgements(self) -> None:
         """Judge anew what was judged before: policy or names have changed."""
-        if self._columns is not None:
-            self._columns.forget_judgements()
+        for compiled in (self._columns, self._decoder):
+            if compiled is not None:
+                compiled.forget_judgements()
 
     def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
         """Take one record; yield the findings it completes."""
-        for found in self.feed_batch(record):
-            if isinstance(found, Finding):
-                yield found
-            else:
-                yield from found.findings()
+        yield from self._singly(self.feed_batch(record))
+
+    def feed_batches(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
+        """Take many batches at once, as `feed_batch` takes one.
+
+        With `hold`, findings may wait until more of them have come, or until the next call without it.
+        """
+        if not self._may_load_engine:
+            for batch in batches:
+                yield from self.feed_batch(batch)
+            return
+        self.load_columns()
+        assert self._decoder is not None  # noqa: S101 - said by the line above
+        yield from self._count(self._decoder.feed(batches, hold=hold))
 
     def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
         """Take a block of records (uint64[n, words], as in `inspector.columns.layout`) or one record.
 
         Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
         """
+        if self._may_load_engine:
+            yield from self.feed_batches((batch,))
+            return
         if isinstance(batch, bytes | memoryview):
-            self.records += 1
+            self._records += 1
             if self._columns is None:
                 yield from self._judge(self._conversations.feed(unpack_record(batch)))
             else:
                 yield from self._count(self._columns.feed_record(batch))
             return
-        self.records += len(batch)
+        self._records += len(batch)
         if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
             assert self._columns is not None  # noqa: S101 - said by the line above
             yield from self._count(self._columns.feed(batch))
@@ -126,11 +158,24 @@ class Pipeline:
 
     def advance(self, now_ns: int) -> Iterator[Finding]:
         """Move time forward when no record does."""
-        yield from self._judge((self._columns or self._conversations).advance(now_ns))
+        if self._decoder is not None:
+            yield from self._singly(self._count(self._decoder.advance(now_ns)))
+        else:
+            yield from self._judge((self._columns or self._conversations).advance(now_ns))
 
     def flush(self) -> Iterator[Finding]:
         """End the input: what waits for bytes that will not come is decided without them."""
+        if self._decoder is not None:
+            yield from self._singly(self._count(self._decoder.drain()))
         yield from self._judge(self._conversations.flush())
+
+    @staticmethod
+    def _singly(found: Iterable[Finding | FindingBatch]) -> Iterator[Finding]:
+        for one in found:
+            if isinstance(one, Finding):
+                yield one
+            else:
+                yield from one.findings()
 
     def _finding(self, observed: Observed) -> Finding:
         return judge(observed, self._policy, self._source_name(observed.interface_index))

@@ -150,6 +150,9 @@ def follow(
         if start != position or finished or (other_visible and acknowledged > other + (other_finished != 0)):
             if not position <= start <= position + layout.WINDOW or finished or not registers[layout.LOSING]:
                 return layout.HAND_OVER
+            # A FIN behind a gap ends nothing: the scalar path looks for both ends before it gives the gap up.
+            if tcp_flags & _FIN:
+                return layout.HAND_OVER
             gap = 1 if start > position else 0
         if gap:
             origin = start

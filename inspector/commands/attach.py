@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter as Totals
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,7 @@ from inspector.commands.signals import Signals
 from inspector.commands.snapshot import Beginning, take_snapshot
 from inspector.commands.upkeep import Upkeep
 from inspector.config import Config, split_listen
+from inspector.decode import is_compiled
 from inspector.errors import Anomaly, ListenError
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.notify import Notifier
@@ -48,7 +49,7 @@ _POLL_S: Final = 0.5
 _REFRESH_S: Final = 1.0
 # Without a word from the main loop for this long, the inspector is not healthy.
 _STALLED_S: Final = 10.0
-# Rows of a block that are decoded in one go: less than a second's worth, also of those which cost most.
+# Rows that are decoded in one go: less than a second's worth, also of those which cost most.
 _ROWS: Final = 8192
 # What is left when a signal comes is decoded for so long.
 _FAREWELL_S: Final = 5.0
@@ -73,6 +74,22 @@ class AttachArguments:
     drop_all: bool = False
 
 
+def _divided(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    """Yield blocks, in order, in groups of at most `_ROWS` rows; longer ones are cut."""
+    group: list[Block] = []
+    count = 0
+    for block in blocks:
+        for start in range(0, len(block), _ROWS):
+            rows = block[start : start + _ROWS]
+            if group and count + len(rows) > _ROWS:
+                yield group
+                group, count = [], 0
+            group.append(rows)
+            count += len(rows)
+    if group:
+        yield group
+
+
 class Inspection:
     """One running inspection: the main loop, and what the metrics server asks about it."""
 
@@ -90,7 +107,10 @@ class Inspection:
         self._metrics, self._overview, self._output, self._recording, self._evidence = sinks
         config = arguments.config
         self._pipeline = Pipeline(
-            config.policy(), lambda index: session.interface_names.get(index, str(index)), config.decoder_limits()
+            config.policy(),
+            lambda index: session.interface_names.get(index, str(index)),
+            config.decoder_limits(),
+            engine=is_compiled(),
         )
         self._counted: Totals[Anomaly] = Totals()
         self._refresh_due = 0.0
@@ -140,26 +160,26 @@ class Inspection:
     def _take(self, blocks: list[Block]) -> None:
         """Decode blocks, by so many rows at a time that metrics and watchdog are not kept waiting by hostile ones."""
         self._pipeline.losing = self._session.losing
-        for block in blocks:
-            for start in range(0, len(block), _ROWS):
-                rows = block[start : start + _ROWS]
-                if self._signals.ending:
-                    self._end_by = min(self._end_by, time.monotonic() + _FAREWELL_S)
-                if time.monotonic() < self._end_by:
-                    self._take_rows(rows)
-                    self._refresh()
-                else:
-                    self._unread += len(rows)
+        for some in _divided(blocks):
+            if self._signals.ending:
+                self._end_by = min(self._end_by, time.monotonic() + _FAREWELL_S)
+            if time.monotonic() < self._end_by:
+                self._take_rows(some)
+                self._refresh()
+            else:
+                self._unread += sum(map(len, some))
 
-    def _take_rows(self, block: Block) -> None:
-        if self._recording is not None:
-            for row in block:
-                self._recording.write(record_of(row))
-        if self._evidence is not None:
-            self._evidence.keep(block)
-        self._report(self._pipeline.feed_batch(block))
-        newest_ns = record_time(record_of(block[-1]))
-        self._metrics.records_consumed(len(block), newest_ns, max(0.0, (time.time_ns() - newest_ns) / 1e9))
+    def _take_rows(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            if self._recording is not None:
+                for row in block:
+                    self._recording.write(record_of(row))
+            if self._evidence is not None:
+                self._evidence.keep(block)
+        self._report(self._pipeline.feed_batches(blocks))
+        newest_ns = record_time(record_of(blocks[-1][-1]))
+        age_s = max(0.0, (time.time_ns() - newest_ns) / 1e9)
+        self._metrics.records_consumed(sum(map(len, blocks)), newest_ns, age_s)
 
     def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
         for found in findings if self._evidence is None else self._evidence.name(findings):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from inspector.ahead import read_ahead
 from inspector.commands.evidence import Evidence
 from inspector.config import Config
-from inspector.errors import Anomaly, CaptureTruncatedError
+from inspector.decode import is_compiled
+from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
@@ -20,11 +21,18 @@ from inspector.record import Counter
 from inspector.sources.columns import read_batches
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from inspector.sources.stored import Progress
+
+    Block = npt.NDArray[np.uint64]
 
 # Of blocks of records: one is being read, one waits, one is being decoded.
 _BLOCKS_AHEAD: Final = 3
 _BATCHES_AHEAD: Final = 4
+# Blocks of records which are decoded together: large records between them make many of them small.
+_GATHERED: Final = 4
 # Findings in a batch which is shown at once.
 _BATCH: Final = 4096
 
@@ -68,7 +76,9 @@ class FileReader:
 
     def __post_init__(self) -> None:
         source = display_name(os.fsencode(self.path))
-        self.pipeline = Pipeline(self.config.policy(), lambda _: source, self.config.decoder_limits())
+        self.pipeline = Pipeline(
+            self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
+        )
 
     def findings(
         self, warn: Callable[[str], None], progress: Progress | None = None
@@ -81,6 +91,9 @@ class FileReader:
         return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
 
     def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[Finding | FindingBatch]:
+        gathered: list[Block | bytes] = []
+        # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
+        most = _GATHERED if self.evidence is None and self.path.is_file() else 1
         try:
             batches = read_batches(
                 self.path,
@@ -88,14 +101,22 @@ class FileReader:
                 counters=self.counters,
                 progress=progress,
                 tunnels=self.config.tunnels,
-                blocks=_BLOCKS_AHEAD if self.threads else 1,
+                blocks=most + (_BLOCKS_AHEAD if self.threads else 0),
             )
             for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
                 if self.evidence is not None:
                     self.evidence.keep(batch)
-                yield from self.pipeline.feed_batch(batch)
-        except CaptureTruncatedError as error:
+                gathered.append(batch)
+                if len(gathered) >= most:
+                    yield from self.pipeline.feed_batches(gathered, hold=most > 1)
+                    gathered.clear()
+        except CaptureError as error:
+            yield from self.pipeline.feed_batches(gathered)
+            if not isinstance(error, CaptureTruncatedError):
+                raise
             warn(str(error))
+        else:
+            yield from self.pipeline.feed_batches(gathered)
         yield from self.pipeline.flush()
 
     def counts(self) -> FileCounts:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from inspector.sources.pcapng import CaptureInterface, PcapngReader, Section
     from inspector.sources.stored import PieceReader
 
-ROWS: Final = 2048
+ROWS: Final = 1024
 """Records in a block at most."""
 
-WORDS: Final = 64
-"""64-bit words of a row: one that means nothing, 8 of header, and 440 bytes of payload."""
+WORDS: Final = 192
+"""64-bit words of a row: one that means nothing, 8 of header, 1464 bytes of payload, as an Ethernet frame has."""
 
 _HEADER: Final = 8
 _NANOSECONDS: Final = 1_000_000_000

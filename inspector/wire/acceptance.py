@@ -49,16 +49,20 @@ class Side:
         return self.stream.buffered + (self.reader.buffered if self.reader else 0) + candidate
 
     @property
-    def plain(self) -> bool:
-        """Whether everything that came was delivered and read: no bytes wait, none are known to be missing."""
+    def caught_up(self) -> bool:
+        """Whether everything that came was delivered: no segment waits, none is known to be missing."""
         stream = self.stream
         return (
             not stream.early
             and self.candidate is None
             and (stream.fin is None or stream.finished)
             and (stream.last is None or stream.last.end == stream.position)
-            and (self.reader is None or self.reader.between_pdus)
         )
+
+    @property
+    def plain(self) -> bool:
+        """Whether everything that came was delivered and read: no bytes wait, none are known to be missing."""
+        return self.caught_up and (self.reader is None or self.reader.between_pdus)
 
     def pdus(self) -> PduReader:
         """Return the reader of this direction's PDUs."""

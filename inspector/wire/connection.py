@@ -110,17 +110,20 @@ class Connection(Delivery):
                 side.pdus()
 
     @property
-    def plain(self) -> bool:
-        """Whether everything that came was delivered and read, and nothing is in doubt."""
+    def undoubted(self) -> bool:
+        """Whether nothing that came is in doubt, and the connection is in no tunnel."""
         return (
             self.tunnel is None
-            and self.ending is None
+            and self.waits_since_ns is None
             and self.other_syn is None
             and not self._doubts
             and not (self._association is not None and self._association.distrusted)
-            and self.client.plain
-            and self.server.plain
         )
+
+    @property
+    def plain(self) -> bool:
+        """Whether everything that came was delivered and read, and nothing is in doubt."""
+        return self.undoubted and self.client.plain and self.server.plain
 
     def restarted_by(self, segment: Segment) -> bool:
         """Return whether a segment opens another connection between the same ports, or confirms the SYN that did.

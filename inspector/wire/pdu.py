@@ -149,21 +149,27 @@ class PduReader:
     The position of the next PDU is known as long as nothing is lost, and often
     even then: the length of the PDU that was cut says where the next one starts.
     When it is not known, the next segment that starts like a PDU is taken for one.
-    `continued` says that whole PDUs came before.
+    `continued` says that whole PDUs came before; `held` are bytes of one that is not complete, `astray`
+    says that the position of the next one is not known.
     """
 
     __slots__ = ("_buffer", "_ever_synchronised", "_skip", "_synchronised")
 
-    def __init__(self, *, continued: bool = False) -> None:
-        self._buffer = bytearray()
+    def __init__(self, *, continued: bool = False, held: bytes = b"", astray: bool = False) -> None:
+        self._buffer = bytearray(held)
         self._skip = 0
-        self._synchronised = True
+        self._synchronised = not astray
         self._ever_synchronised = continued
 
     @property
     def buffered(self) -> int:
         """Bytes held back because their PDU is not complete."""
         return len(self._buffer)
+
+    @property
+    def continued(self) -> bool:
+        """Whether whole PDUs came."""
+        return self._ever_synchronised
 
     @property
     def held(self) -> bytes:

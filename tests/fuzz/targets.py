@@ -201,6 +201,19 @@ def columns(data: bytes) -> None:
     assert list(other.flush()) == list(scalar.flush())
 
 
+def decode(data: bytes) -> None:
+    """Decode the same in the compiled decoder, record by record: it says what the scalar one says."""
+    scalar = Pipeline(Policy(), str, _LIMITS, columns=False)
+    compiled = Pipeline(Policy(), str, _LIMITS, engine=True)
+    for segment in _segments(data):
+        record = pack_record(segment)
+        expected = list(scalar.feed(record))
+        assert list(findings_of_batch(compiled, block_of([record]))) == expected
+        assert +compiled.anomalies == +scalar.anomalies
+        assert compiled.tracked_connections == scalar.tracked_connections
+    assert list(compiled.flush()) == list(scalar.flush())
+
+
 def redaction(data: bytes) -> None:
     """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
     redactor, segments = Redactor(), list(_segments(data))
@@ -251,6 +264,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "conversation": conversation,
     "answer": answer,
     "columns": columns,
+    "decode": decode,
     "redaction": redaction,
     "configuration": configuration,
 }

@@ -1,0 +1,353 @@
+"""The engine beside the scalar decoder: blocks in, batches of findings and single observations out, in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from inspector.columns.batch import FindingRows
+from inspector.decode import layout
+from inspector.decode.engine import Engine
+from inspector.decode.exchange import export, import_into, is_plain, key_of
+from inspector.errors import Anomaly
+from inspector.model import Direction
+from inspector.record import unpack_record, unpack_row
+from inspector.wire.checksum import checksum
+from inspector.wire.conversations import flow_of, within_time
+from inspector.wire.exchange import Flow, Observed
+from inspector.wire.pdu import split_pdu
+from inspector.wire.stream import Delivered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from inspector.model import Finding, Segment
+    from inspector.wire.conversations import Conversations
+
+    Batch = npt.NDArray[np.uint64] | bytes | memoryview
+
+_NEVER: Final = (1 << 63) - 1
+# A new template costs some hundred microseconds: no more than one in so many records is made.
+_RECORDS_FOR_ONE: Final = 16
+_MOST_CREDIT: Final = 4096
+# How often pending questions are checked within the time after which they count as unanswered.
+_SWEEPS_IN_TIME: Final = 8
+_NO_CLIENT: Final = bytes(10) + b"\xff\xff" + bytes(4)
+
+
+def _segment_at(batches: Sequence[Batch], number: int) -> Segment:
+    """Return one row of several batches."""
+    for batch in batches:
+        single = isinstance(batch, bytes | memoryview)
+        count = 1 if single else len(batch)
+        if number < count:
+            return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
+        number -= count
+    raise IndexError(number)
+
+
+class Decoder:
+    """Follows connections in compiled code, and hands what is more than that over to `conversations`.
+
+    `judge` makes the finding of what was observed. The two share the limits. `handed_over` counts the records which
+    went to the scalar decoder.
+    """
+
+    MOST_TEMPLATES: Final = layout.TEMPLATES
+
+    def __init__(self, conversations: Conversations, judge: Callable[[Observed], Finding]) -> None:
+        self._conversations = conversations
+        self._judge = judge
+        limits = conversations.limits
+        self._engine = Engine(limits.connections)
+        self._slots: npt.NDArray[np.int64] = self._engine.arrays["slots"]
+        rows = np.asarray(self._engine.findings)
+        self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
+        self._templates: list[Finding] = []
+        # Held findings of templates that were forgotten meanwhile.
+        self._stashed: list[FindingRows] = []
+        self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
+        self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
+        engine = self._engine
+        engine.buffered_limit = limits.buffered_bytes
+        engine.call_limit, engine.context_limit = limits.calls_per_connection, limits.contexts_per_connection
+        engine.stub_limit, engine.request_limit = limits.stub_bytes, limits.request_stub_bytes
+        self._follow_limits()
+        self._credit = _MOST_CREDIT
+        self._credited_at = 0
+        self.handed_over = self.records = 0
+        self._engine.losing = conversations.losing
+        conversations.companion = self
+        for flow in conversations.flows():
+            self._mark(flow)
+        self._import_counters()
+
+    def _follow_limits(self) -> None:
+        limits = self._conversations.limits
+        self._engine.idle = limits.idle_ns
+        self._engine.patience = limits.unanswered_ns
+        self._sweep_every = max(limits.unanswered_ns // _SWEEPS_IN_TIME, 1)
+
+    def change_limits(self) -> None:
+        """Follow the times of the scalar decoder's limits, which have changed."""
+        self._follow_limits()
+        # Pending questions are checked with the next record.
+        self._engine.sweep = min(self._engine.sweep, self._engine.now)
+        self._import_counters()
+
+    def forget_judgements(self) -> None:
+        """Forget the templates: policy or names have changed. Batches keep those which they have."""
+        self._count()
+        self._stashed = [rows.kept() for rows in self._take_findings()]
+        self._engine.forget()
+        self._templates = []
+        self._anomalies = {}
+
+    @property
+    def losing(self) -> bool:
+        """Whether records get lost before they come here."""
+        return bool(self._engine.losing)
+
+    @losing.setter
+    def losing(self, losing: bool) -> None:
+        self._engine.losing = losing
+
+    def __len__(self) -> int:
+        """How many connections the engine holds."""
+        return int(self._engine.count)
+
+    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingRows | Observed]:
+        """Take blocks of records, uint64[n, words], and single records; yield what they complete, in order.
+
+        A batch of findings is valid until the next is asked for. With `hold`, findings may wait until more of them have
+        come, or until the next call without it.
+        """
+        self.records += self._engine.open(batches)
+        code, number = self._engine.run(0, False)
+        if code != layout.DONE:
+            yield from self._go_on(batches, code, number)
+        if not hold or self._engine.found > layout.FINDINGS // 4:
+            yield from self._take_findings()
+        self._count()
+
+    def drain(self) -> Iterator[FindingRows]:
+        """Yield the findings which were held."""
+        yield from self._take_findings()
+
+    def advance(self, now_ns: int) -> Iterator[FindingRows | Observed]:
+        """Move time forward when no record does."""
+        yield from self._take_findings()
+        if now_ns > self._engine.now:
+            yield from self._advance(now_ns)
+
+    def dropped(self, flow: Flow) -> None:
+        """Forget that a connection was the scalar decoder's."""
+        slot = self._engine.lookup(key_of(flow))
+        if slot:
+            self._engine.remove(slot)
+
+    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingRows | Observed]:
+        """Do what the loop stopped for at a row, and let it run on from there, to the end."""
+        engine = self._engine
+        while code != layout.DONE:
+            resume = False
+            if code == layout.NEW_TEMPLATE:
+                if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
+                    self.forget_judgements()
+                resume = self._may_populate() and self._populate()
+                if resume:
+                    code, number = engine.run(number, True)
+                    continue
+                code = layout.HAND_OVER
+            yield from self._take_findings()
+            if code == layout.ADVANCE:
+                yield from self._advance(within_time(_segment_at(batches, number)).time_ns)
+            elif code == layout.EXPIRE:
+                yield from self._expire()
+            elif code == layout.MAKE_ROOM:
+                yield from self._make_room()
+            elif code == layout.FULL:
+                resume = True
+            else:
+                yield from self._hand_over(_segment_at(batches, number), alone=code == layout.ALONE)
+                number += 1
+            code, number = engine.run(number, resume)
+
+    def _take_findings(self) -> Iterator[FindingRows]:
+        while self._stashed:
+            yield self._stashed.pop(0)
+        count = int(self._engine.found)
+        if count:
+            self._engine.found = 0
+            yield FindingRows(self._findings[:count], self._templates)
+
+    def _count(self) -> None:
+        """Count anomalies which the engine has met."""
+        engine, anomalies = self._engine, self._conversations.anomalies
+        if engine.anomalous:
+            engine.anomalous = False
+            for number, kinds in self._anomalies.items():
+                times = int(self._counted[number])
+                self._counted[number] = 0
+                anomalies.update({anomaly: times * count for anomaly, count in kinds if times})
+        if engine.gaps:
+            anomalies[Anomaly.STREAM_GAP] += int(engine.gaps)
+            engine.gaps = 0
+        if engine.malformed:
+            anomalies[Anomaly.PDU_MALFORMED] += int(engine.malformed)
+            engine.malformed = 0
+        if engine.not_rpc:
+            anomalies[Anomaly.STREAM_NOT_RPC] += int(engine.not_rpc)
+            engine.not_rpc = 0
+        if engine.evicted:
+            anomalies[Anomaly.CONNECTION_EVICTED] += int(engine.evicted)
+            engine.evicted = 0
+
+    def _may_populate(self) -> bool:
+        """Take from the credit that the records have brought; False if there is none."""
+        order = int(self._engine.order)
+        earned = (order - self._credited_at) // _RECORDS_FOR_ONE
+        self._credited_at += earned * _RECORDS_FOR_ONE
+        self._credit = min(self._credit + earned, _MOST_CREDIT) - 1
+        if self._credit < 0:
+            self._credit = 0
+            return False
+        return True
+
+    def _populate(self) -> bool:
+        """Let the scalar decoder and the judge say what the PDU at which the engine stopped ends in; keep that."""
+        engine, conversations = self._engine, self._conversations
+        anomalies: Counter[Anomaly] = Counter()
+        connection = export(engine, int(engine.slot), conversations.limits, anomalies, None)
+        pdu = split_pdu(engine.pdu_bytes())
+        if connection.association is None or pdu is None or not engine.from_server:
+            return False
+        exchanges = list(connection.association.feed(Direction.FROM_SERVER, pdu, int(engine.time)))
+        if len(exchanges) != 1 or connection.association.answer_lost:
+            return False
+        flow = connection.flow._replace(client_address=_NO_CLIENT, client_port=0)
+        observed = Observed(flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
+        number = engine.add(bool(anomalies))
+        if number is None:
+            return False
+        self._templates.append(self._judge(observed))
+        if anomalies:
+            self._anomalies[number] = tuple(anomalies.items())
+        return True
+
+    def _hand_over(self, segment: Segment, *, alone: bool) -> Iterator[Observed]:
+        """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
+        self.handed_over += 1
+        slot = int(self._engine.slot)
+        taken = 0 if alone else int(self._engine.consumed)
+        whole = segment
+        if taken:
+            segment = segment._replace(
+                sequence=(segment.sequence + taken) & 0xFFFFFFFF,
+                payload_length=segment.payload_length - taken,
+                payload=segment.payload[taken:],
+            )
+        if not alone and not self._slots[slot, layout.SLOT_FLAGS] & layout.SCALAR:
+            self._give([slot], segment)
+        self._export_counters()
+        if taken and segment.payload:
+            yield from self._feed_rest(whole, segment)
+        else:
+            yield from self._conversations.feed(segment)
+        if not alone:
+            self._settle(flow_of(segment))
+        self._import_counters()
+
+    def _feed_rest(self, segment: Segment, rest: Segment) -> Iterator[Observed]:
+        """Feed the rest of a segment whose first PDUs were taken: together they are what was delivered last."""
+        connection = self._conversations.get(flow_of(segment))
+        assert connection is not None  # noqa: S101 - it was given just now
+        stream = (connection.server if segment.from_server else connection.client).stream
+        engine = self._engine
+        data = engine.joined_bytes() + segment.payload[int(engine.joined_used) :]
+        before, position = len(data) - len(rest.payload), stream.position
+        stream.last = Delivered(position - before, position, checksum(data[:before]))
+        yield from self._conversations.feed(rest)
+        last = stream.last
+        if last is not None and last.start == position:
+            start = position - before
+            stream.last = Delivered(start, last.end, checksum(data[: last.end - start]))
+
+    def _advance(self, now_ns: int) -> Iterator[Observed]:
+        engine = self._engine
+        if now_ns >= engine.sweep:
+            engine.sweep = now_ns + self._sweep_every
+            asked_until = int(engine.sweep) - self._conversations.limits.unanswered_ns
+            self._give(list(dict.fromkeys(slot for _, _, slot in engine.overdue(asked_until))))
+        engine.now = now_ns
+        yield from self._expire()
+
+    def _expire(self) -> Iterator[Observed]:
+        """Forget silent connections of the engine, and let the scalar decoder do what is due now."""
+        while not self._engine.expire(self._conversations.limits.idle_ns):
+            self._give([int(self._engine.oldest)])
+        self._export_counters()
+        yield from self._conversations.advance(int(self._engine.now))
+        self._import_counters()
+
+    def _make_room(self) -> Iterator[Observed]:
+        """Drop the connection that was silent for longest, of both decoders."""
+        oldest = int(self._engine.oldest)
+        if oldest and self._slots[oldest, layout.SLOT_ORDER] < self._engine.oldest_elsewhere:
+            self._give([oldest])
+        self._export_counters()
+        yield from self._conversations.evict()
+        self._import_counters()
+
+    def _give(self, slots: list[int], segment: Segment | None = None) -> None:
+        """Give connections to the scalar decoder; `segment` is the record that is being read."""
+        conversations, connections = self._conversations, []
+        for slot in slots:
+            connections.append(export(self._engine, slot, conversations.limits, conversations.anomalies, segment))
+            self._engine.leave(slot)
+        conversations.adopt(connections, read_now=segment is not None)
+        self._import_counters()
+
+    def _mark(self, flow: Flow) -> int:
+        """Note that a connection is the scalar decoder's; return its entry."""
+        key = key_of(flow)
+        slot = int(self._engine.lookup(key))
+        if not slot:
+            slot = int(self._engine.insert(key, 0))
+            self._engine.leave(slot)
+        return slot
+
+    def _settle(self, flow: Flow) -> None:
+        """Take a connection back that is plain again, or note that it is the scalar decoder's."""
+        connection = self._conversations.get(flow)
+        if connection is None:
+            return
+        slot = self._mark(flow)
+        if not is_plain(self._engine, connection):
+            return
+        # The scalar decoder counted this record already.
+        self._engine.order = self._conversations.fed
+        import_into(self._engine, slot, connection)
+        self._conversations.release(flow)
+
+    def _export_counters(self) -> None:
+        """Tell the scalar decoder what it must know of the engine."""
+        conversations, engine = self._conversations, self._engine
+        conversations.now_ns = max(conversations.now_ns, int(engine.now))
+        conversations.fed = int(engine.order)
+        conversations.buffered_elsewhere = int(engine.buffered)
+
+    def _import_counters(self) -> None:
+        """Take over what the scalar decoder has become."""
+        conversations, engine = self._conversations, self._engine
+        engine.now = max(engine.now, conversations.now_ns)
+        engine.order = max(engine.order, conversations.fed)
+        engine.elsewhere = conversations.connections
+        engine.elsewhere_buffered = conversations.buffered
+        oldest, due = conversations.oldest_touched, conversations.due_ns()
+        engine.oldest_elsewhere = _NEVER if oldest is None else oldest
+        engine.due = engine.sweep if due is None else min(due, engine.sweep)

@@ -1,0 +1,262 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False
+"""Reading PDU headers and the stubs of ept_map and ept_lookup: what is beyond doubt of them.
+
+Sources: C706 chapter 12 and appendix O, MS-RPCE sections 2.2.1.2, 2.2.2.11 and 2.2.5, as in `inspector.wire.pdu`,
+`inspector.wire.body` and `inspector.wire.epm`. Offsets count from `data`; every read is preceded by a comparison with
+the end of the structure that it belongs to. A reader returns False where the scalar decoder has to decide.
+"""
+
+from __future__ import annotations
+
+import cython
+import numpy as np
+
+from inspector.decode import hints, layout
+from inspector.decode.templates import Templates
+
+
+class Reader(Templates):
+    """The PDU being read, and readers of its parts. `asked_at` and the like are what `read_request` found."""
+
+    def __init__(self, connections: int) -> None:
+        Templates.__init__(self, connections)
+        self.findings = np.zeros(layout.FINDINGS * layout.FOUND_WORDS, np.int64).data
+        self.slot = self.time = self.interface = self.call_id = self.from_server = self.found = 0
+        self.pdu_at = self.pdu_length = self.body_end = self.asked_at = self.asked_length = self.continued = 0
+        self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
+        self.sealed = False
+
+    def pdu_bytes(self) -> bytes:
+        """Return the bytes of the PDU being read."""
+        return bytes(self.data[self.pdu_at : self.pdu_at + self.pdu_length])
+
+    def frag_length(self, at: int, end: int) -> int:
+        """Return the length of the PDU at `at`; 0 where more bytes are needed to tell, NOT_PLAIN or NO_PDU."""
+        if end - at < layout.HEADER:
+            return layout.NOT_PLAIN if self.data[at] == layout.GREETING else 0
+        kind = self.data[at + 2]
+        integers = self.data[at + 4]
+        if (
+            self.data[at] != 5
+            or self.data[at + 1] > 1
+            or kind > layout.RTS
+            or not (1 << kind) & 0x1FF80D
+            or integers & 0xEE
+            or self.data[at + 5] > 3
+        ):
+            return layout.NOT_PLAIN if self.data[at] == layout.GREETING else layout.NO_PDU
+        if integers != 0x10:
+            return layout.NOT_PLAIN
+        length = cython.cast(cython.longlong, hints.short_at(self.data, at + 8))
+        if length < layout.HEADER:
+            return layout.NO_PDU
+        return length
+
+    def strip_verifier(self) -> bool:
+        """Set `body_end` and `sealed` of the PDU being read; False where its verifier is malformed."""
+        at = self.pdu_at
+        self.sealed = False
+        self.body_end = at + self.pdu_length
+        verifier = hints.short_at(self.data, at + 10)
+        if verifier == 0:
+            return True
+        trailer = self.pdu_length - verifier - 8
+        if trailer < layout.HEADER:
+            return False
+        padding = self.data[at + trailer + 2]
+        if self.data[at + 2] != layout.AUTH3 and trailer - padding < layout.HEADER:
+            return False
+        self.sealed = self.data[at + trailer + 1] == layout.PRIVACY
+        self.body_end = at + max(trailer - padding, layout.HEADER)
+        return True
+
+    def is_epm_uuid(self, at: int) -> bool:
+        """Return whether the 16 bytes are the endpoint mapper's UUID, e1af8308-5d1f-11c9-91a4-08002b14a0fa."""
+        return (
+            hints.long_at(self.data, at) == layout.EPM_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.EPM_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.EPM_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.EPM_UUID_3
+        )
+
+    def transfer_at(self, at: int) -> int:
+        """Return which transfer syntax (UUID and version, 20 bytes) this is."""
+        if (
+            hints.long_at(self.data, at) == layout.NDR20_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.NDR20_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.NDR20_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.NDR20_UUID_3
+            and hints.short_at(self.data, at + 16) == 2
+        ):
+            return layout.TRANSFER_NDR20
+        if (
+            hints.long_at(self.data, at) == layout.NDR64_UUID_0
+            and hints.long_at(self.data, at + 4) == layout.NDR64_UUID_1
+            and hints.long_at(self.data, at + 8) == layout.NDR64_UUID_2
+            and hints.long_at(self.data, at + 12) == layout.NDR64_UUID_3
+            and hints.short_at(self.data, at + 16) == 1
+        ):
+            return layout.TRANSFER_NDR64
+        return layout.TRANSFER_NONE
+
+    def context_of(self, context_id: int) -> int:
+        """Return the context word of the connection's context with this identifier, or -1."""
+        half = self.slot * layout.SLOT_HALVES + layout.HALF_CONTEXTS
+        for number in range(self.halves[half]):
+            word = self.halves[half + 1 + number]
+            if (word & 0xFFFF) == context_id:
+                return word
+        return -1
+
+    def only_padding(self, at: int, end: int) -> bool:
+        """Return whether nothing but zeroes up to a multiple of eight is left."""
+        if end - at > 7:
+            return False
+        return self.is_null(at, end - at)
+
+    def is_null(self, at: int, count: int) -> bool:
+        """Return whether so many bytes are all zero."""
+        any_bits = cython.cast(cython.ulonglong, 0)
+        end = at + count
+        while at + 8 <= end:
+            any_bits |= hints.hyper_at(self.data, at)
+            at += 8
+        while at < end:
+            any_bits |= self.data[at]
+            at += 1
+        return any_bits == 0
+
+    def read_request(self, at: int, end: int, opnum: int, wide: bool) -> bool:
+        """Note what a request's stub asks for; False where the scalar decoder has to read it."""
+        self.asked_at = self.asked_length = self.continued = 0
+        if opnum == layout.EPT_MAP:
+            return self.read_map_request(at, end, wide)
+        if opnum == layout.EPT_LOOKUP:
+            return self.read_lookup_request(at, end, wide)
+        return True
+
+    def referent_at(self, at: int, wide: bool) -> int:
+        """Return a referent."""
+        return hints.hyper_at(self.data, at) if wide else hints.long_at(self.data, at)
+
+    def read_map_request(self, start: int, end: int, wide: bool) -> bool:
+        """Read [in] parameters of ept_map: object, tower, handle, max_towers."""
+        unit = 8 if wide else 4
+        at = start
+        if at + unit > end:
+            return False
+        is_object = 1 if self.referent_at(at, wide) else 0
+        at += unit + (16 if is_object else 0)
+        if at + unit > end:
+            return False
+        is_tower = 1 if self.referent_at(at, wide) else 0
+        at += unit
+        if is_tower:
+            if at + unit + 4 > end:
+                return False
+            length = hints.long_at(self.data, at + unit)
+            if self.referent_at(at, wide) != length:
+                return False
+            at += unit + 4
+            if length > end - at:
+                return False
+            self.asked_at = at - start
+            self.asked_length = length
+            at += length
+        at = start + ((at - start + 3) & -4)
+        if at + 24 > end:
+            return False
+        self.continued = not self.is_null(at, 20)
+        return self.only_padding(at + 24, end)
+
+    def read_lookup_request(self, start: int, end: int, wide: bool) -> bool:
+        """Read [in] parameters of ept_lookup: inquiry type, object, interface, version option, handle, max_ents."""
+        unit = 8 if wide else 4
+        at = start + unit
+        if at + unit > end:
+            return False
+        is_object = 1 if self.referent_at(at, wide) else 0
+        at += unit + (16 if is_object else 0)
+        if at + unit > end:
+            return False
+        is_interface = 1 if self.referent_at(at, wide) else 0
+        at += unit
+        if is_interface:
+            if at + 20 > end:
+                return False
+            self.asked_at = at - start
+            self.asked_length = 20
+            at += 20
+        if at + 28 > end:
+            return False
+        self.continued = not self.is_null(at + 4, 20)
+        return self.only_padding(at + 28, end)
+
+    def put_array(self, start: int, end: int, wide: bool, is_lookup: bool) -> bool:
+        """Put status, towers and annotations of a response's stub into the key; the status goes to word 4."""
+        unit = 8 if wide else 4
+        at = start + 24 + 3 * unit
+        if at > end:
+            return False
+        count = hints.long_at(self.data, start + 20)
+        most = self.referent_at(start + 24, wide)
+        if (
+            self.referent_at(start + 24 + 2 * unit, wide) != count
+            or self.referent_at(start + 24 + unit, wide) != 0
+            or count > layout.TOWERS
+            or most < count
+        ):
+            return False
+        if is_lookup:
+            at = self.put_entries(start, at, end, wide, count)
+        else:
+            if count * unit > end - at:
+                return False
+            last = cython.cast(cython.longlong, 0)
+            for number in range(count):
+                referent = self.referent_at(at + number * unit, wide)
+                if referent == 0:
+                    return False
+                if referent <= last:
+                    for earlier in range(number):
+                        if self.referent_at(at + earlier * unit, wide) == referent:
+                            return False
+                last = max(last, referent)
+            at += count * unit
+        if at < 0:
+            return False
+        for _ in range(count):
+            at = start + ((at - start + unit - 1) & -unit)
+            if at + unit + 4 > end:
+                return False
+            length = hints.long_at(self.data, at + unit)
+            if self.referent_at(at, wide) != length or length > end - at - unit - 4:
+                return False
+            at += unit + 4
+            if not self.put_bytes(self.data, at, length):
+                return False
+            at += length
+        at = start + ((at - start + 3) & -4)
+        if at + 4 > end or not self.only_padding(at + 4, end):
+            return False
+        self.key[4] = hints.long_at(self.data, at) | cython.cast(cython.ulonglong, count) << 32
+        return True
+
+    def put_entries(self, start: int, at: int, end: int, wide: bool, count: int) -> int:
+        """Put the annotations of a lookup response's entries into the key; return where the towers start, or -1."""
+        unit = 8 if wide else 4
+        last = cython.cast(cython.longlong, 0)
+        for _ in range(count):
+            at = start + ((at - start + unit - 1) & -unit)
+            if at + 16 + 3 * unit > end:
+                return -1
+            referent = self.referent_at(at + 16, wide)
+            if referent <= last:
+                return -1
+            last = referent
+            length = self.referent_at(at + 16 + 2 * unit, wide)
+            at += 16 + 3 * unit
+            if length < 0 or length > end - at or not self.put_bytes(self.data, at, length):
+                return -1
+            at = start + ((at - start + length + 3) & -4)
+        return at

@@ -1,0 +1,337 @@
+"""The compiled decoder and the scalar one say the same of the same records, whatever these are, however they come."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inspector.config import Config, load_config
+from inspector.decode import layout
+from inspector.decode.decoder import Decoder
+from inspector.decode.exchange import export, key_of
+from inspector.judge.policy import Policy
+from inspector.judge.verdict import judge
+from inspector.model import Finding, Segment
+from inspector.pipeline import Pipeline
+from inspector.record import LATEST_TIME_NS, pack_record, unpack_record, unpack_row
+from inspector.sources.columns import read_batches
+from inspector.wire.association import EPM_UUID, Proposal
+from inspector.wire.body import ContextElement, Syntax
+from inspector.wire.conversations import Conversations, flow_of
+from inspector.wire.limits import Limits
+from inspector.wire.stream import WINDOW
+from tests.build import pdu
+from tests.build.blocks import block_of, findings_of_batch
+from tests.build.connection import Wire
+from tests.build.traffic import forged, traffic
+from tests.build.windows import windows_traffic
+from tests.property.test_columns import batches_of, state_of, unroll
+
+TRACES = Path(__file__).parents[1] / "golden" / "traces"
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def compare(
+    segments: list[Segment],
+    random: Random,
+    limits: Limits | None = None,
+    *,
+    losing: Iterable[bool] = (False,),
+    settings_at: Mapping[int, tuple[Policy, Limits]] | None = None,
+) -> Decoder:
+    """Feed segments to both decoders, compare all they say, and return the compiled one.
+
+    `losing` is what the source says of itself, batch by batch, over and over; `settings_at` gives policy and limits
+    from the batch of that number on.
+    """
+    scalar = Pipeline(Policy(), str, limits, columns=False)
+    engine = Pipeline(Policy(), str, limits, engine=True)
+    assert engine.load_columns()
+    expected, found = [], []
+    batches = zip(batches_of(segments, random), itertools.cycle(losing), strict=False)
+    for number, (batch, is_losing) in enumerate(batches):
+        if settings_at and number in settings_at:
+            scalar.reconfigure(*settings_at[number])
+            engine.reconfigure(*settings_at[number])
+        scalar.losing = engine.losing = is_losing
+        for record in unroll(batch):
+            expected += list(scalar.feed(record))
+        found += list(findings_of_batch(engine, batch))
+        assert found == expected
+        assert state_of(engine) == state_of(scalar)
+    last_ns = segments[-1].time_ns + 20 * 10**9 if segments else 0
+    assert list(engine.advance(last_ns)) == list(scalar.advance(last_ns))
+    assert list(engine.flush()) == list(scalar.flush())
+    assert state_of(engine) == state_of(scalar)
+    assert engine._decoder is not None
+    return engine._decoder
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.integers(1, 400), st.sampled_from([0.0, 0.02, 0.3]))
+def test_both_decoders_agree(seed: int, actions: int, trouble: float) -> None:
+    """Findings in order, verdicts, anomalies and the number of connections are equal after every batch."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, actions, trouble=trouble), random)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seeds,
+    st.builds(
+        Limits,
+        connections=st.sampled_from([1, 2, 5, 262_144]),
+        buffered_bytes=st.sampled_from([1, 150, 1000, 64 << 20]),
+        idle_ns=st.sampled_from([10**8, 5 * 10**9, 300 * 10**9]),
+        unanswered_ns=st.sampled_from([10**6, 10**9, 10 * 10**9]),
+        calls_per_connection=st.sampled_from([1, 128]),
+    ),
+)
+def test_both_decoders_agree_at_their_limits(seed: int, limits: Limits) -> None:
+    """They also agree where connections are evicted, fall silent, or too much waits."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 200, trouble=0.05), random, limits)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([0.02, 0.2]))
+def test_both_decoders_agree_where_records_are_lost(seed: int, losing: list[bool], trouble: float) -> None:
+    """They agree too while the source loses records, so that nobody waits for missing bytes."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 300, trouble=trouble), random, losing=losing)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seeds,
+    st.integers(20, 300),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.0, 0.02, 0.2]),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+)
+def test_both_decoders_agree_on_forged_segments(
+    seed: int, actions: int, share: float, trouble: float, losing: list[bool]
+) -> None:
+    """SYN, RST, FIN and data that neither end has sent, in and out of the windows: both say the same of them."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(forged(random, traffic(random, actions, trouble=trouble), share), random, losing=losing)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    seeds,
+    st.integers(1, 20),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.sampled_from([0.0, 0.0, 0.1]),
+    st.lists(st.booleans(), min_size=1, max_size=3),
+)
+def test_both_decoders_agree_on_forged_segments_between_cut_ones(
+    seed: int, connections: int, share: float, cut: float, damage: float, losing: list[bool]
+) -> None:
+    """Likewise where PDUs begin in one segment and end in another, and several come in one."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    segments = windows_traffic(random, connections, cut=cut, damage=damage)
+    compare(forged(random, segments, share), random, losing=losing)
+
+
+some_limits = st.builds(
+    Limits,
+    connections=st.sampled_from([1, 262_144]),
+    buffered_bytes=st.sampled_from([150, 64 << 20]),
+    idle_ns=st.sampled_from([10**8, 300 * 10**9]),
+    gap_ns=st.sampled_from([10**6, 2 * 10**9]),
+    unanswered_ns=st.sampled_from([10**6, 10**9, 10 * 10**9]),
+)
+some_policies = st.sampled_from([Policy(), Policy({IPv4Address("10.11.2.2"): (IPv4Network("10.11.2.0/24"),)})])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seeds,
+    some_limits,
+    st.dictionaries(st.integers(1, 60), st.tuples(some_policies, some_limits), min_size=1, max_size=4),
+    st.sampled_from([0.0, 0.05]),
+)
+def test_both_decoders_agree_when_they_are_reconfigured(
+    seed: int, limits: Limits, settings_at: dict[int, tuple[Policy, Limits]], trouble: float
+) -> None:
+    """Policy and limits that change on the way hold from the same record on, also for what waits already."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 400, trouble=trouble), random, limits, settings_at=settings_at)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_decoders_agree_for_long(seed: int) -> None:
+    """They agree over thousands of records, most of which the compiled decoder keeps."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(traffic(random, 3000, clients=60, trouble=0.002), random)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.integers(1, 25), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.0, 0.1]))
+def test_both_decoders_agree_on_windows_traffic(seed: int, connections: int, cut: float, damage: float) -> None:
+    """Tokens, association groups, handles, several calls at once; PDUs cut, merged, damaged."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, connections, cut=cut, damage=damage), random)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seeds,
+    st.builds(
+        Limits,
+        connections=st.sampled_from([3, 262_144]),
+        buffered_bytes=st.sampled_from([200, 3000, 64 << 20]),
+        stub_bytes=st.sampled_from([100, 1 << 20]),
+        request_stub_bytes=st.sampled_from([40, 140, 8192]),
+        calls_per_connection=st.sampled_from([1, 2, 128]),
+        contexts_per_connection=st.sampled_from([1, 2, 64]),
+        idle_ns=st.sampled_from([3 * 10**6, 300 * 10**9]),
+        unanswered_ns=st.sampled_from([10**6, 10 * 10**9]),
+    ),
+)
+def test_both_decoders_agree_on_windows_traffic_at_their_limits(seed: int, limits: Limits) -> None:
+    """All limits of the scalar decoder hold in the compiled one."""
+    random = Random(seed)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, 12, cut=0.5, damage=0.02), random, limits)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in TRACES.glob("*.pcapng")))
+def test_both_decoders_agree_on_golden_traces(name: str) -> None:
+    """Every trace, with its own limits and policy, in blocks of all sizes."""
+    configuration = TRACES / f"{name}.toml"
+    config = load_config(configuration) if configuration.exists() else Config()
+    batches = read_batches(TRACES / f"{name}.pcapng", ports=config.ports, counters=[0] * 32, tunnels=config.tunnels)
+    segments = [
+        segment
+        for batch in batches
+        for segment in ([unpack_record(batch)] if isinstance(batch, bytes) else [unpack_row(row) for row in batch])
+    ]
+    for seed in range(3):
+        compare(segments, Random(seed), config.decoder_limits())  # noqa: S311  # sizes of blocks
+
+
+def test_windows_traffic_stays_in_the_compiled_decoder() -> None:
+    """Undamaged connections whose bind was seen are not handed over but for the odd end."""
+    random = Random(5)  # noqa: S311  # traffic for a test
+    segments = windows_traffic(random, 400, cut=0.3, unseen=0.0)
+    decoder = compare(segments, random)
+    assert decoder.handed_over < len(segments) / 50
+
+
+def test_findings_may_be_held_over_several_blocks() -> None:
+    """Held findings come with the next call that does not hold them, in order, and before time moves on."""
+    random = Random(3)  # noqa: S311  # traffic for a test
+    records = [pack_record(segment) for segment in windows_traffic(random, 60)]
+    blocks: list[npt.NDArray[np.uint64]] = [
+        block_of(records[start : start + 50]) for start in range(0, len(records), 50)
+    ]
+    plain, held = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str, engine=True)
+    assert plain.load_columns()
+    assert held.load_columns()
+    expected = [finding for block in blocks for finding in findings_of_batch(plain, block)]
+    expected += plain.flush()
+    found: list[Finding] = []
+    for block in blocks:
+        for one in held.feed_batches([block], hold=True):
+            found += [one] if isinstance(one, Finding) else one.findings()
+    assert len(found) < len(expected)
+    found += held.flush()
+    assert found == expected
+    assert held.verdicts == plain.verdicts
+
+
+def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Findings stay right where templates are forgotten all the time."""
+    monkeypatch.setattr(Decoder, "MOST_TEMPLATES", 5)
+    random = Random(1)  # noqa: S311  # traffic for a test
+    compare(windows_traffic(random, 60), random)
+
+
+@pytest.mark.parametrize("length", [0, 15])
+def test_a_header_with_a_length_below_its_own_is_no_pdu(length: int) -> None:
+    """Found by the fuzzer: it was taken for a PDU of which more had to come."""
+    wire = Wire().open().client(pdu.bind())
+    answer = bytearray(pdu.bind_ack())
+    answer[8:10] = length.to_bytes(2, "little")
+    compare(wire.server(bytes(answer)).server(pdu.bind_ack()).segments, Random(0))  # noqa: S311  # sizes of blocks
+
+
+def test_a_fin_behind_a_gap_ends_nothing() -> None:
+    """Where records are lost, the gap is given up after it was looked whether both ends have closed."""
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack()).client_fin()
+    lost = len(wire.segments)
+    wire.server(pdu.fault(5)).server(pdu.fault(5)).server_fin()
+    data, fin = wire.segments[lost + 1 :]
+    closing = data._replace(tcp_flags=data.tcp_flags | fin.tcp_flags)
+    segments = [*wire.segments[:lost], closing, fin, data]
+    compare(segments, Random(0), losing=(True,))  # noqa: S311  # sizes of blocks
+
+
+def test_limits_of_the_scalar_decoder_are_known() -> None:
+    """Constants which compiled code needs as numbers are those of the modules that define them."""
+    element = ContextElement(0, Syntax(EPM_UUID, 3, 0), ())
+    assert Proposal(0, (element,)).size == layout.ELEMENT_BYTES
+    assert (layout.WINDOW, layout.LATEST_TIME) == (WINDOW, LATEST_TIME_NS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=300), st.integers(0, 20))
+def test_checksums_are_those_of_the_scalar_decoder(data: bytes, cut: int) -> None:
+    """Of PDUs in one segment, in several, and behind the end of one that began before."""
+    whole = pdu.fault(5) + pdu.response(data) + pdu.fault(6)
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack())
+    wire.server(whole[:cut] or whole[:1]).server(whole[cut or 1 :])
+    conversations = Conversations()
+    decoder = Decoder(conversations, lambda observed: judge(observed, Policy(), "test"))
+    scalar = Conversations()
+    for segment in wire.segments:
+        list(decoder.feed([pack_record(segment)]))
+        list(scalar.feed(segment))
+    flow = flow_of(wire.segments[0])
+    expected, found = scalar.get(flow), conversations.get(flow)
+    assert expected is not None
+    if found is None:
+        slot = decoder._engine.lookup(key_of(flow))
+        found = export(decoder._engine, slot, conversations.limits, conversations.anomalies, None)
+    for ours, theirs in ((found.client, expected.client), (found.server, expected.server)):
+        assert (ours.stream.position, ours.stream.origin) == (theirs.stream.position, theirs.stream.origin)
+        assert ours.stream.last == theirs.stream.last
+
+
+def test_modules_that_are_not_compiled_say_the_same() -> None:
+    """The engine's Python files run as they are, where there was no compiler or somebody looks for a fault."""
+    script = """
+import importlib.machinery, importlib.util, sys
+from pathlib import Path
+
+class Sources:
+    def find_spec(self, name, path, target=None):
+        if name.rpartition(".")[0] == "inspector.decode" and path:
+            file = Path(path[0]) / f"{name.rpartition('.')[2]}.py"
+            return importlib.util.spec_from_file_location(name, file)
+
+sys.meta_path.insert(0, Sources())
+from random import Random
+import inspector.decode
+from inspector.decode import engine
+from tests.build.windows import windows_traffic
+from tests.property.test_decode import compare
+assert engine.__file__.endswith(".py") and not inspector.decode.is_compiled()
+for seed in range(3):
+    compare(windows_traffic(Random(seed), 12, cut=0.4, damage=0.02), Random(seed))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=TRACES.parents[2], check=True)

@@ -13,7 +13,7 @@ from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, import_into, is_plain, key_of
 from inspector.errors import Anomaly
 from inspector.model import Direction
-from inspector.record import unpack_record, unpack_row
+from inspector.record import unpack_record
 from inspector.wire.checksum import checksum
 from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow, Observed
@@ -21,7 +21,7 @@ from inspector.wire.pdu import split_pdu
 from inspector.wire.stream import Delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -37,17 +37,6 @@ _MOST_CREDIT: Final = 4096
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
 _NO_CLIENT: Final = bytes(10) + b"\xff\xff" + bytes(4)
-
-
-def _segment_at(batches: Sequence[Batch], number: int) -> Segment:
-    """Return one row of several batches."""
-    for batch in batches:
-        single = isinstance(batch, bytes | memoryview)
-        count = 1 if single else len(batch)
-        if number < count:
-            return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
-        number -= count
-    raise IndexError(number)
 
 
 class Decoder:
@@ -129,7 +118,7 @@ class Decoder:
         self.records += self._engine.open(batches)
         code, number = self._engine.run(0, False)
         if code != layout.DONE:
-            yield from self._go_on(batches, code, number)
+            yield from self._go_on(code, number)
         if not hold or self._engine.found > layout.FINDINGS // 4:
             yield from self._take_findings()
         self._count()
@@ -150,22 +139,20 @@ class Decoder:
         if slot:
             self._engine.remove(slot)
 
-    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingRows | Observed]:
+    def _go_on(self, code: int, number: int) -> Iterator[FindingRows | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
         while code != layout.DONE:
             resume = False
             if code == layout.NEW_TEMPLATE:
-                if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
-                    self.forget_judgements()
-                resume = self._may_populate() and self._populate()
+                resume = yield from self._answer()
                 if resume:
                     code, number = engine.run(number, True)
                     continue
                 code = layout.HAND_OVER
             yield from self._take_findings()
             if code == layout.ADVANCE:
-                yield from self._advance(within_time(_segment_at(batches, number)).time_ns)
+                yield from self._advance(within_time(self._segment_at(number)).time_ns)
             elif code == layout.EXPIRE:
                 yield from self._expire()
             elif code == layout.MAKE_ROOM:
@@ -173,9 +160,12 @@ class Decoder:
             elif code == layout.FULL:
                 resume = True
             else:
-                yield from self._hand_over(_segment_at(batches, number), alone=code == layout.ALONE)
+                yield from self._hand_over(self._segment_at(number), alone=code == layout.ALONE)
                 number += 1
             code, number = engine.run(number, resume)
+
+    def _segment_at(self, number: int) -> Segment:
+        return unpack_record(self._engine.record_of(number))
 
     def _take_findings(self) -> Iterator[FindingRows]:
         while self._stashed:
@@ -218,23 +208,45 @@ class Decoder:
             return False
         return True
 
-    def _populate(self) -> bool:
-        """Let the scalar decoder and the judge say what the PDU at which the engine stopped ends in; keep that."""
-        engine, conversations = self._engine, self._conversations
+    def _answer(self) -> Generator[FindingRows | Observed, None, bool]:
+        """Let the scalar decoder say what the PDU at which the engine stopped ends in; False where it is not plain.
+
+        The finding of an answer that comes again becomes a template.
+        """
+        engine = self._engine
         anomalies: Counter[Anomaly] = Counter()
+        observed = self._observe(anomalies)
+        if observed is None:
+            return False
+        if not engine.is_repeated() or not self._may_populate() or not self._populate(observed, anomalies):
+            yield from self._take_findings()
+            self._conversations.anomalies.update(anomalies)
+            engine.once = True
+            yield observed
+        return True
+
+    def _observe(self, anomalies: Counter[Anomaly]) -> Observed | None:
+        """Return what the PDU at which the engine stopped ends in; None where it is not plain."""
+        engine, conversations = self._engine, self._conversations
         connection = export(engine, int(engine.slot), conversations.limits, anomalies, None)
         pdu = split_pdu(engine.pdu_bytes())
         if connection.association is None or pdu is None or not engine.from_server:
-            return False
+            return None
         exchanges = list(connection.association.feed(Direction.FROM_SERVER, pdu, int(engine.time)))
         if len(exchanges) != 1 or connection.association.answer_lost:
-            return False
-        flow = connection.flow._replace(client_address=_NO_CLIENT, client_port=0)
-        observed = Observed(flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
+            return None
+        return Observed(connection.flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
+
+    def _populate(self, observed: Observed, anomalies: Counter[Anomaly]) -> bool:
+        """Keep the finding on an answer as a template; False where there is no room."""
+        engine = self._engine
+        if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
+            self.forget_judgements()
         number = engine.add(bool(anomalies))
         if number is None:
             return False
-        self._templates.append(self._judge(observed))
+        flow = observed.flow._replace(client_address=_NO_CLIENT, client_port=0)
+        self._templates.append(self._judge(observed._replace(flow=flow)))
         if anomalies:
             self._anomalies[number] = tuple(anomalies.items())
         return True

@@ -19,6 +19,7 @@ cdef class Engine(Streams):
     cdef unsigned int[16] tags
 
     cdef void select(self, long long number) noexcept nogil
+    cpdef bytes record_of(self, long long number)
     cdef int open_batch(self, object batch) except -1
     cdef int loop(self, long long start, long long stop, bint resume) noexcept nogil
     cdef long long number

@@ -110,6 +110,14 @@ class Engine(Streams):
             self.rows, self.row_halves, self.data, width = self.opened[number]
             self.capacity = width - 8 * layout.ROW_PAYLOAD
 
+    def record_of(self, number: int) -> bytes:
+        """Return the record in a row."""
+        if cython.compiled:
+            width = cython.cast(cython.longlong, self.widths[number])
+            return cython.cast(cython.p_char, self.addresses[number])[8:width]
+        _, _, data, width = self.opened[number]
+        return bytes(data[8:width])
+
     def reread(self, opnum: int, wide: bool, stub: bytes) -> tuple[int, int, int] | None:
         """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
         padded = stub + bytes(8)

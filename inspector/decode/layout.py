@@ -98,6 +98,7 @@ ALL_KEY_WORDS: Final = 524288
 TEMPLATES: Final = 16384
 TEMPLATE_PLACES: Final = 65536
 TEMPLATE_PROBES: Final = 64
+SEEN: Final = 65536  # hashes of keys that were met without a template
 TOWERS: Final = 512
 # Kinds of answers.
 KIND_RESPONSE: Final = 1

@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from inspector.errors import LaboratoryError
 from inspector.lab import leftovers, nat64, processes, topology
 from inspector.lab.mapper import find_mapper, mapper_command, write_settings
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

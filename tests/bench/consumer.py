@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from prometheus_client import CollectorRegistry
 
 from inspector.judge.policy import Policy
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
-from inspector.sinks.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from inspector.commands.evidence import Evidence
-    from inspector.live.ring import Block
+    from inspector.evidence.recorder import Evidence
+    from inspector.live.rings.ringbuf import Block
     from inspector.model import IPAddress
     from inspector.record import Counter
     from inspector.wire.limits import Limits

@@ -7,9 +7,9 @@ import time
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from inspector.live import kernel, loader
-from inspector.live.options import pack_options
-from inspector.live.percpu import ENTRY_BYTES
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.percpu import ENTRY_BYTES
 from inspector.live.session import Session, lane_bytes
 from inspector.record import LOSS_REASONS, Counter
 from tests.bench.consumer import Consumer
@@ -17,7 +17,7 @@ from tests.bench.process import busy_seconds
 from tests.bench.producer import Producer, Production, cpus, own_cpu
 
 if TYPE_CHECKING:
-    from inspector.commands.evidence import Evidence
+    from inspector.evidence.recorder import Evidence
     from inspector.model import IPAddress
     from tests.bench.producer import AnyWorkload
 
@@ -104,7 +104,7 @@ class Rig:
         with contextlib.ExitStack() as stack:
             program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes or lane_bytes())
             stack.callback(program.close)
-            kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+            syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
             self._producer = stack.enter_context(Producer(program.programs[loader.XDP_PROGRAM], workload, producing))
             self._session = Session(program, ())
             stack.callback(self._session.close)

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import Routes
+from inspector.http.overview import Overview
+from inspector.http.routes import Routes
 from inspector.judge.policy import Policy
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, Segment
+from inspector.output.console import Console
+from inspector.output.journal import encode, fields_of
+from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
-from inspector.sinks.console import Console
-from inspector.sinks.journal import encode, fields_of
-from inspector.sinks.jsonform import LINE_BYTES, lines_of
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
 from inspector.wire.limits import Limits
 from tests.build.state import STATE
 

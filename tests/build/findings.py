@@ -13,7 +13,7 @@ from inspector.model import Direction, Finding, Interface, Mapping, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from inspector.sinks.metrics import Metrics
+    from inspector.metrics.updates import Metrics
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 UNNAMED = Interface(UUID(int=7), 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
 
+from inspector.capture.redaction import Redactor
 from inspector.config import load_config, split_listen
 from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
@@ -18,7 +19,6 @@ from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
-from inspector.redaction import Redactor
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations

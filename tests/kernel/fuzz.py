@@ -22,9 +22,9 @@ from collections import Counter as Totals
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from inspector.live import kernel, uapi
-from inspector.live.counters import possible_cpus
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf import syscalls, uapi
+from inspector.live.bpf.counters import possible_cpus
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import Counter, record_time
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
 from tests.kernel.hostile_frames import FrameMaker
@@ -100,7 +100,7 @@ class Target:
         ctypes.memmove(self._in, frame, len(frame))
         self._run.data_size_in, self._run.data_size_out = len(frame), _LARGEST
         try:
-            kernel._call(kernel.Command.PROG_TEST_RUN, self._run)
+            syscalls._call(syscalls.Command.PROG_TEST_RUN, self._run)
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, str(error))
             raise Difference(self.name, frame, f"the test call refuses it ({name})") from error
@@ -126,7 +126,7 @@ class Counters:
         self._last = self._read()
 
     def _read(self) -> tuple[int, ...]:
-        kernel._call(kernel.Command.MAP_LOOKUP_ELEM, self._lookup)
+        syscalls._call(syscalls.Command.MAP_LOOKUP_ELEM, self._lookup)
         return _COUNTERS.unpack_from(self._value, self._offset)
 
     def rise(self) -> list[int]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from inspector.live import kernel, loader
-from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.options import pack_options
-from inspector.live.rings import open_bulk, open_compact, take
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.readers import open_bulk, open_compact, take
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
@@ -73,7 +73,7 @@ class Harness:
 
     def set_interfaces(self, interfaces: Sequence[int]) -> None:
         """Say which interfaces are counted apart."""
-        kernel.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
+        syscalls.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
 
     def slots(self) -> list[dict[Counter, int]]:
         """Return all counters."""
@@ -91,7 +91,7 @@ class Harness:
     def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
         """Run one program on one frame."""
         before = self.totals()
-        run = kernel.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
+        run = syscalls.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
         after = self.totals()
         counted = {
             counter: after[counter] - before[counter] for counter in Counter if after[counter] != before[counter]

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live.links import CLSACT_HOOKS, list_filters
-from inspector.live.namespaces import inside
+from inspector.live.attach.links import CLSACT_HOOKS, list_filters
+from inspector.live.process.namespaces import inside
 from inspector.live.session import Session, open_session
 from inspector.record import LOSS_REASONS, Attribute, Counter, record_of
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
-    from inspector.live.ring import Block
+    from inspector.live.attach.attachment import Mode
+    from inspector.live.rings.ringbuf import Block
     from inspector.model import Segment
 
 XDP_PASS, TC_SHOT = 2, 2

@@ -13,9 +13,11 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import LiveError, NoSuchInterfaceError
-from inspector.live import loader, preflight, proof
-from inspector.live.counters import possible_cpus
-from inspector.live.namespaces import inside
+from inspector.live import proof
+from inspector.live.attach import preflight
+from inspector.live.bpf import loader
+from inspector.live.bpf.counters import possible_cpus
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from inspector.record import Attribute, Counter, unpack_record
 from tests.kernel import frames
@@ -37,7 +39,7 @@ from tests.kernel.live import (
 )
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.live.attach.attachment import Mode
 
 pytestmark = [pytest.mark.kernel]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from inspector.live.loader import TC_BARE_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf.loader import TC_BARE_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, XDP_PROGRAM
 from inspector.record import Counter
 from inspector.wire.frame import LinkType
 from tests.kernel.frames import FRAMES

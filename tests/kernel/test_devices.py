@@ -10,8 +10,9 @@ import pytest
 
 from inspector.errors import AttachError
 from inspector.judge.policy import Policy
-from inspector.live import drivers, preflight, proof
-from inspector.live.namespaces import inside
+from inspector.live import proof
+from inspector.live.attach import drivers, preflight
+from inspector.live.process.namespaces import inside
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import LOSS_REASONS, Attribute, Counter, unpack_record
@@ -23,7 +24,7 @@ from tests.kernel.kinds import ANSWERS, DEVICE, KINDS, NO_NATIVE, TUN, Kind, ip,
 from tests.kernel.live import HAS_TCX, TC_WAYS, attached, collect, conserved, records_of, stream
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Attachment, Mode
+    from inspector.live.attach.attachment import Attachment, Mode
     from inspector.live.session import Session
 
 pytestmark = [pytest.mark.kernel]

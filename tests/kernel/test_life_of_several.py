@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import AttachmentLoss, HookTakenError
-from inspector.live import attachments, kernel
-from inspector.live.links import Link
-from inspector.live.namespaces import inside
+from inspector.live.attach import interfaces
+from inspector.live.attach.links import Link
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from inspector.record import Counter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
@@ -18,7 +19,7 @@ from tests.kernel.live import EVERY_HOOK, XDP_PASS, conserved
 from tests.kernel.looking import Looker, add_interface, delete, rename, sees, set_link
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.live.attach.attachment import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -131,9 +132,9 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
         delete(cable.here, cable.near)
         assert len(looker.look()) == 2
         lay(cable, index=index)
-        foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+        foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
         with inside(cable.here):
-            link = Link.create(foreign, index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
         os.close(foreign)
         [refused] = looker.look()
         assert isinstance(refused.error, HookTakenError)
@@ -154,7 +155,7 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
 
 def test_an_interface_that_comes_and_goes_for_ever(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of old indexes are kept for a while, since findings may still come of them, but not for good."""
-    monkeypatch.setattr(attachments, "_NAMES", 4)
+    monkeypatch.setattr(interfaces, "_NAMES", 4)
     add_interface(cable.here, "second")
     with open_session([cable.near, "second"], mode="generic", netns=cable.here) as session:
         looker = Looker(session, monkeypatch)

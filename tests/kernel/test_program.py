@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import (
     BULK_LARGE_PAYLOAD,
     BULK_MEDIUM_PAYLOAD,
@@ -113,10 +113,10 @@ def test_more_than_the_largest_class(harness: Harness) -> None:
 
 def test_time_is_of_the_day(harness: Harness) -> None:
     """The record's time is the machine's clock plus the offset which the control plane sets."""
-    from inspector.live import kernel
+    from inspector.live.bpf import syscalls
     from inspector.live.session import clock_offset
 
-    kernel.map_update(harness.program.maps["epm_clock"], 0, clock_offset().to_bytes(8, "little"))
+    syscalls.map_update(harness.program.maps["epm_clock"], 0, clock_offset().to_bytes(8, "little"))
     before = time.time_ns()
     outcome = harness.run(XDP_PROGRAM, FRAMES["response"])
     after = time.time_ns()

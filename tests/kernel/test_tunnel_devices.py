@@ -10,7 +10,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.judge.policy import Policy
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from inspector.model import Tunnel, TunnelKind, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import Counter, unpack_record
@@ -25,7 +25,7 @@ from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, each_giv
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.live.attach.attachment import Mode
 
 pytestmark = [pytest.mark.kernel]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live import kernel, uapi
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf import syscalls, uapi
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.model import TunnelKind
 from inspector.record import TUNNEL_DEPTH, TUNNEL_REACH, Counter, unpack_record
 from tests.build import tunnels
@@ -154,8 +154,8 @@ def test_verifier_has_room(harness: Harness, plain: Harness, name: str) -> None:
     """The verifier's work stays far below its limit of a million instructions, which differs between kernels."""
     for loaded in (plain, harness):
         info = ctypes.create_string_buffer(224)
-        kernel._call(
-            kernel.Command.OBJ_GET_INFO_BY_FD,
+        syscalls._call(
+            syscalls.Command.OBJ_GET_INFO_BY_FD,
             uapi.ObjectInfo(bpf_fd=loaded.program.programs[name], info_len=len(info), info=ctypes.addressof(info)),
         )
         # verified_insns of struct bpf_prog_info

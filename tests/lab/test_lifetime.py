@@ -15,7 +15,7 @@ import pytest
 
 from inspector.lab import leftovers, topology
 from inspector.lab.gateway import MAPPER_PORT, Laboratory
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.lab.conftest import why_no_nat64
 from tests.lab.scenario import PATIENCE_SECONDS, ROOT, ask, attach, free_address, programs, wait_for
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.capture.pcap import read_records
+from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
-from inspector.sinks.capture import CaptureWriter, build_frame
-from inspector.sources.pcap import read_records
 from inspector.wire.frame import LinkType, read_frame
 
 PORTS = frozenset({135, 593})

@@ -15,9 +15,9 @@ from inspector.columns import layout
 from inspector.columns.batch import FindingRows
 from inspector.judge.addresses import address_of
 from inspector.model import Direction, Finding, FindingTunnel, Interface, Mapping, Verdict, format_time
-from inspector.sinks import batchlines, lines
-from inspector.sinks.batchlines import BatchLines
-from inspector.sinks.jsonl import JsonLines, StreamLines
+from inspector.output import batchlines, lines
+from inspector.output.batchlines import BatchLines
+from inspector.output.jsonl import JsonLines, StreamLines
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR
 

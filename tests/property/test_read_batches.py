@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.capture import blocks, scanner, stored
+from inspector.capture.blocks import read_batches
+from inspector.capture.packet import Packet
+from inspector.capture.pcap import SegmentReader, read_records
+from inspector.capture.writer import build_frame
 from inspector.errors import CaptureError
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, Attribute, Counter
-from inspector.sinks.capture import build_frame
-from inspector.sources import columns, scanner, stored
-from inspector.sources.columns import read_batches
-from inspector.sources.packet import Packet
-from inspector.sources.pcap import SegmentReader, read_records
 from inspector.wire.frame import LinkType
 from tests.bench.conversations import SEGMENTS_EACH, write_big_capture
 from tests.build.capture_files import block, enhanced, interface, pcap, section
@@ -43,7 +43,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(autouse=True)
 def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "COMPILED_FROM", 0)
+    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
 
 
 def unroll(batch: npt.NDArray[np.uint64] | bytes) -> Iterator[bytes]:
@@ -307,7 +307,7 @@ def test_short_files_load_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_big_capture(path, 100)
     size = path.stat().st_size
     for limit, kinds in ((size + 1, {bytes}), (size, {np.ndarray}), (size // 2, {bytes, np.ndarray})):
-        monkeypatch.setattr(columns, "COMPILED_FROM", limit)
+        monkeypatch.setattr(blocks, "COMPILED_FROM", limit)
         monkeypatch.setattr(stored, "_total", lambda _, known=limit == size: size if known else None)
         batches = read_batches(path, ports=PORTS, counters=[0] * len(Counter))
         assert {type(batch) for batch in batches} == kinds

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inspector.capture.capturefile import CaptureFile
+from inspector.capture.pcap import read_records
 from inspector.errors import OutputError
 from inspector.record import Counter, unpack_record
-from inspector.sinks.capturefile import CaptureFile
-from inspector.sources.pcap import read_records
 from tests.build.capture_files import interface, section
 from tests.build.disk import small_disk
 from tests.conftest import require_tools

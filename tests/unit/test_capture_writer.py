@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.pcap import read_packets, read_records
+from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.errors import CaptureError
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
-from inspector.sinks.capture import CaptureWriter, build_frame
-from inspector.sources.pcap import read_packets, read_records
 from tests.conftest import require_tools
 
 SYN, PUSH_ACK = 2, 24

@@ -17,10 +17,10 @@ from rich.cells import cell_len
 
 from inspector.escape import harmless
 from inspector.model import Direction, Finding, Interface, Mapping, Verdict
-from inspector.sinks.console import REDRAWS_PER_SECOND, Console, Tally
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sinks.progress import DELAY_SECONDS, show_progress
-from inspector.sinks.text import columns, fold
+from inspector.output.console import REDRAWS_PER_SECOND, Console, Tally
+from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.progress import DELAY_SECONDS, show_progress
+from inspector.output.text import columns, fold
 
 MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 WHY = "the answer names 10.11.2.7, another server than the 10.11.2.2 that was asked: a strict RPC filter drops it"
@@ -323,8 +323,8 @@ def test_json_lines() -> None:
 READER_GOES = """
 import sys
 from tests.unit.test_console import FINDING
-from inspector.sinks.console import Console
-from inspector.sinks.jsonl import JsonLines, StreamLines
+from inspector.output.console import Console
+from inspector.output.jsonl import JsonLines, StreamLines
 sink = {sink}
 shown = 0
 while sink.show(FINDING):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.metrics.updates import LEARNED_INTERFACES, Metrics
 from inspector.model import Finding, Interface, Verdict
-from inspector.sinks.metrics import LEARNED_INTERFACES, Metrics
 from tests.build.findings import MAPI, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from inspector.errors import (
     PrivilegeError,
     ToolchainError,
 )
+from inspector.evidence.quota import LeftOut
+from inspector.losses import Loss
+from inspector.metrics.labels import attach_failure_reason
+from inspector.metrics.updates import CONTENT_TYPE, Metrics
 from inspector.model import Direction, Verdict
 from inspector.record import Counter
-from inspector.sinks.allowance import LeftOut
-from inspector.sinks.labels import attach_failure_reason
-from inspector.sinks.metrics import CONTENT_TYPE, Metrics
-from inspector.sinks.trouble import Loss
 from tests.build.findings import PREFIX, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import ANSWER_BYTES, Routes
+from inspector.http.overview import FINDINGS, MAPPINGS, Overview
+from inspector.http.page import HEADERS, REFRESH_SECONDS, page
+from inspector.http.routes import ANSWER_BYTES, Routes
+from inspector.metrics.updates import Metrics
 from inspector.model import Interface, Verdict
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import FINDINGS, MAPPINGS, Overview
-from inspector.sinks.page import HEADERS, REFRESH_SECONDS, page
 from tests.build.state import STATE
 from tests.unit.test_console import FINDING
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from inspector.capture.packet import LONGEST_TIME_NS
+from inspector.capture.pcap import Packet, read_packets, read_records
+from inspector.capture.stored import CHUNK, MAXIMUM_PIECE, PieceReader, StoredFile
+from inspector.capture.writer import build_frame
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.model import Segment
 from inspector.record import HEADER_SIZE, Counter, unpack_record
-from inspector.sinks.capture import build_frame
-from inspector.sources.packet import LONGEST_TIME_NS
-from inspector.sources.pcap import Packet, read_packets, read_records
-from inspector.sources.stored import CHUNK, MAXIMUM_PIECE, PieceReader, StoredFile
 from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.conftest import require_tools
 
@@ -298,7 +298,7 @@ def test_progress_counts_stored_bytes(tmp_path: Path, compress: Callable[[bytes]
 def test_standard_input() -> None:
     """A dash is standard input, here a pipe that delivers byte by byte at first."""
     program = (
-        "from pathlib import Path; from inspector.sources.pcap import read_packets\n"
+        "from pathlib import Path; from inspector.capture.pcap import read_packets\n"
         "print([bytes(packet.data) for packet in read_packets(Path('-'), progress=lambda done, total: None)])"
     )
     content = pcap("<", [(1, 0, b"one"), (2, 0, b"two")])

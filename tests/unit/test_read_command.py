@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.pcap import read_records
 from inspector.judge.policy import Policy
+from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.progress import Shares
 from inspector.pipeline import Pipeline
 from inspector.record import Counter
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sinks.progress import Shares
-from inspector.sources.pcap import read_records
 from tests.bench.conversations import write_big_capture, write_capture
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from inspector import cli
+from inspector.capture.writer import CaptureWriter
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import Attribute, Counter, pack_record
-from inspector.sinks.capture import CaptureWriter
 from inspector.wire.frame import LinkType, read_frame
 from tests.build import pdu
 from tests.build.capture_files import pcap

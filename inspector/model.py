@@ -115,7 +115,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class RpcInterface:
     """An RPC interface or transfer syntax: UUID and version (C706 section 6.1)."""
 
     uuid: UUID
@@ -134,10 +134,10 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class OfferedEndpoint:
     """One offered endpoint of a response (a tower, judged); `references` is how often the response refers to it."""
 
-    interface: Interface | None
+    interface: RpcInterface | None
     protocol: str
     address: IPv4Address | None
     port: int | None
@@ -208,10 +208,10 @@ class Finding:
     verdict: Verdict
     why: str
     tunnel: FindingTunnel | None = None
-    requested: Interface | None = None
+    requested: RpcInterface | None = None
     requested_address: IPv4Address | None = None
     latency_ns: int | None = None
-    mappings: tuple[Mapping, ...] = ()
+    mappings: tuple[OfferedEndpoint, ...] = ()
     anomalies: tuple[str, ...] = field(default=())
     evidence: str | None = None
     left_out: int = 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inspector.capture.packet import Packet
     from inspector.capture.scanner import Scanner
     from inspector.capture.stored import Progress
-    from inspector.record import Counter
+    from inspector.record import KernelCounter
 
     Block = npt.NDArray[np.uint64]
 
@@ -35,7 +35,7 @@ def read_batches(
     path: Path,
     *,
     ports: Collection[int],
-    counters: dict[Counter, int] | list[int],
+    counters: dict[KernelCounter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
     blocks: int = 1,

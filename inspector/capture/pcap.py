@@ -13,7 +13,7 @@ from inspector.capture.packet import Packet, clamp_time
 from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
 from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name, open_pieces
 from inspector.errors import CaptureError, CaptureTruncatedError
-from inspector.record import Attribute, Counter, pack_record
+from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.frame import LINK_TYPES, read_frame
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class SegmentReader:
     """
 
     def __init__(
-        self, ports: Collection[int], counters: dict[Counter, int] | list[int], *, tunnels: bool = False
+        self, ports: Collection[int], counters: dict[KernelCounter, int] | list[int], *, tunnels: bool = False
     ) -> None:
         self.readable = False
         self.ports = ports
@@ -145,12 +145,14 @@ class SegmentReader:
         if found is None:
             return None
         counters = self.counters
-        if isinstance(found, Counter):
+        if isinstance(found, KernelCounter):
             counters[found] += 1
             return None
-        counters[Counter.PACKETS_FROM_SERVER if found.attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER] += 1
-        counters[Counter.MATCHED] += 1
-        counters[Counter.SUBMITTED] += 1
+        counters[
+            KernelCounter.PACKETS_FROM_SERVER if found.attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
+        ] += 1
+        counters[KernelCounter.MATCHED] += 1
+        counters[KernelCounter.SUBMITTED] += 1
         return found
 
     def finish(self, path: Path) -> None:
@@ -165,13 +167,13 @@ def read_records(
     path: Path,
     *,
     ports: Collection[int],
-    counters: dict[Counter, int] | list[int],
+    counters: dict[KernelCounter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
 ) -> Iterator[bytes]:
     """Yield the records of a capture file, byte for byte as a ring would carry them.
 
-    `counters` is indexed by `Counter` and kept as the kernel program keeps its own; `tunnels`
+    `counters` is indexed by `KernelCounter` and kept as the kernel program keeps its own; `tunnels`
     looks into tunnels. Raises what `read_packets` and `SegmentReader.finish` do.
     """
     segments = SegmentReader(ports, counters, tunnels=tunnels)

@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.capture import scan
 from inspector.capture.pcap import ClassicReader
-from inspector.record import Attribute, Counter, pack_record
+from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.frame import LinkType
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ class Scanner:
         """Note what was read, as if it had been read one by one."""
         _, _, _, to_server, from_server, records, time_ns = self._registers[: scan.TIME + 1].tolist()
         counters = self._segments.counters
-        counters[Counter.PACKETS_TO_SERVER] += to_server
-        counters[Counter.PACKETS_FROM_SERVER] += from_server
-        counters[Counter.MATCHED] += records
-        counters[Counter.SUBMITTED] += records
+        counters[KernelCounter.PACKETS_TO_SERVER] += to_server
+        counters[KernelCounter.PACKETS_FROM_SERVER] += from_server
+        counters[KernelCounter.MATCHED] += records
+        counters[KernelCounter.SUBMITTED] += records
         self._segments.readable = True
         if self._section is not None:
             self._section.time_ns = time_ns

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter as Totals
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +112,7 @@ class Inspection:
             config.decoder_limits(),
             engine=is_compiled(),
         )
-        self._counted: Totals[Anomaly] = Totals()
+        self._counted: Counter[Anomaly] = Counter()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
         self._end_by = math.inf

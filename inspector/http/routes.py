@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter as Totals
+from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector.http.http1 import Response
@@ -113,7 +113,7 @@ def _lines_within(findings: list[Finding], size: int) -> tuple[list[str], int]:
     Each verdict has its share, which its newest findings fill: those which an attacker makes displace no others.
     """
     share = size // max(len({finding.verdict for finding in findings}), 1)
-    used: Totals[Verdict] = Totals()
+    used: Counter[Verdict] = Counter()
     lines = []
     for finding in findings:
         line = json_of(finding.as_dict())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter as Totals
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inspector import __version__
 from inspector.model import Verdict, format_time
-from inspector.record import LOSS_REASONS, Counter
+from inspector.record import LOSS_REASONS, KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ def take_snapshot(
     upkeep: Upkeep,
     session: Session,
     pipeline: Pipeline,
-    counters: Mapping[str, Mapping[Counter, int]],
+    counters: Mapping[str, Mapping[KernelCounter, int]],
 ) -> dict[str, Any]:
     """Return the state of a running inspection; keys and their order are an interface which people build on.
 
@@ -61,7 +61,7 @@ def take_snapshot(
     }
 
 
-def _interface(state: InterfaceState, counters: Mapping[Counter, int] | None) -> dict[str, Any]:
+def _interface(state: InterfaceState, counters: Mapping[KernelCounter, int] | None) -> dict[str, Any]:
     """Return what is said of one interface; its counts are null where it has no counters of its own."""
     attachment = state.attachment
     counts = _packets([counters]) if counters is not None else dict.fromkeys(_packets([]))
@@ -81,17 +81,17 @@ def _interface(state: InterfaceState, counters: Mapping[Counter, int] | None) ->
     }
 
 
-def _packets(slots: Iterable[Mapping[Counter, int]]) -> dict[str, Any]:
+def _packets(slots: Iterable[Mapping[KernelCounter, int]]) -> dict[str, Any]:
     """Return the sums of the kernel program's counters."""
-    totals: Totals[Counter] = Totals()
+    totals: Counter[KernelCounter] = Counter()
     for slot in slots:
         totals.update(slot)
     return {
         "packets": {
-            "to_server": totals[Counter.PACKETS_TO_SERVER],
-            "from_server": totals[Counter.PACKETS_FROM_SERVER],
+            "to_server": totals[KernelCounter.PACKETS_TO_SERVER],
+            "from_server": totals[KernelCounter.PACKETS_FROM_SERVER],
         },
-        "matched": totals[Counter.MATCHED],
-        "submitted": totals[Counter.SUBMITTED],
+        "matched": totals[KernelCounter.MATCHED],
+        "submitted": totals[KernelCounter.SUBMITTED],
         "lost": {reason.name.removeprefix("LOST_").lower(): totals[reason] for reason in LOSS_REASONS},
     }

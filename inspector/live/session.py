@@ -22,7 +22,7 @@ from inspector.live.rings.merge import Lanes
 from inspector.live.rings.percpu import Lane, set_waiting
 from inspector.live.rings.readers import open_bulk, open_compact
 from inspector.model import OTHER_INTERFACES
-from inspector.record import INTERFACES, LOSS_REASONS, Counter
+from inspector.record import INTERFACES, LOSS_REASONS, KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -236,7 +236,7 @@ class Session:
         self.consumed += sum(map(len, blocks))
         return blocks
 
-    def counters(self) -> dict[str, dict[Counter, int]]:
+    def counters(self) -> dict[str, dict[KernelCounter, int]]:
         """Return counters by interface name, and those of unknown interfaces as OTHER_INTERFACES if there are any."""
         slots = read_counters(self._program.maps["epm_counters"], self._cpus)
         named = dict(zip(self._slots, slots, strict=False))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics
-from prometheus_client import Counter as Total
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
 
 from inspector import __version__
 from inspector.metrics.histogram import BulkHistogram
@@ -129,8 +128,8 @@ class Families:
         # CPU, memory, descriptors, the start.
         ProcessCollector(registry=self._registry)
 
-    def _counter(self, name: str, documentation: str, *labels: str) -> Total:
-        return Total(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"epm_inspector_{name}", documentation, labels, registry=self._registry)
 
     def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         return Gauge(f"epm_inspector_{name}", documentation, labels, registry=self._registry)

@@ -14,24 +14,24 @@ from inspector.errors import (
     ToolchainError,
 )
 from inspector.model import Direction, Verdict
-from inspector.record import Counter
+from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from inspector.model import Finding
 
 OTHER: Final = "other"
 LOST: Final = {
-    Counter.LOST_COMPACT_FULL: "compact_full",
-    Counter.LOST_BULK_FULL: "bulk_full",
-    Counter.LOST_COPY: "copy",
+    KernelCounter.LOST_COMPACT_FULL: "compact_full",
+    KernelCounter.LOST_BULK_FULL: "bulk_full",
+    KernelCounter.LOST_COPY: "copy",
 }
 DIRECTIONS: Final = {
-    Counter.PACKETS_TO_SERVER: Direction.TO_SERVER,
-    Counter.PACKETS_FROM_SERVER: Direction.FROM_SERVER,
+    KernelCounter.PACKETS_TO_SERVER: Direction.TO_SERVER,
+    KernelCounter.PACKETS_FROM_SERVER: Direction.FROM_SERVER,
 }
 ANOMALIES: Final = {
-    Counter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
-    Counter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
+    KernelCounter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
+    KernelCounter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
 }
 ATTACH_FAILURES: Final[dict[type[LiveError], str]] = {
     NoSuchInterfaceError: "no_such_interface",

@@ -20,12 +20,12 @@ from inspector.losses import Loss
 from inspector.metrics.families import Families
 from inspector.metrics.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
 from inspector.model import OTHER_INTERFACES, Direction, Finding, FindingBatch, Verdict
-from inspector.record import Counter
+from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
-    from prometheus_client import Counter as Total
+    from prometheus_client import Counter
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
@@ -49,7 +49,7 @@ class Metrics:
         self._interfaces: set[str] = set()
         self._vips = {str(ip_address(vip)) for vip in vips}
         self._learned_vips = self._vips_left = learned_vips
-        self._last: dict[tuple[str, Counter], int] = {}
+        self._last: dict[tuple[str, KernelCounter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
         self._known: dict[int, _Known] = {}
         self._prepared: set[tuple[str, str]] = set()
@@ -76,7 +76,7 @@ class Metrics:
         if finding.latency_ns is not None:
             self._families.latency.observe(finding.latency_ns / 1e9)
 
-    def _counters(self, finding: Finding) -> list[Total]:
+    def _counters(self, finding: Finding) -> list[Counter]:
         """Return the counters of a finding, those included of labels which have no value of their own for it."""
         mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
         interface = self._learn_interface(finding.source)
@@ -127,7 +127,7 @@ class Metrics:
         """Count an anomaly."""
         self._families.anomalies.labels(str(anomaly)).inc(count)
 
-    def update_kernel(self, counters: Mapping[str, Mapping[Counter, int]]) -> None:
+    def update_kernel(self, counters: Mapping[str, Mapping[KernelCounter, int]]) -> None:
         """Take over the kernel program's counters: by interface, since the program was loaded.
 
         A counter below its last value has begun anew, with a newly loaded program.
@@ -139,14 +139,14 @@ class Metrics:
                 self._last[source, counter] = value
                 self._add_kernel(interface, counter, value - last if value >= last else value)
 
-    def _add_kernel(self, interface: str, counter: Counter, count: int) -> None:
+    def _add_kernel(self, interface: str, counter: KernelCounter, count: int) -> None:
         if counter in DIRECTIONS:
             self._families.packets.labels(interface, str(DIRECTIONS[counter])).inc(count)
         elif counter in LOST:
             self._families.lost.labels(LOST[counter]).inc(count)
         elif counter in ANOMALIES:
             self._families.anomalies.labels(str(ANOMALIES[counter])).inc(count)
-        elif counter is Counter.MATCHED:
+        elif counter is KernelCounter.MATCHED:
             self._families.matched.inc(count)
         else:
             self._families.submitted.inc(count)
@@ -276,4 +276,4 @@ class _Known(NamedTuple):
     """A judgement, held so that its identity stays its own, and the counters which each of its findings goes to."""
 
     judgement: Finding
-    counters: list[Total]
+    counters: list[Counter]

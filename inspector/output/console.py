@@ -15,13 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from inspector.escape import harmless
-from inspector.model import Finding, FindingBatch, Interface, Mapping, Verdict, format_time
+from inspector.model import Finding, FindingBatch, OfferedEndpoint, RpcInterface, Verdict, format_time
 from inspector.output.jsonl import write_or_close
 from inspector.output.text import columns, fold, table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from collections.abc import Mapping as Counts
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.table import Table
 
@@ -62,9 +61,9 @@ class Tally:
 
     seen: int = 0
     decoded: int = 0
-    lost: Counts[str, int] = field(default_factory=dict)
-    verdicts: Counts[Verdict, int] = field(default_factory=dict)
-    anomalies: Counts[str, int] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Mapping[Verdict, int] = field(default_factory=dict)
+    anomalies: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
@@ -259,7 +258,7 @@ def _rows(finding: Finding) -> Iterator[_Row]:
         yield _Row(cells, mapping.verdict, f"{mapping.why} [{finding.evidence}]" if proved else mapping.why)
 
 
-def _offered(mapping: Mapping) -> str:
+def _offered(mapping: OfferedEndpoint) -> str:
     """Return where a mapping leads: address and port, or the name of a pipe or local endpoint."""
     if mapping.address is not None:
         return str(mapping.address) if mapping.port is None else f"{mapping.address}:{mapping.port}"
@@ -268,7 +267,7 @@ def _offered(mapping: Mapping) -> str:
     return mapping.protocol if mapping.port is None else f"{mapping.protocol}:{mapping.port}"
 
 
-def _service(interface: Interface | None) -> str:
+def _service(interface: RpcInterface | None) -> str:
     """Return an interface's name, or the start of its UUID."""
     if interface is None:
         return "-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter as Totals
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol, Self
 
@@ -12,18 +12,18 @@ from inspector.errors import Anomaly
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.output.console import Console, Tally
 from inspector.output.jsonl import JsonLines, StreamLines
-from inspector.record import Counter
+from inspector.record import KernelCounter
 
 _LOG: Final = logging.getLogger(__name__)
 
 _LOST = {
-    Counter.LOST_COMPACT_FULL: "compact ring full",
-    Counter.LOST_BULK_FULL: "bulk ring full",
-    Counter.LOST_COPY: "payload not copied",
+    KernelCounter.LOST_COMPACT_FULL: "compact ring full",
+    KernelCounter.LOST_BULK_FULL: "bulk ring full",
+    KernelCounter.LOST_COPY: "payload not copied",
 }
 _UNREAD = {
-    Counter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
-    Counter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
+    KernelCounter.LATER_FRAGMENTS: Anomaly.IP_FRAGMENT,
+    KernelCounter.UNREADABLE_HEADERS: Anomaly.UNREADABLE_FRAME,
 }
 
 
@@ -43,20 +43,20 @@ class Counts(Protocol):
         """What could not be read, by reason."""
 
 
-def tally_of(counters: Iterable[Mapping[Counter, int]], pipelines: Iterable[Counts]) -> Tally:
+def tally_of(counters: Iterable[Mapping[KernelCounter, int]], pipelines: Iterable[Counts]) -> Tally:
     """Return the counts of a run from the counters of its sources and the decoders behind them."""
-    packets: Totals[Counter] = Totals()
+    packets: Counter[KernelCounter] = Counter()
     for one in counters:
         packets.update(one)
-    verdicts: Totals[Verdict] = Totals()
-    anomalies: Totals[str] = Totals({str(name): packets[counter] for counter, name in _UNREAD.items()})
+    verdicts: Counter[Verdict] = Counter()
+    anomalies: Counter[str] = Counter({str(name): packets[counter] for counter, name in _UNREAD.items()})
     records = 0
     for pipeline in pipelines:
         records += pipeline.records
         verdicts.update(pipeline.verdicts)
         anomalies.update({str(anomaly): count for anomaly, count in pipeline.anomalies.items()})
     return Tally(
-        seen=packets[Counter.PACKETS_TO_SERVER] + packets[Counter.PACKETS_FROM_SERVER],
+        seen=packets[KernelCounter.PACKETS_TO_SERVER] + packets[KernelCounter.PACKETS_FROM_SERVER],
         decoded=records,
         lost={reason: packets[counter] for counter, reason in _LOST.items()},
         verdicts=verdicts,

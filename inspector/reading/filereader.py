@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter as Totals
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from inspector.evidence.recorder import Evidence
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
-from inspector.record import Counter
+from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,10 +54,10 @@ class ReadArguments:
 class FileCounts:
     """What is left of a file that was read."""
 
-    counters: Totals[Counter]
+    counters: Counter[KernelCounter]
     records: int
-    verdicts: Totals[Verdict]
-    anomalies: Totals[Anomaly]
+    verdicts: Counter[Verdict]
+    anomalies: Counter[Anomaly]
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class FileReader:
     config: Config
     evidence: Evidence | None = None
     threads: int = 0
-    counters: Totals[Counter] = field(default_factory=Totals)
+    counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:

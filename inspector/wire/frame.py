@@ -14,7 +14,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import Segment, Tunnel
-from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, Counter
+from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, KernelCounter
 from inspector.wire import tunnels as carriers
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ _IS_IPV6: Final = int(Attribute.IPV6)
 _FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
 _IS_UDP: Final = int(Attribute.UDP)
 _TUNNELLED: Final = int(Attribute.TUNNELLED)
-_LATER_FRAGMENTS: Final = Counter.LATER_FRAGMENTS
-_UNREADABLE: Final = Counter.UNREADABLE_HEADERS
+_LATER_FRAGMENTS: Final = KernelCounter.LATER_FRAGMENTS
+_UNREADABLE: Final = KernelCounter.UNREADABLE_HEADERS
 
 _Link = tuple[int, int]
 """Ethertype, offset of what it names."""
@@ -109,7 +109,7 @@ def read_frame(
     ports: Collection[int],
     wire_length: int | None = None,
     tunnels: bool = False,
-) -> Segment | Counter | None:
+) -> Segment | KernelCounter | None:
     """Return the segment of a frame of an endpoint mapper's conversation, a counter, or None.
 
     A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a
@@ -149,7 +149,7 @@ def read_frame(
         end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
     if not payload_length and not flags & _FIN_SYN_RST:
-        return Counter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER
+        return KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
     source, destination = _addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     return Segment(
@@ -173,9 +173,9 @@ def _leave_tunnels(
     frame: bytes | memoryview,
     at: int,
     network: _Network,
-    transport: _Transport | Counter | None,
+    transport: _Transport | KernelCounter | None,
     ports: Collection[int],
-) -> tuple[int, _Network, _Transport | Counter | None, Tunnel | None, int] | Counter | None:
+) -> tuple[int, _Network, _Transport | KernelCounter | None, Tunnel | None, int] | KernelCounter | None:
     """Return the packet within all tunnels, the outermost tunnel, and where the bytes of the packet around it end.
 
     A packet is the offset of its IP header, and what was read of it.
@@ -205,7 +205,7 @@ def _leave_tunnels(
 
 
 def _tunnel_kind(
-    network: _Network, transport: _Transport | Counter | None, ports: Collection[int]
+    network: _Network, transport: _Transport | KernelCounter | None, ports: Collection[int]
 ) -> TunnelKind | None:
     """Return what kind of tunnel a packet is; None if it is none, or of interest as it is."""
     protocol = network[0]
@@ -219,7 +219,7 @@ def _tunnel_kind(
     return carriers.port_kind(source_port, destination_port)
 
 
-def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: int) -> _Link | Counter | None:
+def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: int) -> _Link | KernelCounter | None:
     """Return the network layer behind a tunnel's own header; what lies behind `limit`, like padding, is none of it."""
     carried = carriers.read_tunnel_header(frame, kind, at)
     if not isinstance(carried, tuple):
@@ -232,7 +232,7 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
     return ethertype, at
 
 
-def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport | Counter | None:
+def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport | KernelCounter | None:
     """Read the TCP or UDP header of a packet; None where it has neither."""
     protocol, at, end, attributes = network
     if protocol == _PROTOCOL_TCP:
@@ -240,7 +240,7 @@ def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport 
     return _read_udp(frame, at, end, attributes) if protocol == _PROTOCOL_UDP else None
 
 
-def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Counter:
+def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
     """Read a TCP header with its options (RFC 9293 section 3.1)."""
     length = len(frame)
     if length < at + 20:
@@ -252,7 +252,7 @@ def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Coun
     return source_port, destination_port, sequence, acknowledgment, flags, payload_at, end
 
 
-def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> _Transport | Counter:
+def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> _Transport | KernelCounter:
     """Read a UDP header (RFC 768).
 
     A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's.
@@ -268,7 +268,7 @@ def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> 
     return source_port, destination_port, 0, 0, 0, payload_at, end
 
 
-def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | None:
+def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
     """Return ethertype and offset of the network layer, past up to two VLAN tags."""
     if link_type in _LINKS_WITH_ETHERTYPE:
         return _read_ethernet(frame, *_LINKS_WITH_ETHERTYPE[link_type])
@@ -308,7 +308,7 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
     return None if ethertype is None else (ethertype, 4)
 
 
-def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | Counter | None:
+def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
     """Return what the IP header at `at` carries, and where that ends."""
     if ethertype == _ETHERTYPE_IPV4:
         return _read_ipv4(frame, at)
@@ -317,7 +317,7 @@ def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Networ
     return None
 
 
-def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
+def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | KernelCounter | None:
     """Read one IPv4 header with its options (RFC 791 section 3.1)."""
     if len(frame) < at + 20:
         return _UNREADABLE
@@ -334,7 +334,7 @@ def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
     return protocol, transport_at, end, _FIRST_FRAGMENT if fragment & 0x2000 else 0
 
 
-def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
+def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | KernelCounter | None:
     """Read one IPv6 header and its extension headers (RFC 8200 sections 3 and 4)."""
     if len(frame) < at + 40:
         return _UNREADABLE

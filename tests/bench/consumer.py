@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inspector.evidence.recorder import Evidence
     from inspector.live.rings.ringbuf import Block
     from inspector.model import IPAddress
-    from inspector.record import Counter
+    from inspector.record import KernelCounter
     from inspector.wire.limits import Limits
 
 INTERFACE: Final = "bench0"
@@ -47,7 +47,7 @@ class Source(Protocol):
     def drain(self) -> list[Block]:
         """Return the rest."""
 
-    def counters(self) -> Mapping[str, Mapping[Counter, int]]:
+    def counters(self) -> Mapping[str, Mapping[KernelCounter, int]]:
         """Return the kernel program's counters by interface name."""
 
     def ring_usage(self) -> tuple[int, int]:

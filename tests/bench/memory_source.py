@@ -11,7 +11,7 @@ from inspector.live.rings.ringbuf import Entries, Run
 
 if TYPE_CHECKING:
     from inspector.live.rings.ringbuf import Block
-    from inspector.record import Counter
+    from inspector.record import KernelCounter
     from tests.bench.mix import Mix
 
 _WORD: Final = 8
@@ -85,7 +85,7 @@ class MemorySource:
         """Return nothing: all records come with `poll`."""
         return []
 
-    def counters(self) -> dict[str, dict[Counter, int]]:
+    def counters(self) -> dict[str, dict[KernelCounter, int]]:
         """Return no counters: there is no kernel program."""
         return {}
 

@@ -13,8 +13,7 @@ import pytest
 
 from inspector.capture.blocks import read_batches
 from inspector.model import Segment
-from inspector.record import LOSS_REASONS, pack_record, unpack_row
-from inspector.record import Counter as KernelCounter
+from inspector.record import LOSS_REASONS, KernelCounter, pack_record, unpack_row
 from tests.bench import hostile_mix, real_mix
 from tests.bench.frames import CHANGES, changes_of
 from tests.bench.hostile_mix import forged_templates, hostile_templates, scaled

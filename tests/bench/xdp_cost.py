@@ -21,7 +21,7 @@ from inspector.live.bpf.counters import possible_cpus, read_counters
 from inspector.live.bpf.options import pack_options
 from inspector.live.rings.percpu import ENTRY_BYTES
 from inspector.live.rings.readers import open_bulk, open_compact
-from inspector.record import BULK_SMALL_PAYLOAD, HEADER_SIZE, LANE_MARGIN, TUNNEL_SIZE, Counter
+from inspector.record import BULK_SMALL_PAYLOAD, HEADER_SIZE, LANE_MARGIN, TUNNEL_SIZE, KernelCounter
 from tests.bench.producer import EMPTY_PROGRAM, XDP_PASS
 from tests.build import pdu
 from tests.build.epm import MAPI, map_request, map_response, tcp_tower
@@ -129,7 +129,7 @@ def _take_turns(program: loader.Program, empty_fd: int) -> tuple[list[float], di
             for name, kind in kinds().items():
                 costs[name].append(_cost(fd, kind, empty_rings))
     counters = read_counters(program.maps["epm_counters"], possible_cpus())[0]
-    if counters[Counter.SUBMITTED] != counters[Counter.MATCHED]:
+    if counters[KernelCounter.SUBMITTED] != counters[KernelCounter.MATCHED]:
         raise RuntimeError(f"records were lost while measuring: {counters}")
     return empty_costs, costs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter as Totals
+from collections import Counter
 from ipaddress import IPv4Address
 
 import pytest
@@ -30,7 +30,7 @@ def findings_of(name: str, *, rewritten: bool) -> list[Finding]:
     path = GOLDEN / "traces" / f"{name}.pcapng"
     findings: list[Finding] = []
     vips: dict[bytes, bytes] = {}
-    for record in read_records(path, ports=config.ports, counters=Totals()):
+    for record in read_records(path, ports=config.ports, counters=Counter()):
         segment = unpack_record(record)
         findings += pipeline.feed(pack_record(behind_vip(segment, vips) if rewritten else segment))
     return findings + list(pipeline.flush())

@@ -9,7 +9,7 @@ from inspector.live.bpf.counters import possible_cpus, read_counters
 from inspector.live.bpf.options import pack_options
 from inspector.live.rings.readers import open_bulk, open_compact, take
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
+from inspector.record import HEADER_SIZE, TUNNEL_SIZE, KernelCounter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     packet: bytes
     records: list[bytes]
     ring_bytes: tuple[int, int]
-    counted: dict[Counter, int]
+    counted: dict[KernelCounter, int]
 
 
 class Harness:
@@ -75,14 +75,14 @@ class Harness:
         """Say which interfaces are counted apart."""
         syscalls.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
 
-    def slots(self) -> list[dict[Counter, int]]:
+    def slots(self) -> list[dict[KernelCounter, int]]:
         """Return all counters."""
         return read_counters(self.program.maps["epm_counters"], self._cpus)
 
-    def totals(self) -> dict[Counter, int]:
+    def totals(self) -> dict[KernelCounter, int]:
         """Return the counters summed over all slots."""
         slots = self.slots()
-        return {counter: sum(slot[counter] for slot in slots) for counter in Counter}
+        return {counter: sum(slot[counter] for slot in slots) for counter in KernelCounter}
 
     def records(self) -> list[bytes]:
         """Take all records out of both rings."""
@@ -94,7 +94,7 @@ class Harness:
         run = syscalls.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
         after = self.totals()
         counted = {
-            counter: after[counter] - before[counter] for counter in Counter if after[counter] != before[counter]
+            counter: after[counter] - before[counter] for counter in KernelCounter if after[counter] != before[counter]
         }
         ring_bytes = (sum(lane.used() for lane in self.compact), self.bulk.used())
         return Outcome(run.retval, run.data, self.records(), ring_bytes, counted)
@@ -113,7 +113,7 @@ def expected(
     *,
     tunnels: bool = False,
     link_type: LinkType = LinkType.ETHERNET,
-) -> tuple[list[bytes], dict[Counter, int]]:
+) -> tuple[list[bytes], dict[KernelCounter, int]]:
     """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
     found = read_frame(
         frame,
@@ -127,8 +127,8 @@ def expected(
         return [], {}
     if not isinstance(found, Segment):
         return [], {found: 1}
-    direction = Counter.PACKETS_FROM_SERVER if found.attributes & 1 else Counter.PACKETS_TO_SERVER
-    return [pack_record(found)], {direction: 1, Counter.MATCHED: 1, Counter.SUBMITTED: 1}
+    direction = KernelCounter.PACKETS_FROM_SERVER if found.attributes & 1 else KernelCounter.PACKETS_TO_SERVER
+    return [pack_record(found)], {direction: 1, KernelCounter.MATCHED: 1, KernelCounter.SUBMITTED: 1}
 
 
 def without_time(record: bytes) -> bytes:

@@ -15,7 +15,7 @@ from inspector.live.attach import drivers, preflight
 from inspector.live.process.namespaces import inside
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
-from inspector.record import LOSS_REASONS, Attribute, Counter, unpack_record
+from inspector.record import LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel import frames
@@ -99,7 +99,7 @@ def inspected(device: Cable, kind: Kind, mode: Mode, *, tcx: bool) -> None:
         assert attachment.mode == (links if way in ("tcx", "ingress") else way)
         assert kind.said in attachment.explanation
         records = converse(session, device, REQUEST, ANSWER)
-        assert conserved(session)[device.near][Counter.UNREADABLE_HEADERS] == 0
+        assert conserved(session)[device.near][KernelCounter.UNREADABLE_HEADERS] == 0
     check_records(records, visible(kind, attachment, mode, device, REQUEST, ANSWER))
     check_finding(records, device)
 

@@ -15,7 +15,7 @@ from inspector.live.attach.watch import MOST_DELAY_S
 from inspector.live.bpf import syscalls
 from inspector.live.process.namespaces import inside
 from inspector.live.session import Session
-from inspector.record import Counter
+from inspector.record import KernelCounter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
 from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, filters
 from tests.kernel.looking import add_interface, carried, delete, rename, sees, set_link, wait_until_gone, watched
@@ -64,7 +64,7 @@ def test_deleted_and_returned(
         assert before != after == cable.device().index
         assert session.interface_names[before] == session.interface_names[after] == cable.near
         # Neighbours may have been asked for meanwhile, but not on this port.
-        assert session.counters()[cable.near][Counter.SUBMITTED] == 2
+        assert session.counters()[cable.near][KernelCounter.SUBMITTED] == 2
         assert set(session.counters()) == {cable.near}
 
 

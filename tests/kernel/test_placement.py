@@ -20,7 +20,7 @@ from inspector.live.bpf import loader
 from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from inspector.model import OTHER_INTERFACES
-from inspector.record import INTERFACES, LOSS_REASONS, Attribute, Counter, unpack_record
+from inspector.record import INTERFACES, LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_until_up
 from tests.kernel.harness import Harness
@@ -224,9 +224,9 @@ def test_bulk_traffic_stays_whole(cable: Cable, mode: Mode, tcx: bool, port: int
         for stream in streams:
             stream.finish()
         totals = harness.totals()
-    matched = totals[Counter.MATCHED]
+    matched = totals[KernelCounter.MATCHED]
     assert (matched > 100) == (port == 135)
-    assert matched == totals[Counter.SUBMITTED] + sum(totals[reason] for reason in LOSS_REASONS)
+    assert matched == totals[KernelCounter.SUBMITTED] + sum(totals[reason] for reason in LOSS_REASONS)
     assert features(cable) == before
 
 
@@ -245,7 +245,7 @@ def test_more_interfaces_than_are_counted_apart(cable: Cable) -> None:
         found = [unpack_record(record) for record in collect(session, len(names))]
         assert sorted(session.interface_names[s.interface_index] for s in found) == sorted(names)
         counters = conserved(session)
-    assert {name: counter[Counter.SUBMITTED] for name, counter in counters.items()} == {
+    assert {name: counter[KernelCounter.SUBMITTED] for name, counter in counters.items()} == {
         OTHER_INTERFACES: 2,
         **dict.fromkeys(names[:INTERFACES], 1),
     }

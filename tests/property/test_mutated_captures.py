@@ -24,7 +24,7 @@ from inspector.model import Finding, FindingBatch, format_time
 from inspector.output.jsonform import lines_of
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
-from inspector.record import LATEST_TIME_NS, Counter
+from inspector.record import LATEST_TIME_NS, KernelCounter
 from inspector.wire.limits import Limits
 from tests.build import pdu
 from tests.build.capture_files import block, enhanced, interface, pcap, section
@@ -53,7 +53,7 @@ Said = tuple[str, str, list[int], dict[str, int], dict[str, int], int]
 
 def slow(path: Path) -> Said:
     """Return what is said of a file record by record: lines, error, counters, verdicts, anomalies, connections."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(Counter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(KernelCounter), io.StringIO()
 
     def show(found: Found) -> None:
         assert isinstance(found, Finding)
@@ -68,7 +68,7 @@ def slow(path: Path) -> Said:
 
 def fast(path: Path, *, engine: bool) -> Said:
     """Return the same as compiled code says it: with the engine, or by columns."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(Counter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(KernelCounter), io.StringIO()
     assert pipeline.load_columns()
     sink = JsonLines(StreamLines(text))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from inspector.live.attach.devices import Device
     from inspector.live.attach.hooks import Way
-    from inspector.live.attach.links import Holder
+    from inspector.live.attach.links import ProgramLink
     from inspector.live.bpf.loader import Program
 
 __all__ = ["MODES", "Attached", "Attachment", "Mode", "attach", "programs_for"]
@@ -55,7 +55,7 @@ class Attached:
     """An attachment with what keeps it: closing detaches."""
 
     attachment: Attachment
-    holders: list[Holder]
+    links: list[ProgramLink]
 
     def explained(self, why: str) -> Attached:
         """Return the same with one more reason in its explanation, if there is any."""
@@ -66,9 +66,9 @@ class Attached:
     def close(self) -> None:
         """Detach from every direction, also when one of them fails."""
         with contextlib.ExitStack() as stack:
-            for holder in self.holders:
-                stack.callback(holder.close)
-            self.holders = []
+            for link in self.links:
+                stack.callback(link.close)
+            self.links = []
 
 
 def attach(device: Device, program: Program, mode: Mode, netns: str | None, *, tcx: bool = True) -> Attached:
@@ -101,14 +101,14 @@ def _attach(
             "start it again"
         )
     fd = program.programs[name]
-    hook, mode, how, seen, holders = (
+    hook, mode, how, seen, links = (
         _hold_tc(device, fd, netns, way, tcx=tcx) if way in hooks.TC_WAYS else _hold_xdp(device, fd, way)
     )
     since = f", since {', '.join(reasons)}" if reasons else ""
     cost = hooks.describe_cost(device, way)
     explanation = "; ".join(filter(None, (how + since, cost, seen, hooks.describe_view(device))))
     info = syscalls.program_info(fd)
-    return Attached(Attachment(device.name, device.index, hook, mode, info.id, info.tag, explanation), holders)
+    return Attached(Attachment(device.name, device.index, hook, mode, info.id, info.tag, explanation), links)
 
 
 class _Held(NamedTuple):
@@ -118,7 +118,7 @@ class _Held(NamedTuple):
     mode: str
     how: str
     seen: str
-    holders: list[Holder]
+    links: list[ProgramLink]
 
 
 def _hold_xdp(device: Device, fd: int, mode: str) -> _Held:
@@ -181,32 +181,32 @@ def _hold_tc(device: Device, fd: int, netns: str | None, way: Way, *, tcx: bool)
     # What loops back leaves and arrives once each: it is seen when it arrives.
     arriving = way == "tc_ingress" or device.link_type == hooks.LOOPBACK_TYPE
     directions = _DIRECTIONS[1:] if arriving else _DIRECTIONS
-    holders: list[Holder] = []
+    links: list[ProgramLink] = []
     try:
-        mode = _attach_directions(device, fd, netns, directions, holders, tcx=tcx)
+        mode = _attach_directions(device, fd, netns, directions, links, tcx=tcx)
     except BaseException as error:
-        for holder in holders:
-            holder.close()
+        for link in links:
+            link.close()
         if isinstance(error, (OSError, NetlinkError, AttachError)):
             raise _tc_refusal(device, error) from error
         raise
     life = "by links" if mode == "tcx" else "as filters of a clsact qdisc, since the kernel has no tcx"
     seen = f"{_INGRESS_ONLY}; " if way == "tc_ingress" else ""
     seen += "other programs and filters there go on working"
-    if behind := [holder.behind for holder in holders if isinstance(holder, ClsactFilter) and holder.behind]:
+    if behind := [link.behind for link in links if isinstance(link, ClsactFilter) and link.behind]:
         seen += f", and what those of priority 1 ({', '.join(behind)}) decide upon is not seen"
-    return _Held("tc", mode, f"tc: on {' and '.join(sorted(directions, reverse=True))}, {life}", seen, holders)
+    return _Held("tc", mode, f"tc: on {' and '.join(sorted(directions, reverse=True))}, {life}", seen, links)
 
 
 def _attach_directions(
-    device: Device, fd: int, netns: str | None, directions: Sequence[str], holders: list[Holder], *, tcx: bool
+    device: Device, fd: int, netns: str | None, directions: Sequence[str], links: list[ProgramLink], *, tcx: bool
 ) -> Literal["tcx", "clsact"]:
-    """Attach to these directions, appending to `holders` as it goes; return what was used.
+    """Attach to these directions, appending to `links` as it goes; return what was used.
 
     Always before other programs: one of them may end the chain for a packet, by TC_ACT_OK for instance, and those
     behind it would not see that.
     """
-    add: Callable[[Holder], None] = holders.append
+    add: Callable[[ProgramLink], None] = links.append
     try:
         if tcx:
             for direction in directions:
@@ -214,7 +214,7 @@ def _attach_directions(
             return "tcx"
     except OSError as error:
         # An older kernel does not know the attach type.
-        if error.errno != errno.EINVAL or holders:
+        if error.errno != errno.EINVAL or links:
             raise
     for direction in directions:
         add(ClsactFilter(fd, device.index, direction, netns))

@@ -30,7 +30,7 @@ _IP_LINK_NAMES: Final = {"native": "xdpdrv", "generic": "xdpgeneric", "offloaded
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class HookHolder:
     """What is on a hook, in words, and what its owner does to take it off."""
 
     text: str
@@ -46,22 +46,22 @@ def describe_program(program_id: int) -> str:
     return f"program {info.name or '(without a name)'} (id {info.id}, tag {info.tag})"
 
 
-def find_xdp_holders(device: Device) -> list[Holder]:
+def find_xdp_holders(device: Device) -> list[HookHolder]:
     """Return what holds an interface's XDP hook, as the interface was when it was looked at."""
     return [_find_xdp_holder(device, mode, program_id) for mode, program_id in device.xdp_program_ids.items()]
 
 
-def _find_xdp_holder(device: Device, mode: str, program_id: int) -> Holder:
+def _find_xdp_holder(device: Device, mode: str, program_id: int) -> HookHolder:
     program = f"{describe_program(program_id)} in {mode} mode"
     off = f"'ip link set dev {device.name} {_IP_LINK_NAMES[mode]} off'"
     links = _links()
     if links is None:
         processes = _processes_with("prog_id", str(program_id))
-        return Holder(f"{program}{_of(processes)}", f"end what put it there, or {off}")
+        return HookHolder(f"{program}{_of(processes)}", f"end what put it there, or {off}")
     if f"program {_DISPATCHER} " in program:
         inner = [describe_program(int(one["prog_id"])) for one in links if one["extended_id"] == str(program_id)]
         runs = f", which runs {', '.join(inner)}" if inner else ""
-        return Holder(
+        return HookHolder(
             f"{program}, the dispatcher of libxdp{runs}",
             f"'xdp-loader unload {device.name} --all' ('xdp-loader status {device.name}' shows it)",
         )
@@ -69,7 +69,7 @@ def _find_xdp_holder(device: Device, mode: str, program_id: int) -> Holder:
     if link_id is not None:
         return _by_link(program, link_id)
     processes = _processes_with("prog_id", str(program_id))
-    return Holder(f"{program}, attached by netlink{_of(processes)}", f"{off} detaches it")
+    return HookHolder(f"{program}, attached by netlink{_of(processes)}", f"{off} detaches it")
 
 
 def _link_of(links: list[dict[str, str]], kind: str, program_id: int, device: Device) -> str | None:
@@ -78,7 +78,7 @@ def _link_of(links: list[dict[str, str]], kind: str, program_id: int, device: De
     return next(found, None)
 
 
-def find_tc_holders(device: Device) -> list[Holder]:
+def find_tc_holders(device: Device) -> list[HookHolder]:
     """Return what is on both tc hooks of an interface: tcx programs, first to run first, and filters of clsact."""
     found = []
     links = _links() or []
@@ -86,7 +86,7 @@ def find_tc_holders(device: Device) -> list[Holder]:
         program = f"{describe_program(program_id)} on tcx {direction}"
         there = [one for one in links if one.get("attach_type", "").endswith(f"({direction})")]
         link_id = _link_of(there, "tcx", program_id, device)
-        found.append(Holder(program, "end what put it there") if link_id is None else _by_link(program, link_id))
+        found.append(HookHolder(program, "end what put it there") if link_id is None else _by_link(program, link_id))
     with IPRoute() as rtnetlink:
         for direction, parent in CLSACT_HOOKS.items():
             filters = rtnetlink.get_filters(index=device.index, parent=parent)
@@ -94,11 +94,11 @@ def find_tc_holders(device: Device) -> list[Holder]:
     return found
 
 
-def _describe_filter(device: Device, direction: str, found: Any) -> Holder:
+def _describe_filter(device: Device, direction: str, found: Any) -> HookHolder:
     kind, priority = found.get_attr("TCA_KIND"), found["info"] >> 16
     name = found.get_nested("TCA_OPTIONS", "TCA_BPF_NAME") if kind == "bpf" else None
     text = f"filter {name or ''} of kind {kind}, priority {priority}, on {direction}".replace("  ", " ")
-    return Holder(text, f"'tc filter del dev {device.name} {direction} prio {priority}'")
+    return HookHolder(text, f"'tc filter del dev {device.name} {direction} prio {priority}'")
 
 
 def tcx_programs(index: int) -> list[int]:
@@ -127,14 +127,16 @@ def _tcx_programs(index: int) -> list[tuple[str, int]]:
     return found
 
 
-def _by_link(program: str, link_id: str) -> Holder:
+def _by_link(program: str, link_id: str) -> HookHolder:
     processes = _processes_with("link_id", link_id)
     detach = f"'bpftool link detach id {link_id}' detaches it"
     if not processes:
-        return Holder(
+        return HookHolder(
             f"{program}, attached by link {link_id}, which is pinned or of a process unseen from here", detach
         )
-    return Holder(f"{program}, attached by link {link_id}{_of(processes)}", f"it goes with its process, or {detach}")
+    return HookHolder(
+        f"{program}, attached by link {link_id}{_of(processes)}", f"it goes with its process, or {detach}"
+    )
 
 
 def _of(processes: list[str]) -> str:

@@ -127,7 +127,7 @@ class Attachments:
     def alive(self, number: int) -> bool:
         """Return whether the kernel has the program on an interface, in all directions, wherever that may be now."""
         attached = self._attached[number]
-        return attached is not None and all(holder.alive() for holder in attached.holders)
+        return attached is not None and all(link.alive() for link in attached.links)
 
     def set_ports(self, ports: Collection[int]) -> None:
         """Serve other ports from now on."""

@@ -34,7 +34,7 @@ CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _numbers: Final = itertools.count()
 
 
-class Holder(Protocol):
+class ProgramLink(Protocol):
     """Something that keeps a program on a hook until it is closed."""
 
     def alive(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from inspector.live.bpf import syscalls
-from inspector.record import INTERFACES, Counter
+from inspector.record import INTERFACES, KernelCounter
 
 _POSSIBLE: Final = Path("/sys/devices/system/cpu/possible")
 
@@ -27,15 +27,17 @@ def possible_cpus() -> int:
     return parse_cpu_list(_POSSIBLE.read_text(encoding="ascii"))
 
 
-def read_counters(map_fd: int, cpus: int) -> list[dict[Counter, int]]:
+def read_counters(map_fd: int, cpus: int) -> list[dict[KernelCounter, int]]:
     """Return the counters of every slot, summed over CPUs: slot 0 is of unknown interfaces, slot n + 1 of entry n.
 
     Exact when no packet is under way; otherwise a packet may be counted as matched and not yet as submitted.
     """
-    size = 8 * len(Counter)
+    size = 8 * len(KernelCounter)
     slots = []
     for slot in range(INTERFACES + 1):
-        values = np.frombuffer(syscalls.map_lookup(map_fd, slot, size * cpus), np.uint64).reshape(cpus, len(Counter))
+        values = np.frombuffer(syscalls.map_lookup(map_fd, slot, size * cpus), np.uint64).reshape(
+            cpus, len(KernelCounter)
+        )
         totals = values.sum(axis=0)
-        slots.append({counter: int(totals[counter]) for counter in Counter})
+        slots.append({counter: int(totals[counter]) for counter in KernelCounter})
     return slots

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IPAddress = IPv4Address | IPv6Address
+
+Mode = Literal["auto", "native", "generic", "tc"]
+"""How the operator wants the program attached."""
 
 OTHER_INTERFACES: Final = ":other"
 """What interfaces beyond those which are told apart are called, together: Linux lets none have a colon in its name."""

@@ -12,14 +12,12 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.model import TunnelKind
+from inspector.protocols import ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MAPPED
 from inspector.record import Attribute
 
 if TYPE_CHECKING:
     from inspector.model import Segment, Tunnel
 
-_ETHERTYPE_IPV4: Final = 0x0800
-_ETHERTYPE_IPV6: Final = 0x86DD
-_ETHERTYPE_ETHERNET: Final = 0x6558
 
 _IPV4: Final = 4
 _TCP: Final = 6
@@ -31,12 +29,11 @@ _GRE: Final = 47
 _HOP_LIMIT: Final = 64
 _WINDOW: Final = 0xFFFF
 _LONGEST: Final = 0xFFFF
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 # Of the tunnels over UDP: the port, and the header in front of what is carried.
 _UDP_TUNNELS: Final = {
     TunnelKind.VXLAN: (4789, b"\x08" + bytes(7)),
-    TunnelKind.GENEVE: (6081, struct.pack("!HHI", 0, _ETHERTYPE_ETHERNET, 0)),
+    TunnelKind.GENEVE: (6081, struct.pack("!HHI", 0, ETHERTYPE_ETHERNET, 0)),
     TunnelKind.TEREDO: (3544, b""),
 }
 _WITH_ETHERNET: Final = frozenset({TunnelKind.VXLAN, TunnelKind.GENEVE})
@@ -54,7 +51,7 @@ class _Packet(NamedTuple):
     @property
     def ethertype(self) -> int:
         """What Ethernet and GRE call it."""
-        return _ETHERTYPE_IPV6 if self.ipv6 else _ETHERTYPE_IPV4
+        return ETHERTYPE_IPV6 if self.ipv6 else ETHERTYPE_IPV4
 
 
 def build_frame(segment: Segment) -> bytes:
@@ -81,10 +78,10 @@ def _carry(packet: _Packet, tunnel: Tunnel) -> _Packet:
     if tunnel.depth > 1:
         # The outermost kind may carry one version of IP only.
         over_ipv6 = kind in (TunnelKind.SIX_IN_FOUR, TunnelKind.SIX_IN_SIX, TunnelKind.TEREDO)
-        nowhere = bytes(16) if over_ipv6 else _MAPPED + bytes(4)
+        nowhere = bytes(16) if over_ipv6 else IPV4_MAPPED + bytes(4)
         packet = _within(packet, TunnelKind.GRE, nowhere, nowhere, ipv6=over_ipv6)
     source, destination = tunnel.source_address, tunnel.destination_address
-    mapped = source.startswith(_MAPPED) and destination.startswith(_MAPPED)
+    mapped = source.startswith(IPV4_MAPPED) and destination.startswith(IPV4_MAPPED)
     over_ipv6 = kind in _OVER_IPV6 or (not mapped and kind not in (TunnelKind.IPIP, TunnelKind.SIX_IN_FOUR))
     return _within(packet, kind, source, destination, ipv6=over_ipv6)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from inspector.protocols import SYN
 from inspector.record import HEADER_SIZE, Attribute
 from inspector.wire.stream import SEQUENCE_MODULUS
 from inspector.wire.verifiers import Direction, of_datagram
@@ -32,7 +33,6 @@ DIRECTIONS: Final = 16_384
 # Of one direction: of those that are written at once, and of a conversation that is there as a whole.
 _WAITING_SEGMENTS: Final = 64
 _WAITING_OF_WHOLE: Final = 256
-_SYN: Final = 0x02
 _UDP: Final = int(Attribute.UDP)
 
 
@@ -135,7 +135,7 @@ class Redactor:
         if segment.attributes & _UDP:
             entry.redacted = _redacted(segment, *of_datagram(segment.payload))
             return
-        if segment.tcp_flags & _SYN:
+        if segment.tcp_flags & SYN:
             self._follow(segment).pdus.begin(segment.sequence + 1)
         if not segment.payload:
             entry.redacted = Redacted(segment)
@@ -166,7 +166,7 @@ class Redactor:
         if followed is None or entry.redacted is not None:
             return
         # A SYN takes a sequence number itself.
-        sequence = segment.sequence + bool(segment.tcp_flags & _SYN)
+        sequence = segment.sequence + bool(segment.tcp_flags & SYN)
         blank, unknown, waits = followed.pdus.take(sequence, segment.payload)
         if last or not waits:
             entry.redacted = _redacted(segment, blank, unknown)

@@ -39,9 +39,9 @@ from inspector.record import record_of, record_time
 from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
     from inspector.live.rings.ringbuf import Block
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 _LOG: Final = logging.getLogger(__name__)
 

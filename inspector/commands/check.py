@@ -14,8 +14,8 @@ from inspector.escape import harmless
 from inspector.log import quoted_lines
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
     from inspector.live.attach.preflight import Check
+    from inspector.model import Mode
 
 _MARKS: Final = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 

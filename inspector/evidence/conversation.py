@@ -15,6 +15,7 @@ from inspector.capture.redaction import redact
 from inspector.capture.writer import CaptureWriter
 from inspector.model import Finding, format_time
 from inspector.pipeline import Pipeline
+from inspector.protocols import ACK, SYN
 from inspector.record import Attribute, pack_record, record_time, unpack_record
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from inspector.config import Config
     from inspector.model import Segment
 
-_SYN, _ACK = 0x02, 0x10
 
 _REBUILT: Final = (
     "Each frame is built anew from what was recorded of a packet: time, addresses, ports, TCP sequence numbers, flags "
@@ -73,7 +73,7 @@ def _begin(records: Sequence[bytes], finding: Finding) -> Sequence[bytes]:
     opening = [
         number
         for number, one in enumerate(segments)
-        if one.time_ns <= finding.time_ns and not one.from_server and one.tcp_flags & (_SYN | _ACK) == _SYN
+        if one.time_ns <= finding.time_ns and not one.from_server and one.tcp_flags & (SYN | ACK) == SYN
     ]
     if not opening:
         return records
@@ -108,7 +108,7 @@ def _comment(finding: Finding, segments: Sequence[Segment], one_of: int, *, same
         f"client {finding.client} port {finding.client_port}, asked {finding.asked_raw} port {finding.server_port}",
         _REBUILT,
     ]
-    if first is not None and not first.attributes & Attribute.UDP and not first.tcp_flags & _SYN:
+    if first is not None and not first.attributes & Attribute.UDP and not first.tcp_flags & SYN:
         lines.append("The connection's start is not here: it was not seen, or is older than the packets that are held.")
     options = " --tunnels" if any(one.tunnel is not None for one in segments) else ""
     if same:

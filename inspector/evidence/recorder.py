@@ -24,6 +24,7 @@ from inspector.evidence.recent import RecentRecords
 from inspector.losses import Trouble, reason_of
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.output.standard import warn
+from inspector.protocols import IPV4_MAPPED
 from inspector.record import record_time
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ _QUEUED: Final = 64
 # After a file could not be written, none is promised for so long.
 _PAUSE_S: Final = 10.0
 _END_S: Final = 10.0
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class EvidenceCounts(NamedTuple):
@@ -248,7 +248,7 @@ class Evidence:
 
 def _packed(address: IPAddress) -> bytes:
     """Return an address as records have it: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    return _MAPPED + address.packed if address.version == 4 else address.packed
+    return IPV4_MAPPED + address.packed if address.version == 4 else address.packed
 
 
 def open_evidence(

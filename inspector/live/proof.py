@@ -16,7 +16,7 @@ from inspector.live.session import Session, open_session
 from inspector.record import KernelCounter, unpack_row
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 _WATCH_S: Final = 1.0
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from inspector.errors import LiveError
-from inspector.live.attach.attachment import MODES, Attachment, Mode, programs_for
+from inspector.live.attach.attachment import MODES, Attachment, programs_for
 from inspector.live.attach.devices import find_device
 from inspector.live.attach.interfaces import Attachments
 from inspector.live.attach.watch import Watch
@@ -21,7 +21,8 @@ from inspector.live.process.namespaces import inside
 from inspector.live.rings.merge import Lanes
 from inspector.live.rings.percpu import Lane, set_waiting
 from inspector.live.rings.readers import open_bulk, open_compact
-from inspector.model import OTHER_INTERFACES
+from inspector.model import OTHER_INTERFACES, Mode
+from inspector.protocols import EPM_PORTS
 from inspector.record import INTERFACES, LOSS_REASONS, KernelCounter
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def open_session(
     interfaces: Sequence[str],
     *,
     mode: Mode = "auto",
-    ports: Collection[int] = (135, 593),
+    ports: Collection[int] = EPM_PORTS,
     netns: str | None = None,
     compact_ring_bytes: int | None = None,
     bulk_ring_bytes: int = BULK_RING_BYTES,

@@ -14,6 +14,16 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import Segment, Tunnel
+from inspector.protocols import (
+    ETHERTYPE_ETHERNET,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ETHERTYPES_VLAN,
+    FIN,
+    IPV4_MAPPED,
+    RST,
+    SYN,
+)
 from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, KernelCounter
 from inspector.wire import tunnels as carriers
 
@@ -25,9 +35,6 @@ if TYPE_CHECKING:
 MAXIMUM_VLAN_TAGS: Final = 2
 MAXIMUM_EXTENSION_HEADERS: Final = 8
 
-_ETHERTYPE_IPV4: Final = 0x0800
-_ETHERTYPE_IPV6: Final = 0x86DD
-_ETHERTYPES_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100})
 
 _PROTOCOL_TCP: Final = 6
 _PROTOCOL_UDP: Final = 17
@@ -37,7 +44,7 @@ _HEADER_FRAGMENT: Final = 44
 _HEADER_AUTHENTICATION: Final = 51
 _EXTENSION_HEADERS: Final = frozenset({0, _HEADER_ROUTING, _HEADER_FRAGMENT, _HEADER_AUTHENTICATION, 60, 135})
 
-_FIN_SYN_RST: Final = 0x01 | 0x02 | 0x04
+_FIN_SYN_RST: Final = FIN | SYN | RST
 
 _UINT16: Final = struct.Struct(">H")
 _UINT32_LITTLE: Final = struct.Struct("<I")
@@ -47,8 +54,6 @@ _IPV6: Final = struct.Struct(">BxxxHB")
 _EXTENSION: Final = struct.Struct(">BBH")
 _TCP: Final = struct.Struct(">HHIIBB")
 _UDP: Final = struct.Struct(">HHH")
-
-_IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 # Enum attributes cost a look-up each; these are read for every packet.
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
@@ -94,10 +99,10 @@ LINK_TYPES: Final = frozenset(int(link_type) for link_type in LinkType)
 _LINKS_WITH_ETHERTYPE: Final = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 _LINKS_RAW: Final = frozenset({12, 14, 101})
 _LINKS_WITH_FAMILY: Final = frozenset({0, 108})
-_ETHERTYPE_OF_LINK: Final = {228: _ETHERTYPE_IPV4, 229: _ETHERTYPE_IPV6}
+_ETHERTYPE_OF_LINK: Final = {228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6}
 # AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24, 28 and 30 on the BSDs and macOS.
-_ETHERTYPE_OF_FAMILY: Final = {2: _ETHERTYPE_IPV4} | dict.fromkeys((10, 24, 28, 30), _ETHERTYPE_IPV6)
-_ETHERTYPE_OF_VERSION: Final = {4: _ETHERTYPE_IPV4, 6: _ETHERTYPE_IPV6}
+_ETHERTYPE_OF_FAMILY: Final = {2: ETHERTYPE_IPV4} | dict.fromkeys((10, 24, 28, 30), ETHERTYPE_IPV6)
+_ETHERTYPE_OF_VERSION: Final = {4: ETHERTYPE_IPV4, 6: ETHERTYPE_IPV6}
 
 
 def read_frame(
@@ -225,7 +230,7 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
     if not isinstance(carried, tuple):
         return carried
     ethertype, at = carried
-    if ethertype == carriers.ETHERTYPE_ETHERNET:
+    if ethertype == ETHERTYPE_ETHERNET:
         ethertype, at = _read_ethernet(frame, at + 12, at + 14) or (0, at)
     if not ethertype or at > TUNNEL_REACH or at > limit:
         return _UNREADABLE
@@ -288,7 +293,7 @@ def _read_ethernet(frame: bytes | memoryview, ethertype_at: int, at: int) -> _Li
         return None
     (ethertype,) = _UINT16.unpack_from(frame, ethertype_at)
     for _ in range(MAXIMUM_VLAN_TAGS):
-        if ethertype not in _ETHERTYPES_VLAN:
+        if ethertype not in ETHERTYPES_VLAN:
             break
         if len(frame) < at + 4:
             return None
@@ -310,9 +315,9 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
 
 def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
     """Return what the IP header at `at` carries, and where that ends."""
-    if ethertype == _ETHERTYPE_IPV4:
+    if ethertype == ETHERTYPE_IPV4:
         return _read_ipv4(frame, at)
-    if ethertype == _ETHERTYPE_IPV6:
+    if ethertype == ETHERTYPE_IPV6:
         return _read_ipv6(frame, at)
     return None
 
@@ -369,4 +374,4 @@ def _addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[byt
     """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
     if attributes & _IS_IPV6:
         return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])
-    return _IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), _IPV4_MAPPED + bytes(frame[at + 16 : at + 20])
+    return IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), IPV4_MAPPED + bytes(frame[at + 16 : at + 20])

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import TunnelKind
+from inspector.protocols import ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ CARRIERS: Final = frozenset({PROTOCOL_IPV4, PROTOCOL_IPV6, PROTOCOL_GRE})
 PORT_TEREDO: Final = 3544
 PORT_VXLAN: Final = 4789
 PORT_GENEVE: Final = 6081
-
-ETHERTYPE_IPV4: Final = 0x0800
-ETHERTYPE_IPV6: Final = 0x86DD
-ETHERTYPE_ETHERNET: Final = 0x6558
-"""A whole Ethernet frame follows (transparent Ethernet bridging)."""
 
 GRE_CHECKSUM: Final = 0x8000
 GRE_ROUTING: Final = 0x4000

@@ -16,8 +16,8 @@ from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import laid_cable
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
     from inspector.live.bpf.loader import Program
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 TURNS: Final = 5

@@ -17,9 +17,8 @@ from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
     from inspector.live.rings.ringbuf import Block
-    from inspector.model import Segment
+    from inspector.model import Mode, Segment
 
 XDP_PASS, TC_SHOT = 2, 2
 # Said by the kernel's number on purpose: tests must not ask the kernel what they are there to find out.

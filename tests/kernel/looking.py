@@ -23,8 +23,8 @@ from tests.kernel.live import attached, collect, conserved, filters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach.attachment import Mode
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 FRAME = frames.FRAMES["response"]
 

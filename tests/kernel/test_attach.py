@@ -39,7 +39,7 @@ from tests.kernel.live import (
 )
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

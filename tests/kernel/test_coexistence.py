@@ -29,7 +29,7 @@ from tests.kernel.objects import open_descriptors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

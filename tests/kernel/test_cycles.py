@@ -30,7 +30,7 @@ from tests.kernel.running import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

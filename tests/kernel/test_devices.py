@@ -24,8 +24,9 @@ from tests.kernel.kinds import ANSWERS, DEVICE, KINDS, NO_NATIVE, TUN, Kind, ip,
 from tests.kernel.live import HAS_TCX, TC_WAYS, attached, collect, conserved, records_of, stream
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Attachment, Mode
+    from inspector.live.attach.attachment import Attachment
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

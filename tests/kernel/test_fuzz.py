@@ -20,7 +20,7 @@ from tests.kernel.hostile_frames import SHORTEST, FrameMaker
 from tests.kernel.live import EVERY_HOOK, attached, collect, conserved
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf")]

@@ -22,7 +22,7 @@ from tests.kernel.looking import add_interface, carried, delete, rename, sees, s
 from tests.kernel.objects import force_detach, links_of, open_descriptors
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

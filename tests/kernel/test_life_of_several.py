@@ -19,7 +19,7 @@ from tests.kernel.live import EVERY_HOOK, XDP_PASS, conserved
 from tests.kernel.looking import Looker, add_interface, delete, rename, sees, set_link
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

@@ -30,7 +30,7 @@ from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, records_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

@@ -24,8 +24,8 @@ from tests.kernel.process import ask_and_answer, inspecting, mask, privileges_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from inspector.live.attach.attachment import Mode
     from inspector.live.bpf.loader import Program
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf", "root")]

@@ -25,7 +25,7 @@ from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, each_giv
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
 
 if TYPE_CHECKING:
-    from inspector.live.attach.attachment import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 

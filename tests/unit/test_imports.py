@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "inspector"
-FOUNDATION = {"errors", "model", "record"}
+FOUNDATION = {"errors", "model", "protocols", "record"}
 # Who may import whom: rooms, the packages under `inspector` (under `inspector.live`: each of its packages, and what is
 # beside these), and the modules beside them. Modules of a room may import each other.
 ALLOWED = {
@@ -19,6 +19,7 @@ ALLOWED = {
     "errors": set(),
     "escape": set(),
     "model": set(),
+    "protocols": set(),
     "record": {"model"},
     "bounds": {"escape"},
     "log": {"escape"},

@@ -12,9 +12,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 from inspector.errors import AttachError, HookTakenError, LiveError, NoSuchInterfaceError, PrivilegeError
 from inspector.live.attach import devices, hooks
 from inspector.live.attach.holders import find_xdp_holders
-from inspector.live.attach.hooks import Mode, programs_for
+from inspector.live.attach.hooks import programs_for
 from inspector.live.attach.links import ClsactFilter, Link
 from inspector.live.bpf import syscalls
+from inspector.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from inspector.live.attach.links import ProgramLink
     from inspector.live.bpf.loader import Program
 
-__all__ = ["MODES", "Attached", "Attachment", "Mode", "attach", "programs_for"]
+__all__ = ["MODES", "Attached", "Attachment", "attach", "programs_for"]
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from inspector.errors import AttachError
 from inspector.live.attach.devices import find_neighbours, names_of
 from inspector.live.bpf.loader import TC_BARE_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, XDP_PROGRAM
+from inspector.model import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from inspector.live.attach.devices import Device
 
-Mode = Literal["auto", "native", "generic", "tc"]
 Way = Literal["native", "generic", "tc", "tc_ingress"]
 
 # linux/if_arp.h: link types of Ethernet and of what has its header, and of what has none before the IP header.

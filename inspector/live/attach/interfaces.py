@@ -15,9 +15,10 @@ from inspector.live.bpf.options import pack_options
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from inspector.live.attach.attachment import Attached, Attachment, Mode
+    from inspector.live.attach.attachment import Attached, Attachment
     from inspector.live.attach.devices import Device
     from inspector.live.bpf.loader import Program
+    from inspector.model import Mode
 
 # In the place of an interface which is not there.
 _VACANT: Final = 0

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inspector.live.attach.devices import Device
-    from inspector.live.attach.hooks import Mode, Way
+    from inspector.live.attach.hooks import Way
+    from inspector.model import Mode
 
 Level = Literal["ok", "warn", "fail"]
 

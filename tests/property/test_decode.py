@@ -18,18 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from inspector.capture.blocks import read_batches
 from inspector.config import Config, load_config
 from inspector.decode import layout
 from inspector.decode.decoder import Decoder
 from inspector.decode.exchange import export, key_of
+from inspector.http.overview import Overview
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, pack_record, unpack_record, unpack_row
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
-from inspector.sources.columns import read_batches
 from inspector.wire.association import EPM_UUID, Proposal
 from inspector.wire.body import ContextElement, Syntax
 from inspector.wire.conversations import Conversations, flow_of

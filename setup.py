@@ -9,7 +9,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DECODE = Path("inspector/decode")
-MODULES = ("table", "templates", "reader", "calls", "streams", "engine")
+MODULES = ("table", "templates", "reader", "calls", "streams", "rows", "engine")
 INT_MAX = 2**31 - 1
 DIRECTIVES = {"language_level": 3, "cdivision": True, "infer_types": True, "annotation_typing": False}
 

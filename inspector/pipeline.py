@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from inspector.columns.decoder import Columns
     from inspector.decode.decoder import Decoder
+    from inspector.decode.quota import Quota
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
@@ -35,7 +36,8 @@ class Pipeline:
     """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
     `columns` says whether the compiled path may be used: `inspector.columns` has the same results, and is loaded
-    with the first block of many records. `engine` takes `inspector.decode` in its place.
+    with the first block of many records. `engine` takes `inspector.decode` in its place; `quota` bounds what its scalar
+    decoder is given.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Pipeline:
         *,
         columns: bool = True,
         engine: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         self._policy = policy
         self._source_name = source_name
@@ -53,6 +56,7 @@ class Pipeline:
         self._may_load = columns and codecache.has_compiler()
         self._columns: Columns | None = None
         self._may_load_engine = engine
+        self._quota = quota
         self._decoder: Decoder | None = None
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
@@ -89,7 +93,7 @@ class Pipeline:
         if self._decoder is None and self._may_load_engine:
             from inspector.decode.decoder import Decoder
 
-            self._decoder = Decoder(self._conversations, self._finding)
+            self._decoder = Decoder(self._conversations, self._finding, self._quota)
         if self._decoder is not None:
             return True
         if self._columns is None and self._may_load:

@@ -18,6 +18,7 @@ from inspector import codecache
 from inspector.capture.recording import Recording
 from inspector.config import Config, split_listen
 from inspector.decode import is_compiled
+from inspector.decode.quota import Quota
 from inspector.errors import Anomaly, ListenError
 from inspector.evidence.recorder import open_evidence
 from inspector.http.overview import Overview
@@ -111,6 +112,7 @@ class Inspection:
             lambda index: session.interface_names.get(index, str(index)),
             config.decoder_limits(),
             engine=is_compiled(),
+            quota=Quota(),
         )
         self._counted: Counter[Anomaly] = Counter()
         self._refresh_due = 0.0

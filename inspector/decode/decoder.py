@@ -10,7 +10,7 @@ import numpy as np
 from inspector.columns.batch import FindingRows
 from inspector.decode import layout
 from inspector.decode.engine import Engine
-from inspector.decode.exchange import export, import_into, is_plain, key_of
+from inspector.decode.exchange import export, flow_at, import_into, is_plain, key_of
 from inspector.errors import Anomaly
 from inspector.model import Direction
 from inspector.protocols import IPV4_MAPPED
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from inspector.decode.quota import Quota
     from inspector.model import Finding, Segment
     from inspector.wire.conversations import Conversations
 
@@ -49,9 +50,12 @@ class Decoder:
 
     MOST_TEMPLATES: Final = layout.TEMPLATES
 
-    def __init__(self, conversations: Conversations, judge: Callable[[Observed], Finding]) -> None:
+    def __init__(
+        self, conversations: Conversations, judge: Callable[[Observed], Finding], quota: Quota | None = None
+    ) -> None:
         self._conversations = conversations
         self._judge = judge
+        self._quota = quota
         limits = conversations.limits
         self._engine = Engine(limits.connections)
         self._slots: npt.NDArray[np.int64] = self._engine.arrays["slots"]
@@ -254,8 +258,13 @@ class Decoder:
 
     def _hand_over(self, segment: Segment, *, alone: bool) -> Iterator[Observed]:
         """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
-        self.handed_over += 1
         slot = int(self._engine.slot)
+        flow = flow_of(segment)
+        if self._quota is not None and not self._quota.take(flow.client_address, segment.time_ns):
+            self._skip([] if alone else [slot])
+            self._engine.skip_record(0 if alone else slot)
+            return
+        self.handed_over += 1
         taken = 0 if alone else int(self._engine.consumed)
         whole = segment
         if taken:
@@ -272,7 +281,7 @@ class Decoder:
         else:
             yield from self._conversations.feed(segment)
         if not alone:
-            self._settle(flow_of(segment))
+            self._settle(flow)
         self._import_counters()
 
     def _feed_rest(self, segment: Segment, rest: Segment) -> Iterator[Observed]:
@@ -295,14 +304,14 @@ class Decoder:
         if now_ns >= engine.sweep:
             engine.sweep = now_ns + self._sweep_every
             asked_until = int(engine.sweep) - self._conversations.limits.unanswered_ns
-            self._give(list(dict.fromkeys(slot for _, _, slot in engine.overdue(asked_until))))
+            self._give_within_quota(list(dict.fromkeys(slot for _, _, slot in engine.overdue(asked_until))))
         engine.now = now_ns
         yield from self._expire()
 
     def _expire(self) -> Iterator[Observed]:
         """Forget silent connections of the engine, and let the scalar decoder do what is due now."""
         while not self._engine.expire(self._conversations.limits.idle_ns):
-            self._give([int(self._engine.oldest)])
+            self._give_within_quota([int(self._engine.oldest)])
         self._export_counters()
         yield from self._conversations.advance(int(self._engine.now))
         self._import_counters()
@@ -311,9 +320,31 @@ class Decoder:
         """Drop the connection that was silent for longest, of both decoders."""
         oldest = int(self._engine.oldest)
         if oldest and self._slots[oldest, layout.SLOT_ORDER] < self._engine.oldest_elsewhere:
-            self._give([oldest])
+            self._give_within_quota([oldest])
+            if self._slots[oldest, layout.SLOT_FLAGS] & layout.SKIPPED:
+                # The engine can drop it.
+                return
         self._export_counters()
         yield from self._conversations.evict()
+        self._import_counters()
+
+    def _give_within_quota(self, slots: list[int]) -> None:
+        """Give connections whose time is over to the scalar decoder; of clients over their quota none is heard of."""
+        quota, now_ns = self._quota, int(self._engine.now)
+        if quota is not None:
+            given = [slot for slot in slots if quota.take(flow_at(self._engine, slot).client_address, now_ns)]
+            if len(given) < len(slots):
+                self._skip(sorted(set(slots) - set(given)))
+            slots = given
+        self._give(slots)
+
+    def _skip(self, slots: list[int]) -> None:
+        """Read no more of connections, and count them; none stands for a record without a connection."""
+        self._conversations.anomalies[Anomaly.DECODER_QUOTA] += max(len(slots), 1)
+        for slot in slots:
+            if self._slots[slot, layout.SLOT_FLAGS] & layout.SCALAR:
+                self._conversations.release(flow_at(self._engine, slot))
+            self._engine.skip(slot)
         self._import_counters()
 
     def _give(self, slots: list[int], segment: Segment | None = None) -> None:

@@ -1,26 +1,16 @@
 cimport cython
 
 from inspector.decode cimport hints, layout
-from inspector.decode.streams cimport Streams
+from inspector.decode.rows cimport Rows
 
 
 @cython.final
-cdef class Engine(Streams):
-    cdef Py_buffer view
+cdef class Engine(Rows):
     cdef const unsigned char[::1] record
-    cdef long long[::1] addresses
-    cdef int[::1] widths
-    cdef public object opened
-    cdef const long long *rows
-    cdef const unsigned int *row_halves
-    cdef long long capacity, opened_rows
     cdef public long long idle, oldest_elsewhere, consumed, gaps
     cdef public bint losing
     cdef unsigned int[16] tags
 
-    cdef void select(self, long long number) noexcept nogil
-    cpdef bytes record_of(self, long long number)
-    cdef int open_batch(self, object batch) except -1
     cdef int loop(self, long long start, long long stop, bint resume) noexcept nogil
     cdef long long number
     cdef void prepare(self, long long number) noexcept nogil

@@ -55,6 +55,7 @@ HAS_INITIAL: Final = 128
 SCALAR: Final = 256  # owned by the scalar decoder: the entry only says so
 FREE: Final = 512
 LOST: Final = 1024  # bytes of the client's side were not seen, or not read
+SKIPPED: Final = 16384  # its client is over its quota: nothing of it is read
 ASTRAY: Final = 4096  # where the next PDU of the client's side starts is not known
 
 # A context: its identifier, the abstract syntax << 16, the transfer syntax << 20.

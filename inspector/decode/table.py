@@ -93,6 +93,23 @@ class Table:
         self.link(slot)
         self.count += 1
 
+    def skip(self, slot: int) -> None:
+        """Read no more of a connection, whoever owns it, until a SYN opens another."""
+        base = slot * layout.SLOT_WORDS
+        if self.slots[base + layout.SLOT_FLAGS] & layout.SCALAR:
+            self.link(slot)
+            self.count += 1
+        self.release(slot)
+        self.slots[base + layout.SLOT_FLAGS] = (
+            self.slots[base + layout.SLOT_FLAGS] & layout.HAS_INITIAL
+        ) | layout.SKIPPED
+
+    def skip_record(self, slot: int) -> None:
+        """Count a record that is not read, of a connection that is skipped; 0: of none."""
+        if slot:
+            self.touch(slot)
+        self.order += 1
+
     def expire(self, idle: int) -> bool:
         """Forget connections that were silent for `idle` nanoseconds; False where the next has a pending question."""
         return bool(self.expire_silent(idle))

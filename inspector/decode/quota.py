@@ -1,0 +1,54 @@
+"""How much of the traffic may be handed to the scalar decoder: by each client, and by all together.
+
+A record costs the scalar decoder a hundred times what it costs the engine. Without a bound, a client that sends only
+what the engine does not read would make all others wait. Each bound is a rate and a burst of one second of it, in the
+time of the records (the generic cell rate algorithm of ITU-T I.371). Clients share as many buckets as there are, by a
+secret hash; those of one IPv6 /64 are one client, since its owner has all of its addresses.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from typing import Final
+
+from inspector.protocols import IPV4_MAPPED
+
+RATE: Final = 20_000
+"""Records a second of all clients: about what the scalar decoder can decode on one processor."""
+
+RATE_OF_CLIENT: Final = 2_000
+"""Records a second of one client."""
+
+_BUCKETS: Final = 16_384
+_SECOND: Final = 10**9
+
+
+class Quota:
+    """Buckets of all clients together (the last) and of each one: the time at which they are empty again."""
+
+    def __init__(self, rate: int = RATE, rate_of_client: int = RATE_OF_CLIENT) -> None:
+        self._cost = _SECOND // rate
+        self._cost_of_client = _SECOND // rate_of_client
+        self._empty_at = array("q", bytes(8 * (_BUCKETS + 1)))
+        self._secret = os.urandom(16)
+
+    def take(self, client: bytes, time_ns: int) -> bool:
+        """Take one record of a client from its quota and from that of all; False where either is used up."""
+        network = client if client.startswith(IPV4_MAPPED) else client[:8]
+        bucket = hash(self._secret + network) % _BUCKETS
+        of_client, of_all = self._empty_at[bucket], self._empty_at[_BUCKETS]
+        if _is_full(of_client, time_ns) or _is_full(of_all, time_ns):
+            return False
+        self._empty_at[bucket] = _later(of_client, time_ns) + self._cost_of_client
+        self._empty_at[_BUCKETS] = _later(of_all, time_ns) + self._cost
+        return True
+
+
+def _is_full(empty_at: int, time_ns: int) -> bool:
+    # No bucket is fuller than its burst: a clock that was set back shows so, and the bucket begins again.
+    return time_ns + _SECOND < empty_at <= time_ns + 2 * _SECOND
+
+
+def _later(empty_at: int, time_ns: int) -> int:
+    return empty_at if time_ns < empty_at <= time_ns + _SECOND else time_ns

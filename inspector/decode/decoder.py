@@ -11,6 +11,7 @@ from inspector.columns.batch import FindingRows
 from inspector.decode import layout
 from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, flow_at, import_into, is_plain, key_of
+from inspector.decode.quota import Credit
 from inspector.errors import Anomaly
 from inspector.model import Direction
 from inspector.protocols import IPV4_MAPPED
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
 _NEVER: Final = (1 << 63) - 1
-# A new template costs some hundred microseconds: no more than one in so many records is made.
-_RECORDS_FOR_ONE: Final = 16
-_MOST_CREDIT: Final = 4096
+# Anomalies which the engine counts by itself.
+_COUNTED: Final = {
+    "gaps": Anomaly.STREAM_GAP,
+    "malformed": Anomaly.PDU_MALFORMED,
+    "not_rpc": Anomaly.STREAM_NOT_RPC,
+    "evicted": Anomaly.CONNECTION_EVICTED,
+}
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
 _NO_CLIENT: Final = IPV4_MAPPED + bytes(4)
@@ -71,8 +76,7 @@ class Decoder:
         engine.call_limit, engine.context_limit = limits.calls_per_connection, limits.contexts_per_connection
         engine.stub_limit, engine.request_limit = limits.stub_bytes, limits.request_stub_bytes
         self._follow_limits()
-        self._credit = _MOST_CREDIT
-        self._credited_at = 0
+        self._credit = Credit()
         self.handed_over = self.records = 0
         self._engine.losing = conversations.losing
         conversations.companion = self
@@ -155,19 +159,27 @@ class Decoder:
                     code, number = engine.run(number, True)
                     continue
                 code = layout.HAND_OVER
-            yield from self._take_findings()
-            if code == layout.ADVANCE:
-                yield from self._advance(within_time(self._segment_at(number)).time_ns)
-            elif code == layout.EXPIRE:
-                yield from self._expire()
-            elif code == layout.MAKE_ROOM:
-                yield from self._make_room()
-            elif code == layout.FULL:
+            if code == layout.FULL:
                 resume = True
+                yield from self._take_findings()
             else:
-                yield from self._hand_over(self._segment_at(number), alone=code == layout.ALONE)
-                number += 1
+                # Few of these end in a finding: the rows before it need not be a batch of their own for all others.
+                for observed in self._go_past(code, number):
+                    yield from self._take_findings()
+                    yield observed
+                number += code in (layout.HAND_OVER, layout.ALONE)
             code, number = engine.run(number, resume)
+
+    def _go_past(self, code: int, number: int) -> Iterator[Observed]:
+        """Let the scalar decoder do what the engine stopped for at a row."""
+        if code == layout.ADVANCE:
+            yield from self._advance(within_time(self._segment_at(number)).time_ns)
+        elif code == layout.EXPIRE:
+            yield from self._expire()
+        elif code == layout.MAKE_ROOM:
+            yield from self._make_room()
+        else:
+            yield from self._hand_over(self._segment_at(number), alone=code == layout.ALONE)
 
     def _segment_at(self, number: int) -> Segment:
         return unpack_record(self._engine.record_of(number))
@@ -189,29 +201,11 @@ class Decoder:
                 times = int(self._counted[number])
                 self._counted[number] = 0
                 anomalies.update({anomaly: times * count for anomaly, count in kinds if times})
-        if engine.gaps:
-            anomalies[Anomaly.STREAM_GAP] += int(engine.gaps)
-            engine.gaps = 0
-        if engine.malformed:
-            anomalies[Anomaly.PDU_MALFORMED] += int(engine.malformed)
-            engine.malformed = 0
-        if engine.not_rpc:
-            anomalies[Anomaly.STREAM_NOT_RPC] += int(engine.not_rpc)
-            engine.not_rpc = 0
-        if engine.evicted:
-            anomalies[Anomaly.CONNECTION_EVICTED] += int(engine.evicted)
-            engine.evicted = 0
-
-    def _may_populate(self) -> bool:
-        """Take from the credit that the records have brought; False if there is none."""
-        order = int(self._engine.order)
-        earned = (order - self._credited_at) // _RECORDS_FOR_ONE
-        self._credited_at += earned * _RECORDS_FOR_ONE
-        self._credit = min(self._credit + earned, _MOST_CREDIT) - 1
-        if self._credit < 0:
-            self._credit = 0
-            return False
-        return True
+        for name, anomaly in _COUNTED.items():
+            count = int(getattr(engine, name))
+            if count:
+                anomalies[anomaly] += count
+                setattr(engine, name, 0)
 
     def _answer(self) -> Generator[FindingRows | Observed, None, bool]:
         """Let the scalar decoder say what the PDU at which the engine stopped ends in; False where it is not plain.
@@ -223,7 +217,11 @@ class Decoder:
         observed = self._observe(anomalies)
         if observed is None:
             return False
-        if not engine.is_repeated() or not self._may_populate() or not self._populate(observed, anomalies):
+        if (
+            not engine.is_repeated()
+            or not self._credit.take(int(engine.order))
+            or not self._populate(observed, anomalies)
+        ):
             yield from self._take_findings()
             self._conversations.anomalies.update(anomalies)
             engine.once = True

@@ -214,6 +214,14 @@ class Engine(Rows):
         if captured and not resume:
             if finished or not self.has_room(0):
                 return layout.HAND_OVER
+            if start + captured == position and tcp_flags == (layout.ACK | tcp_flags & layout.PSH):
+                # Nothing is new: it must be what was delivered last, once more.
+                if not self.is_repetition(payload, captured):
+                    return layout.HAND_OVER
+                if acknowledged > self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server]:
+                    self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server] = acknowledged
+                self.touch(self.slot)
+                return layout.DONE
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
             if start != position or (other_visible and acknowledged > other + other_finished):
                 gap = 1 if start > position else 0

@@ -147,6 +147,7 @@ EXPIRE: Final = 7  # a connection that was silent for too long has a pending que
 FIN: Final = 1
 SYN: Final = 2
 RST: Final = 4
+PSH: Final = 8
 ACK: Final = 16
 FROM_SERVER: Final = 1
 IPV6: Final = 2

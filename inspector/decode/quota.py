@@ -20,8 +20,28 @@ RATE: Final = 20_000
 RATE_OF_CLIENT: Final = 2_000
 """Records a second of one client."""
 
+# A new template costs some hundred microseconds: no more than one in so many records is made.
+_RECORDS_FOR_ONE: Final = 16
+_MOST_CREDIT: Final = 4096
+
 _BUCKETS: Final = 16_384
 _SECOND: Final = 10**9
+
+
+class Credit:
+    """What records bring, and templates cost."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_CREDIT
+        self._credited_at = 0
+
+    def take(self, records: int) -> bool:
+        """Take one from the credit which the records up to this number have brought; False if there is none."""
+        earned = (records - self._credited_at) // _RECORDS_FOR_ONE
+        self._credited_at += earned * _RECORDS_FOR_ONE
+        left = min(self._left + earned, _MOST_CREDIT)
+        self._left = max(left - 1, 0)
+        return left > 0
 
 
 class Quota:

@@ -6,8 +6,8 @@ from inspector.decode.streams cimport Streams
 
 cdef class Rows(Streams):
     cdef Py_buffer view
-    cdef long long[::1] addresses
-    cdef int[::1] widths
+    cdef long long[::1] addresses, own_addresses
+    cdef int[::1] widths, own_widths
     cdef public object opened
     cdef const long long *rows
     cdef const unsigned int *row_halves

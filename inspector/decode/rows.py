@@ -10,6 +10,7 @@ import numpy as np
 
 from inspector.decode import hints, layout
 from inspector.decode.streams import Streams
+from inspector.ordered import OrderedRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,9 @@ class Rows(Streams):
         Streams.__init__(self, connections)
         self.opened: list[tuple[memoryview, memoryview, memoryview, int]] = []
         self.opened_rows = 0
-        self.addresses = np.zeros(4096, np.int64).data
-        self.widths = np.zeros(4096, np.int32).data
+        # Those of the batches which bring none with them.
+        self.own_addresses = self.addresses = np.zeros(4096, np.int64).data
+        self.own_widths = self.widths = np.zeros(4096, np.int32).data
 
     def open(self, batches: Sequence[Batch]) -> int:
         """Note where the rows of batches are, and return how many there are; the batches must stay as they are.
@@ -38,6 +40,14 @@ class Rows(Streams):
         self.opened_rows = 0
         if not cython.compiled:
             self.opened = []
+        elif isinstance(batches, OrderedRows):
+            self.addresses = batches.addresses.data
+            self.widths = batches.widths.data
+            self.opened_rows = len(batches.addresses)
+            return self.opened_rows
+        else:
+            self.addresses = self.own_addresses
+            self.widths = self.own_widths
         for batch in batches:
             self.open_batch(batch)
         return self.opened_rows
@@ -78,8 +88,8 @@ class Rows(Streams):
         widths = np.zeros(2 * count, np.int32)
         addresses[: len(self.addresses)] = self.addresses
         widths[: len(self.widths)] = self.widths
-        self.addresses = addresses.data
-        self.widths = widths.data
+        self.own_addresses = self.addresses = addresses.data
+        self.own_widths = self.widths = widths.data
 
     def select(self, number: int) -> None:
         """Point to a row."""

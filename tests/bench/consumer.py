@@ -15,7 +15,7 @@ from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.evidence.recorder import Evidence
     from inspector.live.rings.ringbuf import Block
@@ -41,10 +41,10 @@ class Source(Protocol):
     def losing(self) -> bool:
         """Whether records were lost lately."""
 
-    def poll(self, timeout_s: float) -> list[Block]:
+    def poll(self, timeout_s: float) -> Sequence[Block]:
         """Return blocks of records, valid until the next call."""
 
-    def drain(self) -> list[Block]:
+    def drain(self) -> Sequence[Block]:
         """Return the rest."""
 
     def counters(self) -> Mapping[str, Mapping[KernelCounter, int]]:
@@ -144,7 +144,7 @@ class Consumer:
             pass
         self._feed(self._session.drain())
 
-    def _feed(self, batches: list[Block]) -> None:
+    def _feed(self, batches: Sequence[Block]) -> None:
         found = self._decode(batches)
         if self._evidence is not None:
             for batch in batches:
@@ -154,7 +154,7 @@ class Consumer:
             found = self._count_asked(found, self._asked)
         observe(self._metrics, found)
 
-    def _decode(self, batches: list[Block]) -> Iterable[Finding | FindingBatch]:
+    def _decode(self, batches: Sequence[Block]) -> Iterable[Finding | FindingBatch]:
         """Decode the blocks of a reading: all at once, where the pipeline takes several."""
         take_several = getattr(self._pipeline, "feed_batches", None)
         if take_several is not None:

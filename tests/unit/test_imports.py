@@ -21,6 +21,7 @@ ALLOWED = {
     "model": set(),
     "protocols": set(),
     "record": {"model"},
+    "ordered": {"record"},
     "bounds": {"escape"},
     "log": {"escape"},
     "losses": set(),
@@ -35,14 +36,14 @@ ALLOWED = {
     "judge": FOUNDATION | {"wire"},
     "config": FOUNDATION | {"bounds", "escape", "judge", "wire"},
     "columns": FOUNDATION | {"compiled", "judge", "wire"},
-    "decode": FOUNDATION | {"columns", "judge", "wire"},
+    "decode": FOUNDATION | {"columns", "judge", "ordered", "wire"},
     "pipeline": FOUNDATION | {"codecache", "columns", "decode", "judge", "wire"},
     "capture": FOUNDATION | {"codecache", "compiled", "config", "losses", "wire"},
     "live.process": FOUNDATION,
     "live.bpf": FOUNDATION,
-    "live.rings": FOUNDATION | {"codecache", "compiled", "live.bpf"},
+    "live.rings": FOUNDATION | {"codecache", "compiled", "live.bpf", "ordered"},
     "live.attach": FOUNDATION | {"escape", "live.bpf", "live.process"},
-    "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings"},
+    "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings", "ordered"},
     "output": FOUNDATION | {"compiled", "escape", "losses"},
     "evidence": FOUNDATION | {"capture", "config", "losses", "output", "pipeline"},
     "metrics": FOUNDATION | {"evidence", "losses"},
@@ -57,7 +58,7 @@ ALLOWED = {
     "prepare": {"codecache", "compiled", "log", "objectfile", "rehearsal"},
     "commands": FOUNDATION
     | {"capture", "codecache", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics"}
-    | {"output", "pipeline", "reading", "systemd"}
+    | {"ordered", "output", "pipeline", "reading", "systemd"}
     | {"live", "live.attach", "live.rings", "liveview"},
     "cli": FOUNDATION | {"bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
     "__main__": {"cli"},

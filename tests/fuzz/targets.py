@@ -18,9 +18,9 @@ from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
+from inspector.protocols import SYN
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
 from inspector.wire import body, epm
-from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations
 from inspector.wire.datagrams import read_datagram
 from inspector.wire.frame import LinkType, read_frame

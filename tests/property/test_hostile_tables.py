@@ -18,8 +18,9 @@ from inspector.columns.tables import bucket_of
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Segment
+from inspector.protocols import ACK, SYN
 from inspector.record import pack_record
-from inspector.wire.connection import ACK, SYN, Connection
+from inspector.wire.connection import Connection
 from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
 from tests.build.blocks import block_of

@@ -48,17 +48,16 @@ ALLOWED = {
     "metrics": FOUNDATION | {"evidence", "losses"},
     "http": FOUNDATION | {"escape", "metrics", "output"},
     "inspection": FOUNDATION
-    | {"capture", "config", "evidence", "http", "losses", "metrics", "output", "pipeline"}
-    | {"live", "live.attach", "live.process"},
+    | {"capture", "config", "decode", "evidence", "http", "losses", "metrics", "output", "pipeline", "systemd"}
+    | {"live", "live.attach", "live.process", "live.rings"},
     "reading": FOUNDATION | {"capture", "config", "decode", "escape", "evidence", "log", "output", "pipeline"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
     "rehearsal": FOUNDATION | {"capture", "columns", "judge", "live.rings", "output", "wire"},
     "prepare": {"codecache", "compiled", "log", "objectfile", "rehearsal"},
     "commands": FOUNDATION
-    | {"capture", "codecache", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics"}
-    | {"output", "pipeline", "reading", "systemd"}
-    | {"live", "live.attach", "live.rings", "liveview"},
+    | {"capture", "codecache", "config", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
+    | {"live", "live.attach", "liveview", "reading"},
     "cli": FOUNDATION | {"bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
     "__main__": {"cli"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -149,6 +150,13 @@ def test_every_kind_of_circle_is_found(tmp_path: Path, back: str) -> None:
     circle = circle_in(tmp_path / "made")
     assert circle[0] == circle[-1]
     assert set(circle) == {"made.sub.first", "made.sub.second", "made.sub.third"}
+
+
+def test_every_package_is_installed() -> None:
+    """Those are named one by one, since the kernel program's sources are one of them."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    installed = set(project["tool"]["setuptools"]["packages"]) - {"inspector._bpf"}
+    assert installed == {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry
 
-from inspector import codecache
 from inspector.capture.recording import Recording
 from inspector.config import Config, split_listen
 from inspector.errors import ListenError
@@ -61,8 +60,6 @@ def run(arguments: AttachArguments) -> int:
 
     config, started_ns = arguments.config, time.time_ns()
     account = choose_account(config.user)
-    # Once for each version, and before there is anything to lose.
-    codecache.complete()
     metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:

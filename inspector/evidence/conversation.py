@@ -84,7 +84,7 @@ def _begin(records: Sequence[bytes], finding: Finding) -> Sequence[bytes]:
 
 def _end(records: Sequence[bytes], finding: Finding, config: Config) -> int | None:
     """Return after how many of the records the same finding comes out of a decoder; None where it does not."""
-    pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits(), columns=False)
+    pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits())
     for number, record in enumerate(records):
         if finding in pipeline.feed(record):
             return number + 1

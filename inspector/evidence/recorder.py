@@ -22,7 +22,7 @@ from inspector.evidence.folder import EvidenceFolder, file_name
 from inspector.evidence.quota import Allowance, LeftOut
 from inspector.evidence.recent import RecentRecords
 from inspector.losses import Trouble, reason_of
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.output.standard import warn
 from inspector.protocols import IPV4_MAPPED
 from inspector.record import record_time
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.config import Config, EvidenceSettings
+    from inspector.decode.batch import FindingBatch
     from inspector.model import IPAddress
 
 WINDOW_NS: Final = 2_000_000_000

@@ -20,7 +20,8 @@ from inspector.model import Verdict, format_time
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspector.model import Finding, FindingBatch
+    from inspector.decode.batch import FindingBatch
+    from inspector.model import Finding
 
 OFFERS: Final = 512
 """Kinds of offers at most: those which were seen last."""
@@ -33,8 +34,6 @@ MAPPINGS: Final = 8
 
 _PER_SECOND: Final = 50
 _REMEMBERED: Final = 65_536
-# In `inspector.columns.layout`, which sinks must not know.
-_FOUND_JUDGEMENT: Final = 0
 
 
 class Offer(NamedTuple):
@@ -124,7 +123,7 @@ class Overview:
 
     def _keep(self, batch: FindingBatch) -> None:
         """Keep the newest findings of each verdict, as far as there is room."""
-        numbers = batch.rows[:, _FOUND_JUDGEMENT]
+        numbers = batch.columns().templates
         verdicts: dict[Verdict, list[int]] = {}
         for number in np.flatnonzero(np.bincount(numbers)).tolist():
             verdicts.setdefault(batch.judgements[number].verdict, []).append(number)

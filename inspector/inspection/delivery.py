@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from inspector.capture.recording import Recording
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
     from inspector.evidence.recorder import Evidence
     from inspector.http.overview import Overview
     from inspector.metrics.updates import Metrics
-    from inspector.model import Finding, FindingBatch
+    from inspector.model import Finding
     from inspector.output.console import Tally
 
 

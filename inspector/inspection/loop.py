@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inspector.decode import is_compiled
 from inspector.inspection.snapshot import Beginning, take_snapshot
 from inspector.inspection.upkeep import Upkeep
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.output.standard import tally_of
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
     from inspector.errors import Anomaly
     from inspector.inspection.delivery import Sinks
     from inspector.inspection.signals import Signals

@@ -19,13 +19,15 @@ from inspector.evidence.quota import LeftOut
 from inspector.losses import Loss
 from inspector.metrics.families import Families
 from inspector.metrics.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
-from inspector.model import OTHER_INTERFACES, Direction, Finding, FindingBatch, Verdict
+from inspector.model import OTHER_INTERFACES, Direction, Finding, Verdict
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
     from prometheus_client import Counter
+
+    from inspector.decode.batch import FindingBatch
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inspector.escape import harmless
-from inspector.model import Finding, FindingBatch, OfferedEndpoint, RpcInterface, Verdict, format_time
+from inspector.model import Finding, OfferedEndpoint, RpcInterface, Verdict, format_time
 from inspector.output.jsonl import write_or_close
 from inspector.output.text import columns, fold, table_text
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.table import Table
+
+    from inspector.decode.batch import FindingBatch
 
 REDRAWS_PER_SECOND: Final = 4
 

@@ -24,7 +24,7 @@ from inspector.output.jsonform import lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from inspector.model import FindingBatch
+    from inspector.decode.batch import FindingBatch
 
 SOCKET: Final = "/run/systemd/journal/socket"
 

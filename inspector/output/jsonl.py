@@ -11,7 +11,8 @@ from inspector.losses import reason_of
 from inspector.output.jsonform import lines_of
 
 if TYPE_CHECKING:
-    from inspector.model import Finding, FindingBatch
+    from inspector.decode.batch import FindingBatch
+    from inspector.model import Finding
     from inspector.output.batchlines import BatchLines
 
 _LIKE_ASCII: Final = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso8859-1", "iso-8859-1", "latin-1"})

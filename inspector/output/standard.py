@@ -6,13 +6,16 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from inspector.errors import Anomaly
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.output.console import Console, Tally
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.record import KernelCounter
+
+if TYPE_CHECKING:
+    from inspector.decode.batch import FindingBatch
 
 _LOG: Final = logging.getLogger(__name__)
 

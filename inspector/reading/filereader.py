@@ -15,7 +15,7 @@ from inspector.decode import is_compiled
 from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
 from inspector.record import KernelCounter
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.stored import Progress
+    from inspector.decode.batch import FindingBatch
 
     Block = npt.NDArray[np.uint64]
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector import log
 from inspector.errors import CaptureError
-from inspector.model import Finding, FindingBatch
+from inspector.model import Finding
 from inspector.output.console import Console
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
 
 if TYPE_CHECKING:
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
 
 PIECE: Final = 1 << 18
 """Characters from which on a piece is sent."""

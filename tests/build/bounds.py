@@ -118,7 +118,7 @@ def check_memory(segments: Iterable[Segment]) -> None:
 
 
 def _findings(records: list[bytes]) -> Iterator[Finding]:
-    pipeline = Pipeline(Policy(), str, Limits(connections=1000), columns=False)
+    pipeline = Pipeline(Policy(), str, Limits(connections=1000))
     for record in records:
         yield from pipeline.feed(record)
     yield from pipeline.flush()

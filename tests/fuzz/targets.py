@@ -188,22 +188,9 @@ def answer(data: bytes) -> None:
     assert all(len(finding.mappings) <= epm.MAX_TOWERS for finding in findings)
 
 
-def columns(data: bytes) -> None:
-    """Decode the same on both paths, the column path by blocks of one record: they say the same after each."""
-    scalar, other = (Pipeline(Policy(), str, _LIMITS, columns=columns) for columns in (False, True))
-    assert other.load_columns()
-    for segment in _segments(data):
-        record = pack_record(segment)
-        expected = list(scalar.feed(record))
-        assert list(findings_of_batch(other, block_of([record]))) == expected
-        assert +other.anomalies == +scalar.anomalies
-        assert other.tracked_connections == scalar.tracked_connections
-    assert list(other.flush()) == list(scalar.flush())
-
-
 def decode(data: bytes) -> None:
     """Decode the same in the compiled decoder, record by record: it says what the scalar one says."""
-    scalar = Pipeline(Policy(), str, _LIMITS, columns=False)
+    scalar = Pipeline(Policy(), str, _LIMITS)
     compiled = Pipeline(Policy(), str, _LIMITS, engine=True)
     for segment in _segments(data):
         record = pack_record(segment)
@@ -263,7 +250,6 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "tower": tower,
     "conversation": conversation,
     "answer": answer,
-    "columns": columns,
     "decode": decode,
     "redaction": redaction,
     "configuration": configuration,

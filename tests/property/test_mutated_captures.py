@@ -14,13 +14,13 @@ from random import Random
 
 import pytest
 
-from inspector.capture import blocks
 from inspector.capture.blocks import read_batches
 from inspector.capture.pcap import read_records
 from inspector.capture.writer import build_frame
+from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError
 from inspector.judge.policy import Policy
-from inspector.model import Finding, FindingBatch, format_time
+from inspector.model import Finding, format_time
 from inspector.output.jsonform import lines_of
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
@@ -42,18 +42,13 @@ _OFFSETS = (0, 0, 0, 1, -1, 10**9, 2**33, 2**63 - 1, -(2**63))
 _BYTES = (0, 1, 2, 3, 5, 6, 0x7F, 0x80, 0xFF)
 
 
-@pytest.fixture(autouse=True)
-def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
-
-
 Found = Finding | FindingBatch
 Said = tuple[str, str, list[int], dict[str, int], dict[str, int], int]
 
 
 def slow(path: Path) -> Said:
     """Return what is said of a file record by record: lines, error, counters, verdicts, anomalies, connections."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(KernelCounter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS), [0] * len(KernelCounter), io.StringIO()
 
     def show(found: Found) -> None:
         assert isinstance(found, Finding)
@@ -69,7 +64,6 @@ def slow(path: Path) -> Said:
 def fast(path: Path, *, engine: bool) -> Said:
     """Return the same as compiled code says it: with the engine, or by columns."""
     pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(KernelCounter), io.StringIO()
-    assert pipeline.load_columns()
     sink = JsonLines(StreamLines(text))
 
     def show(found: Found) -> None:

@@ -61,14 +61,12 @@ def inspect(
     evidence: Evidence | None,
     batches: Iterable[Sequence[Segment]],
     *,
-    columns: bool = True,
+    engine: bool = True,
     settings: Config | None = None,
 ) -> list[Finding]:
     """Take blocks of segments through a pipeline as `attach` does; return all findings, one by one."""
     settings = settings or Config()
-    pipeline = Pipeline(settings.policy(), lambda _: "eth0", settings.decoder_limits(), columns=columns)
-    if columns:
-        assert pipeline.load_columns()
+    pipeline = Pipeline(settings.policy(), lambda _: "eth0", settings.decoder_limits(), engine=engine)
     findings: list[Finding] = []
 
     def take(found: Iterable[Any]) -> None:
@@ -132,17 +130,17 @@ def test_every_golden_trace(tmp_path: Path, name: str) -> None:
     proved(findings, tmp_path, settings)
 
 
-@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("engine", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_much_traffic_at_once(tmp_path: Path, seed: int, columns: bool) -> None:
+def test_much_traffic_at_once(tmp_path: Path, seed: int, engine: bool) -> None:
     """Interleaved connections, a thread that writes: the findings are those without evidence, and each file proves."""
     segments = traffic(Random(seed), 800)  # noqa: S311 - nothing secret
     batches = [segments[start : start + 300] for start in range(0, len(segments), 300)]
     settings = config(most_files=10_000, **MANY)
     evidence = Evidence(tmp_path, settings, {1: "wan", 2: "lan"})
-    findings = inspect(evidence, batches, columns=columns)
+    findings = inspect(evidence, batches, engine=engine)
     evidence.close()
-    assert [replace(finding, evidence=None) for finding in findings] == inspect(None, batches, columns=columns)
+    assert [replace(finding, evidence=None) for finding in findings] == inspect(None, batches, engine=engine)
     assert set(accounted(evidence, findings)) <= {LeftOut.WRITER_BEHIND}
     assert proved(findings, tmp_path, Config(tunnels=True)) > 40
 
@@ -166,7 +164,7 @@ def storm(count: int, clients: int = 1, vips: int = 1) -> list[Segment]:
     return found
 
 
-@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("engine", [True, False])
 @pytest.mark.parametrize(
     ("clients", "vips", "written", "reasons"),
     [
@@ -177,13 +175,13 @@ def storm(count: int, clients: int = 1, vips: int = 1) -> list[Segment]:
     ],
 )
 def test_a_storm_writes_few_files(
-    tmp_path: Path, clients: int, vips: int, written: int, reasons: set[LeftOut], columns: bool
+    tmp_path: Path, clients: int, vips: int, written: int, reasons: set[LeftOut], engine: bool
 ) -> None:
     """So many per client, VIP and minute, every other one counted under its reason; the next minute there are more."""
     evidence = Evidence(tmp_path, config(), {}, live=False)
     segments = storm(3000, clients, vips)
     later = [one._replace(time_ns=one.time_ns + 61 * 10**9, sequence=one.sequence + 152) for one in segments]
-    findings = inspect(evidence, [segments, later], columns=columns)
+    findings = inspect(evidence, [segments, later], engine=engine)
     evidence.close()
     assert len(findings) == 6000
     assert set(accounted(evidence, findings)) >= reasons

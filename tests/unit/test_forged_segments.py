@@ -355,7 +355,7 @@ def test_a_flood_of_connections_stays_cheap(talk: Callable[[Wire], None], most: 
         talk(wire)
     records = [pack_record(segment) for wire in wires for segment in wire.segments]
     # What is made once, and not for each connection, is there before.
-    pipeline = Pipeline(Policy(), str, columns=False)
+    pipeline = Pipeline(Policy(), str)
     warm = Wire()
     talk(warm)
     for segment in warm.segments:

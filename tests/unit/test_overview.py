@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.columns import layout
-from inspector.columns.batch import FindingRows
+from inspector.decode import layout
+from inspector.decode.batch import FindingBatch
 from inspector.http.overview import FINDINGS, OFFERS, Overview
 from inspector.model import Finding, Verdict
 from tests.unit.test_console import FINDING, Clock
@@ -18,13 +18,13 @@ from tests.unit.test_console import FINDING, Clock
 MATCH = replace(FINDING, verdict=Verdict.MATCH, mappings=(replace(FINDING.mappings[0], verdict=Verdict.MATCH),))
 
 
-def batch(judgements: list[Finding], numbers: list[int]) -> FindingRows:
+def batch(judgements: list[Finding], numbers: list[int]) -> FindingBatch:
     """Return a batch in which these judgements are met in this order, a nanosecond apart."""
     rows = np.zeros((len(numbers), layout.FOUND_WORDS), np.int64)
-    rows[:, layout.FOUND_JUDGEMENT] = numbers
+    rows[:, layout.FOUND_TEMPLATE] = numbers
     rows[:, layout.FOUND_TIME] = np.arange(len(numbers))
     rows[:, layout.FOUND_ASKED] = -1
-    return FindingRows(rows, judgements)
+    return FindingBatch(rows, judgements)
 
 
 def rows_of(overview: Overview) -> list[tuple[Any, ...]]:
@@ -83,14 +83,14 @@ def test_no_more_findings_are_made_than_somebody_can_read(monkeypatch: pytest.Mo
     """At line rate a second's room is used up and the rest only counted; the next second there is room again."""
     overview, clock = Overview(clock := Clock()), clock
     made = 0
-    findings = FindingRows.findings
+    findings = FindingBatch.findings
 
-    def counting(self: FindingRows) -> Any:
+    def counting(self: FindingBatch) -> Any:
         nonlocal made
         made += len(self)
         return findings(self)
 
-    monkeypatch.setattr(FindingRows, "findings", counting)
+    monkeypatch.setattr(FindingBatch, "findings", counting)
     for _ in range(100):
         overview.observe_batch(batch([FINDING], [0] * 1000))
     assert 0 < made <= 50

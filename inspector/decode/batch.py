@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inspector.columns import layout
+from inspector.decode import layout
 from inspector.judge.addresses import address_of
 
 if TYPE_CHECKING:
@@ -15,11 +15,29 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from inspector.model import Finding, FindingBatch
+    from inspector.model import Finding
 
 
-class FindingRows:
-    """An `inspector.model.FindingBatch`: `rows` is int64[n, FOUND_WORDS]."""
+class Columns(NamedTuple):
+    """What differs between findings of one template, a column each; `clients` are addresses, uint64[n, 2].
+
+    `asked` is the time of the question, or -1.
+    """
+
+    templates: npt.NDArray[np.int64]
+    clients: npt.NDArray[np.uint64]
+    ports: npt.NDArray[np.int64]
+    calls: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    asked: npt.NDArray[np.int64]
+
+
+class FindingBatch:
+    """Findings of many records, made only when they are asked for; valid until the next ones are.
+
+    `rows` is int64[n, FOUND_WORDS]: the number of a judgement, and what differs between its findings; `judgements` are
+    findings without client, call identifier and times.
+    """
 
     def __init__(self, rows: npt.NDArray[np.int64], judgements: Sequence[Finding]) -> None:
         self.rows = rows
@@ -28,20 +46,32 @@ class FindingRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, part: slice) -> FindingRows:
-        return FindingRows(self.rows[part], self.judgements)
+    def __getitem__(self, part: slice) -> FindingBatch:
+        return FindingBatch(self.rows[part], self.judgements)
 
-    def kept(self) -> FindingRows:
+    def columns(self) -> Columns:
+        """Return the columns, valid as long as the batch."""
+        rows = self.rows
+        return Columns(
+            rows[:, layout.FOUND_TEMPLATE],
+            rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].view(np.uint64),
+            rows[:, layout.FOUND_PORT],
+            rows[:, layout.FOUND_CALL],
+            rows[:, layout.FOUND_TIME],
+            rows[:, layout.FOUND_ASKED],
+        )
+
+    def kept(self) -> FindingBatch:
         """Return a copy that stays valid."""
-        return FindingRows(self.rows.copy(), self.judgements)
+        return FindingBatch(self.rows.copy(), self.judgements)
 
-    def joined(self, others: Sequence[FindingBatch]) -> FindingRows:
+    def joined(self, others: Sequence[FindingBatch]) -> FindingBatch:
         """Return one batch of this and others which have the same judgements."""
-        return FindingRows(np.concatenate([self.rows, *(other.rows for other in others)]), self.judgements)
+        return FindingBatch(np.concatenate([self.rows, *(other.rows for other in others)]), self.judgements)
 
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each finding that is met (without client, call id and times) and how often."""
-        counts = np.bincount(self.rows[:, layout.FOUND_JUDGEMENT], minlength=0)
+        counts = np.bincount(self.rows[:, layout.FOUND_TEMPLATE], minlength=0)
         for number in np.flatnonzero(counts).tolist():
             yield self.judgements[number], int(counts[number])
 
@@ -55,7 +85,7 @@ class FindingRows:
         """Yield the findings, made one by one."""
         clients = self.rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].tobytes()
         for number, row in enumerate(self.rows.tolist()):
-            template = self.judgements[row[layout.FOUND_JUDGEMENT]]
+            template = self.judgements[row[layout.FOUND_TEMPLATE]]
             asked, time_ns = row[layout.FOUND_ASKED], row[layout.FOUND_TIME]
             yield replace(
                 template,

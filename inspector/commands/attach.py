@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from inspector.capture.recording import Recording
 from inspector.config import Config, split_listen
+from inspector.decode import implementation, is_compiled
 from inspector.errors import ListenError
 from inspector.evidence.recorder import open_evidence
 from inspector.http.overview import Overview
@@ -149,6 +150,10 @@ def _announce(session: Session, metrics: Metrics, server: MetricsServer, served:
         metrics.attached(attachment.interface, attachment.hook, attachment.mode)
         _LOG.info("attached %s: %s", attachment.interface, attachment.explanation)
     _LOG.info("metrics %s/metrics", server.url)
+    if is_compiled():
+        _LOG.info("decoder: %s", implementation())
+    else:
+        _LOG.warning("decoder: %s, at a twentieth of the speed; install with a C compiler at hand", implementation())
     if server.is_exposed:
         advice = "set tls_certificate, tls_key and tls_client_ca"
         if served != "metrics":

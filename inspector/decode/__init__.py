@@ -26,3 +26,8 @@ def is_compiled() -> bool:
     spec = importlib.util.find_spec("inspector.decode.engine")
     found = spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
     return found and sys.byteorder == "little"
+
+
+def implementation() -> str:
+    """Return which decoder `attach` and `read` use, in one word for people: compiled, or interpreted."""
+    return "compiled" if is_compiled() else "interpreted"

@@ -372,7 +372,7 @@ from tests.property.test_decode import compare
 from tests.property.test_json_batches import test_lines_of_a_batch
 from tests.property.test_read_batches import compare as compare_files
 assert all(module.__file__.endswith(".py") for module in (engine, lines, rings, scan))
-assert not inspector.decode.is_compiled()
+assert not inspector.decode.is_compiled() and inspector.decode.implementation() == "interpreted"
 for seed in range(3):
     compare(windows_traffic(Random(seed), 12, cut=0.4, damage=0.02), Random(seed))
 blocks.is_compiled = lambda: True

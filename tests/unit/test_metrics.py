@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from inspector import __version__
+from inspector.decode import implementation
 from inspector.errors import (
     Anomaly,
     AttachError,
@@ -206,8 +207,8 @@ def test_lost_and_put_back(metrics: Metrics) -> None:
 
 
 def test_build_info(metrics: Metrics) -> None:
-    """Which version is running."""
-    assert 'epm_inspector_build_info{python_version="3' in metrics.render().decode()
+    """Which version is running, and which decoder."""
+    assert f'epm_inspector_build_info{{decoder="{implementation()}",python_version="3' in metrics.render().decode()
     assert f'version="{__version__}"' in metrics.render().decode()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from inspector.decode.batch import FindingBatch
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from inspector.decode.batch import FindingBatch
     from inspector.decode.decoder import Decoder
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
+
+
+# Findings of one batch, of those which were judged singly: each may have some hundred mappings.
+_TOGETHER: Final = 64
 
 
 class Pipeline:
@@ -95,67 +99,53 @@ class Pipeline:
         if self._decoder is not None:
             self._decoder.forget_judgements()
 
-    def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
-        """Take one record; yield the findings it completes."""
-        yield from self._singly(self.feed_batch(record))
-
-    def feed_batches(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
+    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingBatch]:
         """Take blocks of records (uint64[n, words], as in `inspector.decode.layout`) and single records.
 
-        Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
-        With `hold`, findings may wait until more of them have come, or until the next call without it.
+        Yield the findings they complete, in order; a batch is valid until the next thing is asked for. With `hold`,
+        findings may wait until more of them have come, or until the next call without it.
         """
         if self._decoder is not None:
-            yield from self._count(self._decoder.feed(batches, hold=hold))
-            return
+            return self._judged(self._decoder.feed(batches, hold=hold))
+        return self._judged(self._decode(batches))
+
+    def advance(self, now_ns: int) -> Iterator[FindingBatch]:
+        """Move time forward when no record does."""
+        return self._judged((self._decoder or self._conversations).advance(now_ns))
+
+    def flush(self) -> Iterator[FindingBatch]:
+        """End the input: what waits for bytes that will not come is decided without them."""
+        if self._decoder is not None:
+            yield from self._judged(self._decoder.drain())
+        yield from self._judged(self._conversations.flush())
+
+    def _decode(self, batches: Iterable[Batch]) -> Iterator[Observed]:
+        """Let the scalar decoder take records, one by one."""
         for batch in batches:
             if isinstance(batch, bytes | memoryview):
                 self._records += 1
-                yield from self._judge(self._conversations.feed(unpack_record(batch)))
+                yield from self._conversations.feed(unpack_record(batch))
             else:
                 self._records += len(batch)
                 for row in batch:
-                    yield from self._judge(self._conversations.feed(unpack_row(row)))
-
-    def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
-        """Take one block or record."""
-        yield from self.feed_batches((batch,))
-
-    def advance(self, now_ns: int) -> Iterator[Finding]:
-        """Move time forward when no record does."""
-        if self._decoder is not None:
-            yield from self._singly(self._count(self._decoder.advance(now_ns)))
-        else:
-            yield from self._judge(self._conversations.advance(now_ns))
-
-    def flush(self) -> Iterator[Finding]:
-        """End the input: what waits for bytes that will not come is decided without them."""
-        if self._decoder is not None:
-            yield from self._singly(self._count(self._decoder.drain()))
-        yield from self._judge(self._conversations.flush())
-
-    @staticmethod
-    def _singly(found: Iterable[Finding | FindingBatch]) -> Iterator[Finding]:
-        for one in found:
-            if isinstance(one, Finding):
-                yield one
-            else:
-                yield from one.findings()
+                    yield from self._conversations.feed(unpack_row(row))
 
     def _finding(self, observed: Observed) -> Finding:
         return judge(observed, self._policy, self._source_name(observed.interface_index))
 
-    def _judge(self, observations: Iterable[Observed]) -> Iterator[Finding]:
-        for observed in observations:
-            finding = self._finding(observed)
-            self.verdicts[finding.verdict] += 1
-            yield finding
-
-    def _count(self, found: Iterable[Observed | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+    def _judged(self, found: Iterable[Observed | FindingBatch]) -> Iterator[FindingBatch]:
+        """Count what was found by verdict, and yield it; what was observed singly is judged, and put together."""
+        held: list[Finding] = []
         for one in found:
             if isinstance(one, Observed):
-                yield from self._judge((one,))
-                continue
-            for judgement, count in one.counts():
-                self.verdicts[judgement.verdict] += count
-            yield one
+                held.append(self._finding(one))
+                self.verdicts[held[-1].verdict] += 1
+            if held and (len(held) >= _TOGETHER or not isinstance(one, Observed)):
+                yield FindingBatch.of(held)
+                held = []
+            if isinstance(one, FindingBatch):
+                for template, count in one.counts():
+                    self.verdicts[template.verdict] += count
+                yield one
+        if held:
+            yield FindingBatch.of(held)

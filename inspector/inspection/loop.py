@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inspector.decode import is_compiled
 from inspector.inspection.snapshot import Beginning, take_snapshot
 from inspector.inspection.upkeep import Upkeep
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.output.standard import tally_of
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
@@ -151,21 +151,16 @@ class Inspection:
                     self._recording.write(record_of(row))
             if self._evidence is not None:
                 self._evidence.keep(block)
-        self._report(self._pipeline.feed_batches(blocks))
+        self._report(self._pipeline.feed(blocks))
         newest_ns = record_time(record_of(blocks[-1][-1]))
         age_s = max(0.0, (time.time_ns() - newest_ns) / 1e9)
         self._metrics.records_consumed(sum(map(len, blocks)), newest_ns, age_s)
 
-    def _report(self, findings: Iterable[Finding | FindingBatch]) -> None:
-        for found in findings if self._evidence is None else self._evidence.name(findings):
-            if isinstance(found, Finding):
-                self._metrics.observe(found)
-                self._overview.observe(found)
-                self._output.show(found)
-            else:
-                self._metrics.observe_batch(found)
-                self._overview.observe_batch(found)
-                self._output.show_batch(found)
+    def _report(self, findings: Iterable[FindingBatch]) -> None:
+        for batch in findings if self._evidence is None else self._evidence.name(findings):
+            self._metrics.observe(batch)
+            self._overview.observe(batch)
+            self._output.show(batch)
 
     def _refresh(self, *, force: bool = False) -> None:
         """Bring the metrics up to date with the kernel's counters and the decoder's, about once a second."""

@@ -48,8 +48,7 @@ class BatchLines:
         # Two texts each; also those of judgements which have been replaced.
         if len(self._pieces) > 2 * JUDGEMENTS:
             self._forget()
-        for number in np.flatnonzero(np.bincount(columns.templates)).tolist():
-            judgement = batch.judgements[number]
+        for number, judgement, _ in batch.numbered():
             if self._judgements.get(number) is not judgement:
                 self._add(number, judgement)
         at, writer = 0, LineWriter(self._output)

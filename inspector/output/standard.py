@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from inspector.errors import Anomaly
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.output.console import Console, Tally
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.record import KernelCounter
@@ -81,13 +81,9 @@ class Output:
     def __exit__(self, *_exception: object) -> None:
         self.console.close()
 
-    def show(self, finding: Finding) -> bool:
-        """Show one finding; return False once nobody reads any more."""
-        return self._findings.show(finding)
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Show many findings; return False once nobody reads any more."""
-        return self._findings.show_batch(batch)
+    def show(self, batch: FindingBatch) -> bool:
+        """Show findings; return False once nobody reads any more."""
+        return self._findings.show(batch)
 
     def show_text(self, text: str) -> bool:
         """Show what was made of findings elsewhere, by the same kind of sink; return what `show` does."""

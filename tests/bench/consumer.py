@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from inspector.decode.batch import FindingBatch
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -53,13 +53,10 @@ def new_pipeline(limits: Limits | None = None, decoder: str | None = None) -> Pi
     return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=engine)
 
 
-def observe(metrics: Metrics, findings: Iterable[Finding | FindingBatch]) -> None:
-    """Count findings, single ones and batches, as they come out of the pipeline."""
-    for found in findings:
-        if isinstance(found, Finding):
-            metrics.observe(found)
-        else:
-            metrics.observe_batch(found)
+def observe(metrics: Metrics, findings: Iterable[FindingBatch]) -> None:
+    """Count findings as they come out of the pipeline."""
+    for batch in findings:
+        metrics.observe(batch)
 
 
 def judged(registry: CollectorRegistry) -> int:
@@ -75,11 +72,12 @@ def judged(registry: CollectorRegistry) -> int:
     )
 
 
-def answers_of(found: Finding | FindingBatch, asked: IPAddress) -> int:
+def answers_of(found: FindingBatch, asked: IPAddress) -> int:
     """Return how many answers there are of one server that was asked."""
-    counts = [(found, 1)] if isinstance(found, Finding) else found.counts()
     return sum(
-        count for finding, count in counts if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
+        count
+        for finding, count in found.counts()
+        if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
     )
 
 
@@ -145,13 +143,11 @@ class Consumer:
             found = self._count_asked(found, self._asked)
         observe(self._metrics, found)
 
-    def _decode(self, batches: list[Block]) -> Iterable[Finding | FindingBatch]:
+    def _decode(self, batches: list[Block]) -> Iterable[FindingBatch]:
         """Decode the blocks of a reading."""
-        return self._pipeline.feed_batches(batches)
+        return self._pipeline.feed(batches)
 
-    def _count_asked(
-        self, findings: Iterable[Finding | FindingBatch], asked: IPAddress
-    ) -> Iterator[Finding | FindingBatch]:
+    def _count_asked(self, findings: Iterable[FindingBatch], asked: IPAddress) -> Iterator[FindingBatch]:
         for found in findings:
             self.of_asked += answers_of(found, asked)
             yield found

@@ -10,7 +10,7 @@ from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
-from tests.build.blocks import block_of, findings_of_batch
+from tests.build.blocks import block_of, findings_of_batch, singly
 
 
 def findings_of(
@@ -26,14 +26,14 @@ def observe(
     """Return the findings and the counted anomalies of segments in the given order, the same of both decoders."""
     records = [pack_record(segment) for segment in segments]
     pipeline = _pipeline(policy, limits, engine=False)
-    findings = [one for record in records for one in pipeline.feed(record)]
+    findings = [one for record in records for one in findings_of_batch(pipeline, record)]
     if flush:
-        findings += pipeline.flush()
+        findings += singly(pipeline.flush())
     anomalies = {anomaly: count for anomaly, count in pipeline.anomalies.items() if count}
     again = _pipeline(policy, limits, engine=True)
     found = [one for record in records for one in findings_of_batch(again, block_of([record]))]
     if flush:
-        found += again.flush()
+        found += singly(again.flush())
     assert (found, +again.anomalies) == (findings, anomalies)
     return findings, anomalies
 

@@ -32,7 +32,7 @@ from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
 from inspector.wire.stream import WINDOW
 from tests.build import pdu
-from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch
+from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch, singly
 from tests.build.connection import Wire
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
@@ -102,13 +102,13 @@ def compare(
             engine.reconfigure(*settings_at[number])
         scalar.losing = engine.losing = is_losing
         for record in unroll(batch):
-            expected += list(scalar.feed(record))
+            expected += findings_of_batch(scalar, record)
         found += list(findings_of_batch(engine, batch))
         assert found == expected
         assert state_of(engine) == state_of(scalar)
     last_ns = segments[-1].time_ns + 20 * 10**9 if segments else 0
-    assert list(engine.advance(last_ns)) == list(scalar.advance(last_ns))
-    assert list(engine.flush()) == list(scalar.flush())
+    assert list(singly(engine.advance(last_ns))) == list(singly(scalar.advance(last_ns)))
+    assert list(singly(engine.flush())) == list(singly(scalar.flush()))
     assert state_of(engine) == state_of(scalar)
     assert engine._decoder is not None
     return engine._decoder
@@ -278,13 +278,12 @@ def test_findings_may_be_held_over_several_blocks() -> None:
     ]
     plain, held = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str, engine=True)
     expected = [finding for block in blocks for finding in findings_of_batch(plain, block)]
-    expected += plain.flush()
+    expected += singly(plain.flush())
     found: list[Finding] = []
     for block in blocks:
-        for one in held.feed_batches([block], hold=True):
-            found += [one] if isinstance(one, Finding) else one.findings()
+        found += singly(held.feed([block], hold=True))
     assert len(found) < len(expected)
-    found += held.flush()
+    found += singly(held.flush())
     assert found == expected
     assert held.verdicts == plain.verdicts
 

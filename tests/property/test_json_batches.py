@@ -74,7 +74,7 @@ def test_lines_of_a_batch(found: list[FindingBatch]) -> None:
     stream = io.StringIO()
     sink = JsonLines(StreamLines(stream))
     for batch in found:
-        assert sink.show_batch(batch)
+        assert sink.show(batch)
     expected = [
         json.dumps(finding.as_dict(), separators=(",", ":")) + "\n" for batch in found for finding in batch.findings()
     ]

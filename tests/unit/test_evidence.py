@@ -14,6 +14,7 @@ import pytest
 
 from inspector.capture.pcap import read_records
 from inspector.config import Config
+from inspector.decode.batch import FindingBatch
 from inspector.evidence import recorder as module
 from inspector.evidence.quota import LeftOut
 from inspector.evidence.recorder import Evidence, open_evidence
@@ -22,7 +23,7 @@ from inspector.pipeline import Pipeline
 from inspector.reading.filereader import FileReader
 from inspector.record import pack_record, unpack_record
 from tests.build import pdu
-from tests.build.blocks import block_of
+from tests.build.blocks import block_of, singly
 from tests.build.connection import Wire
 from tests.build.disk import small_disk
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
@@ -69,26 +70,21 @@ def inspect(
     pipeline = Pipeline(settings.policy(), lambda _: "eth0", settings.decoder_limits(), engine=engine)
     findings: list[Finding] = []
 
-    def take(found: Iterable[Any]) -> None:
-        for one in found if evidence is None else evidence.name(found):
-            findings.extend([one] if isinstance(one, Finding) else one.findings())
+    def take(found: Iterable[FindingBatch]) -> None:
+        findings.extend(singly(found if evidence is None else evidence.name(found)))
 
     for segments in batches:
         block = block_of([pack_record(segment) for segment in segments])
         if evidence is not None:
             evidence.keep(block)
-        take(pipeline.feed_batch(block))
+        take(pipeline.feed([block]))
     take(pipeline.flush())
     return findings
 
 
 def reread(path: Path, settings: Config | None = None) -> list[Finding]:
     """Return the findings of a file."""
-    return [
-        finding
-        for found in FileReader(path, settings or Config()).findings(print)
-        for finding in ([found] if isinstance(found, Finding) else found.findings())
-    ]
+    return list(singly(FileReader(path, settings or Config()).findings(print)))
 
 
 def proved(findings: Iterable[Finding], folder: Path, settings: Config | None = None) -> int:
@@ -119,11 +115,7 @@ def test_every_golden_trace(tmp_path: Path, name: str) -> None:
     settings = config(config_of(name), **MANY)
     evidence = Evidence(tmp_path, settings, {}, live=False)
     reader = FileReader(GOLDEN / "traces" / (name + CAPTURE), settings, evidence)
-    findings = [
-        finding
-        for found in reader.findings(print)
-        for finding in ([found] if isinstance(found, Finding) else found.findings())
-    ]
+    findings = list(singly(reader.findings(print)))
     evidence.close()
     assert not accounted(evidence, findings)
     assert all((finding.evidence is not None) == (finding.verdict is Verdict.MISMATCH) for finding in findings)

@@ -359,11 +359,11 @@ def test_a_flood_of_connections_stays_cheap(talk: Callable[[Wire], None], most: 
     warm = Wire()
     talk(warm)
     for segment in warm.segments:
-        list(pipeline.feed(pack_record(segment)))
+        list(pipeline.feed([pack_record(segment)]))
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for record in records:
-        list(pipeline.feed(record))
+        list(pipeline.feed([record]))
     list(pipeline.advance(START_NS + 9 * 10**9))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -20,14 +20,14 @@ from inspector.inspection import delivery
 from inspector.inspection.upkeep import Upkeep, changes
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.output import batchlines
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
 from tests.build import pdu
-from tests.build.blocks import block_of
+from tests.build.blocks import block_of, singly
 from tests.build.connection import START_NS, Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.unit.test_metrics import Scraped
@@ -60,13 +60,9 @@ class Sinks:
 
     def take(self, pipeline: Pipeline, records: Sequence[bytes]) -> None:
         """Put records through as one block."""
-        for found in pipeline.feed_batch(block_of(records)):
-            if isinstance(found, Finding):
-                self.metrics.observe(found)
-                self._lines.show(found)
-            else:
-                self.metrics.observe_batch(found)
-                self._lines.show_batch(found)
+        for batch in pipeline.feed([block_of(records)]):
+            self.metrics.observe(batch)
+            self._lines.show(batch)
 
     def verdicts(self) -> list[str]:
         """Return the verdict of each line, and of its mapping."""
@@ -135,7 +131,7 @@ def test_patience_changes_for_what_waits_already(engine: bool, before: int, afte
     pipeline.reconfigure(Policy(), Limits(unanswered_ns=after * 10**9))
     [question_ns] = [START_NS + 4_000_000]
     assert list(pipeline.advance(question_ns + after * 10**9 - 1)) == []
-    [finding] = pipeline.advance(question_ns + after * 10**9)
+    [finding] = singly(pipeline.advance(question_ns + after * 10**9))
     assert (finding.verdict, finding.time_ns) == (Verdict.UNANSWERED, question_ns + after * 10**9)
 
 
@@ -153,7 +149,7 @@ def test_silent_connections_are_forgotten_after_the_new_time(engine: bool) -> No
 
 def feed(pipeline: Pipeline, records: Sequence[bytes]) -> Iterator[object]:
     """Yield what records complete."""
-    yield from pipeline.feed_batch(block_of(records))
+    yield from pipeline.feed([block_of(records)])
 
 
 def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +159,8 @@ def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyP
     held = []
     for number in range(40):
         pipeline.reconfigure(POOL if number % 2 else Policy(), Limits())
-        for found in pipeline.feed_batch(block_of(asked(5000 + number))):
-            assert not isinstance(found, Finding)
+        for found in pipeline.feed([block_of(asked(5000 + number))]):
+            assert found.lasting
             made = b"".join(lines.make(found))
             assert json.loads(made)["verdict"] == ("pooled" if number % 2 else "mismatch")
         held.append(lines._text.nbytes + np.asarray(lines._pieces).nbytes)

@@ -14,7 +14,7 @@ from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from tests.build import pdu
-from tests.build.blocks import block_of, findings_of_batch
+from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.connection import START_NS, Wire, raw_address, udp
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic
@@ -58,12 +58,12 @@ def decode(
     segments: list[Segment], quota: Quota | None = None, *, engine: bool = True
 ) -> tuple[Pipeline, list[Finding]]:
     """Return a pipeline with all that it finds of segments, without the times."""
-    pipeline = Pipeline(Policy(), str, columns=False, engine=engine, quota=quota)
+    pipeline = Pipeline(Policy(), str, engine=engine, quota=quota)
     found: list[Finding] = []
     for start in range(0, len(segments), 97):
         found += findings_of_batch(pipeline, block_of([pack_record(one) for one in segments[start : start + 97]]))
-    found += pipeline.advance(segments[-1].time_ns + 20 * _SECOND)
-    return pipeline, found + list(pipeline.flush())
+    found += singly(pipeline.advance(segments[-1].time_ns + 20 * _SECOND))
+    return pipeline, found + list(singly(pipeline.flush()))
 
 
 def handed_over(pipeline: Pipeline) -> int:

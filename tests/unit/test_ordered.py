@@ -13,7 +13,7 @@ from inspector.ordered import OrderedRows, count_rows, divided, newest_ns
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, record_of
 from tests.bench.memory_source import MemoryRing
-from tests.build.blocks import block_of
+from tests.build.blocks import block_of, singly
 from tests.build.windows import windows_traffic
 
 _END = (1 << 63) - 1
@@ -66,12 +66,12 @@ def test_the_decoder_finds_the_same_in_rows_and_in_blocks() -> None:
     """Also where single records come between two readings."""
     read, _ = rows_of(Random(2))  # noqa: S311  # traffic for a test
     found, expected = [], []
-    engine, scalar = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str, columns=False)
+    engine, scalar = Pipeline(Policy(), str, engine=True), Pipeline(Policy(), str)
     record = bytes(record_of(read[0][0]))
     for part in divided(read, 50):
         for batches in (part, [record]):
-            found += list(Pipeline._singly(engine.feed_batches(batches)))
-            expected += list(Pipeline._singly(scalar.feed_batches(batches)))
+            found += list(singly(engine.feed(batches)))
+            expected += list(singly(scalar.feed(batches)))
     assert found == expected != []
     assert engine.records == scalar.records
 

@@ -40,6 +40,7 @@ _COUNTED: Final = {
     "malformed": Anomaly.PDU_MALFORMED,
     "not_rpc": Anomaly.STREAM_NOT_RPC,
     "evicted": Anomaly.CONNECTION_EVICTED,
+    "skipped": Anomaly.DECODER_QUOTA,
 }
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
@@ -217,11 +218,8 @@ class Decoder:
         observed = self._observe(anomalies)
         if observed is None:
             return False
-        if (
-            not engine.is_repeated()
-            or not self._credit.take(int(engine.order))
-            or not self._populate(observed, anomalies)
-        ):
+        comes_again = engine.is_repeated() and self._credit.take(int(engine.order))
+        if not comes_again or not self._populate(observed, anomalies):
             yield from self._take_findings()
             self._conversations.anomalies.update(anomalies)
             engine.once = True
@@ -258,10 +256,15 @@ class Decoder:
         """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
         slot = int(self._engine.slot)
         flow = flow_of(segment)
-        if self._quota is not None and not self._quota.take(flow.client_address, segment.time_ns):
-            self._skip([] if alone else [slot])
-            self._engine.skip_record(0 if alone else slot)
-            return
+        # What comes through a tunnel is the scalar decoder's anyway.
+        quota = self._quota if segment.tunnel is None else None
+        if quota is not None:
+            is_taken = quota.take(flow.client_address, segment.time_ns)
+            self._engine.refused_until = quota.refused_until
+            if not is_taken:
+                self._skip([] if alone else [slot])
+                self._engine.skip_record(0 if alone else slot)
+                return
         self.handed_over += 1
         taken = 0 if alone else int(self._engine.consumed)
         whole = segment

@@ -19,7 +19,7 @@ class Engine(Rows):
 
     def __init__(self, connections: int) -> None:
         Rows.__init__(self, connections)
-        self.idle = self.consumed = self.gaps = self.number = 0
+        self.idle = self.consumed = self.gaps = self.skipped = self.refused_until = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
         self.losing = False
         if not cython.compiled:
@@ -150,6 +150,12 @@ class Engine(Rows):
             finished = 1 if flags >> from_server & layout.FINISHED else 0
             return start != position and start != position + finished
         return (self.captured != 0 or tcp_flags & layout.FIN != 0) and tcp_flags & layout.ACK == 0
+
+    def is_refused(self) -> bool:
+        """Return whether the scalar decoder takes no record now, by its quota for all clients (`Quota.take`)."""
+        return self.time < self.refused_until <= self.time + layout.BURST and self.row_halves[
+            layout.ROW_FLAGS
+        ] >> 24 <= (layout.FROM_SERVER | layout.IPV6)
 
     def may_end(self) -> bool:
         """Return whether nothing waits, so that the connection may end at once."""
@@ -323,7 +329,11 @@ class Engine(Rows):
                     self.touch(slot)
                 else:
                     code = self.follow(resume)
-                    if code != layout.DONE:
+                    if code == layout.HAND_OVER and self.is_refused():
+                        self.skipped += 1
+                        self.ignore(self.slot)
+                        self.touch(self.slot)
+                    elif code != layout.DONE:
                         return code
             resume = False
             self.order += 1

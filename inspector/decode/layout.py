@@ -133,6 +133,8 @@ AHEAD: Final = 12
 NEAR: Final = 6
 TAGS: Final = 16
 
+BURST: Final = 1000000000  # nanoseconds of a rate which the quotas of the scalar decoder allow at once
+
 # Why the loop stopped.
 DONE: Final = 0
 HAND_OVER: Final = 1  # this record, with its connection, is for the scalar decoder

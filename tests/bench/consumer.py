@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from prometheus_client import CollectorRegistry
 
 from inspector.decode.batch import FindingBatch
+from inspector.decode.quota import Quota
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
 from inspector.model import Verdict
@@ -48,9 +49,13 @@ class Source(Protocol):
 
 
 def new_pipeline(limits: Limits | None = None, decoder: str | None = None) -> Pipeline:
-    """Return a pipeline: "scalar" or "engine"; without a name the decoder is that of `BENCH_DECODER`, or the engine."""
-    engine = (decoder or os.environ.get("BENCH_DECODER", "engine")) == "engine"
-    return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=engine)
+    """Return a pipeline: "scalar", "engine" (with its quota, as in `attach`) or "unbounded" (without).
+
+    Without a name the decoder is that of `BENCH_DECODER`, or the engine.
+    """
+    decoder = decoder or os.environ.get("BENCH_DECODER", "engine")
+    quota = Quota() if decoder == "engine" else None
+    return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=decoder != "scalar", quota=quota)
 
 
 def observe(metrics: Metrics, findings: Iterable[FindingBatch]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
+from unittest.mock import patch
 
 from inspector.config import load_config, split_listen
 from inspector.errors import Anomaly, ConfigError, DecodeError
@@ -19,6 +20,7 @@ from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, Counter, pack_record, unpack_record
 from inspector.redaction import Redactor
+from inspector.sources import stored
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations
@@ -33,6 +35,7 @@ from tests.build.blocks import block_of, findings_of_batch
 from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
+from tests.build.reading import compare
 
 _LINK_TYPES: Final = tuple(LinkType)
 _BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
@@ -214,6 +217,20 @@ def decode(data: bytes) -> None:
     assert list(compiled.flush()) == list(scalar.flush())
 
 
+def capture(data: bytes) -> None:
+    """Read a capture file packet by packet and in blocks: the same records, counters and error.
+
+    Of the first byte bit 0 says that tunnels are looked into, bit 1 that the file comes in small pieces.
+    """
+    if not data:
+        return
+    piece = 100 if data[0] & 2 else stored.CHUNK
+    with NamedTemporaryFile() as file, patch.object(stored, "CHUNK", piece):
+        file.write(data[1:])
+        file.flush()
+        compare(Path(file.name), tunnels=bool(data[0] & 1))
+
+
 def redaction(data: bytes) -> None:
     """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
     redactor, segments = Redactor(), list(_segments(data))
@@ -265,6 +282,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "answer": answer,
     "columns": columns,
     "decode": decode,
+    "capture": capture,
     "redaction": redaction,
     "configuration": configuration,
 }

@@ -7,11 +7,11 @@ from unittest.mock import patch
 
 import numpy as np
 
+from inspector.capture import blocks
+from inspector.capture.blocks import read_batches
+from inspector.capture.pcap import read_records
 from inspector.errors import CaptureError
-from inspector.record import HEADER_SIZE, Counter
-from inspector.sources import columns
-from inspector.sources.columns import read_batches
-from inspector.sources.pcap import read_records
+from inspector.record import HEADER_SIZE, KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,9 @@ def outcome(records: Iterator[bytes]) -> tuple[list[bytes], str]:
 
 def compare(path: Path, *, tunnels: bool = False) -> list[bytes]:
     """Read a file of any length in both ways, compare all that comes out, and return the records."""
-    one_by_one, in_blocks = [0] * len(Counter), [0] * len(Counter)
+    one_by_one, in_blocks = [0] * len(KernelCounter), [0] * len(KernelCounter)
     expected = outcome(read_records(path, ports=PORTS, counters=one_by_one, tunnels=tunnels))
-    with patch.object(columns, "COMPILED_FROM", 0):
+    with patch.object(blocks, "COMPILED_FROM", 0):
         batches = read_batches(path, ports=PORTS, counters=in_blocks, tunnels=tunnels)
         assert outcome(record for batch in batches for record in unroll(batch)) == expected
     assert in_blocks == one_by_one

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inspector.model import Segment
-from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter
+from inspector.record import BULK_LARGE_PAYLOAD, Attribute, KernelCounter
 from inspector.wire.frame import LinkType, read_frame
 from tests.build.tunnels import udp
 
@@ -52,7 +52,7 @@ def ipv6(body: bytes, *, next_header: int = 6, length: int | None = None) -> byt
     return struct.pack("!IHBB", 6 << 28, payload_length, next_header, 64) + CLIENT6 + SERVER6 + body
 
 
-def read(frame: bytes, link_type: int = LinkType.ETHERNET, **more: Any) -> Segment | Counter | None:
+def read(frame: bytes, link_type: int = LinkType.ETHERNET, **more: Any) -> Segment | KernelCounter | None:
     """Read a frame with the test's time and interface."""
     return read_frame(frame, link_type=link_type, time_ns=7, interface_index=3, ports=PORTS, **more)
 
@@ -166,12 +166,12 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
 )
 def test_unreadable_ipv4(packet: bytes) -> None:
     """Headers that are cut or contradict themselves are counted, whatever the ports."""
-    assert read(ETHERNET4 + packet) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + packet) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_unreadable_comes_before_the_ports() -> None:
     """A cut TCP header of any connection counts: its ports may be wrong, too."""
-    assert read(ETHERNET4 + ipv4(tcp(b"x", source=1, destination=2), total=30)) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + ipv4(tcp(b"x", source=1, destination=2), total=30)) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_other_protocols_are_not_inspected() -> None:
@@ -204,8 +204,8 @@ def test_every_field_of_a_datagram() -> None:
 
 def test_datagrams_without_payload_are_only_counted() -> None:
     """Like bare acknowledgments."""
-    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_TO), protocol=17)) is Counter.PACKETS_TO_SERVER
-    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_FROM), protocol=17)) is Counter.PACKETS_FROM_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_TO), protocol=17)) is KernelCounter.PACKETS_TO_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_FROM), protocol=17)) is KernelCounter.PACKETS_FROM_SERVER
     assert read(ETHERNET4 + ipv4(udp(b"x", (53, 5353)), protocol=17)) is None
 
 
@@ -222,7 +222,7 @@ def test_lengths_of_datagrams() -> None:
 
 def test_ethernet_padding_is_no_payload() -> None:
     """A bare acknowledgment stays one when Ethernet pads it to 60 bytes."""
-    assert read((ETHERNET4 + ipv4(tcp())).ljust(60, b"\0")) is Counter.PACKETS_TO_SERVER
+    assert read((ETHERNET4 + ipv4(tcp())).ljust(60, b"\0")) is KernelCounter.PACKETS_TO_SERVER
     assert segment((ETHERNET4 + ipv4(tcp(b"ab"))).ljust(60, b"\0")).payload == b"ab"
 
 
@@ -259,8 +259,8 @@ def test_packets_without_payload_that_open_or_close(flags: int) -> None:
 
 def test_bare_acknowledgments_are_only_counted() -> None:
     """By direction, and nothing else of them is kept."""
-    assert read(ETHERNET4 + ipv4(tcp(flags=ACK))) is Counter.PACKETS_TO_SERVER
-    assert read(ETHERNET4 + ipv4(tcp(flags=ACK, source=135, destination=9))) is Counter.PACKETS_FROM_SERVER
+    assert read(ETHERNET4 + ipv4(tcp(flags=ACK))) is KernelCounter.PACKETS_TO_SERVER
+    assert read(ETHERNET4 + ipv4(tcp(flags=ACK, source=135, destination=9))) is KernelCounter.PACKETS_FROM_SERVER
 
 
 def test_ports_decide() -> None:
@@ -272,9 +272,9 @@ def test_ports_decide() -> None:
 def test_ipv4_fragments() -> None:
     """The first fragment is read and marked; later ones of TCP and UDP are counted, of others not."""
     assert segment(ETHERNET4 + ipv4(tcp(b"x"), fragment=0x2000)).attributes == Attribute.FIRST_FRAGMENT
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x2001)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x2001)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is KernelCounter.LATER_FRAGMENTS
     assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=132)) is None
 
 
@@ -289,8 +289,8 @@ def test_ipv6_fragments() -> None:
     assert first.attributes == Attribute.IPV6 | Attribute.FIRST_FRAGMENT
     atomic = segment(ETHERNET6 + ipv6(fragment_header(6, 0) + tcp(b"x"), next_header=44))
     assert atomic.attributes == Attribute.IPV6
-    assert read(ETHERNET6 + ipv6(fragment_header(6, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET6 + ipv6(fragment_header(6, 8) + b"tail", next_header=44)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is KernelCounter.LATER_FRAGMENTS
     assert read(ETHERNET6 + ipv6(fragment_header(132, 8) + b"tail", next_header=44)) is None
 
 
@@ -335,7 +335,7 @@ def test_eight_extension_headers_and_no_more() -> None:
 )
 def test_unreadable_ipv6(packet: bytes) -> None:
     """The same as in IPv4."""
-    assert read(ETHERNET6 + packet) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET6 + packet) is KernelCounter.UNREADABLE_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -374,6 +374,6 @@ def test_link_layers_without_ip() -> None:
     assert read(struct.pack("<I", 99), LinkType.NULL) is None
     assert read(bytes(15), LinkType.LINUX_SLL) is None
     assert read(bytes(19), LinkType.LINUX_SLL2) is None
-    assert read(b"", LinkType.RAW) is Counter.UNREADABLE_HEADERS
-    assert read(b"\x50" * 60, LinkType.RAW) is Counter.UNREADABLE_HEADERS
-    assert read(ETHERNET4 + ipv4(tcp(b"x")), 127) is Counter.UNREADABLE_HEADERS
+    assert read(b"", LinkType.RAW) is KernelCounter.UNREADABLE_HEADERS
+    assert read(b"\x50" * 60, LinkType.RAW) is KernelCounter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + ipv4(tcp(b"x")), 127) is KernelCounter.UNREADABLE_HEADERS

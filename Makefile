@@ -80,6 +80,10 @@ bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes 
 fuzz-kernel: $(VENV)/test.stamp  ## a million hostile frames through the kernel program (FRAMES=N, SEED=N)
 	$(PYTHON) -m tests.kernel.fuzz $(if $(FRAMES),--frames $(FRAMES)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: sanitize
+sanitize: $(VENV)/test.stamp  ## hostile input for the compiled modules under AddressSanitizer and UBSan (BRIEF=1: a part)
+	$(PYTHON) -m tests.sanitize $(if $(BRIEF),--brief) -q
+
 .PHONY: soak
 soak: $(VENV)/test.stamp  ## run an inspector for SOAK_MINUTES (20) through traffic and faults: does anything grow?
 	$(PYTHON) -m tests.soak $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES))
@@ -176,7 +180,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp locks/dev.txt
 	@touch $@
 
 # Some hundred files; one that is newer than the stamp makes the wheels anew.
-$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
+$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh packaging/wheel.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
 	$(call install,python3-venv $(BUILD_PACKAGES),building the wheel)
 	@packaging/wheels.sh
 	@touch $@

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from inspector import protocols
 from inspector.capture.blocks import read_batches
 from inspector.config import Config, load_config
 from inspector.decode import layout
@@ -320,6 +321,8 @@ def test_limits_of_the_scalar_decoder_are_known() -> None:
     element = ContextElement(0, Syntax(EPM_UUID, 3, 0), ())
     assert Proposal(0, (element,)).size == layout.ELEMENT_BYTES
     assert (layout.WINDOW, layout.LATEST_TIME) == (WINDOW, LATEST_TIME_NS)
+    flags = layout.FIN, layout.SYN, layout.RST, layout.ACK
+    assert flags == (protocols.FIN, protocols.SYN, protocols.RST, protocols.ACK)
 
 
 @settings(deadline=None, max_examples=60)

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.capture import scanner, stored
+from inspector import protocols
+from inspector.capture import layout, scanner, stored
 from inspector.capture.blocks import read_batches
 from inspector.capture.packet import Packet
 from inspector.capture.pcap import SegmentReader
 from inspector.capture.writer import build_frame
 from inspector.model import Segment
+from inspector.output import layout as lines
 from inspector.record import Attribute, KernelCounter
 from inspector.wire.frame import LinkType
 from tests.bench.conversations import SEGMENTS_EACH, write_big_capture
@@ -258,6 +260,17 @@ def test_plain_packets_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum(blocks) == len(records)
     assert set(blocks[:-1]) == {scanner.ROWS}
     assert alone <= path.stat().st_size // stored.CHUNK + 1
+
+
+def test_constants_of_the_loop_are_those_of_other_modules() -> None:
+    """Constants which compiled code needs as numbers are equal to those of the modules that define them."""
+    assert (layout.IPV4, layout.IPV6) == (protocols.ETHERTYPE_IPV4, protocols.ETHERTYPE_IPV6)
+    assert {layout.VLAN, layout.VLAN_SERVICE, layout.VLAN_OLD} == protocols.ETHERTYPES_VLAN
+    assert layout.FIN_SYN_RST == protocols.FIN | protocols.SYN | protocols.RST
+    assert bytes(8) + layout.MAPPED.to_bytes(4, "little") == protocols.IPV4_MAPPED
+    assert (layout.FROM_SERVER, layout.OF_IPV6) == (Attribute.FROM_SERVER, Attribute.IPV6)
+    assert layout.MAXIMUM_PIECE == stored.MAXIMUM_PIECE
+    assert lines.MAPPED == layout.MAPPED
 
 
 def test_a_pipe_that_pauses_holds_nothing_back() -> None:

@@ -17,10 +17,10 @@ BUILD_PACKAGES := gcc python3-dev
 # What builds the Debian package and judges it.
 DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
-# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
+# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, clean Debians to install on, tools that
 # tests use.
 TEST_PACKAGES := mount tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
-	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
+	chromium-driver mmdebstrap debian-archive-keyring $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
 
@@ -83,6 +83,10 @@ fuzz-kernel: $(VENV)/test.stamp  ## a million hostile frames through the kernel 
 .PHONY: sanitize
 sanitize: $(VENV)/test.stamp  ## hostile input for the compiled modules under AddressSanitizer and UBSan (BRIEF=1: a part)
 	$(PYTHON) -m tests.sanitize $(if $(BRIEF),--brief) -q
+
+.PHONY: debian13
+debian13: $(VENV)/test.stamp  ## many tests on a clean Debian 13; `make test` runs a few of them there
+	DEBIAN13=1 $(PYTHON) -m pytest tests/system/test_debian13.py
 
 .PHONY: soak
 soak: $(VENV)/test.stamp  ## run an inspector for SOAK_MINUTES (20) through traffic and faults: does anything grow?

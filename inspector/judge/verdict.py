@@ -15,7 +15,7 @@ from inspector.judge.addresses import address_of, is_unroutable, unmap
 from inspector.judge.policy import Policy
 from inspector.model import Finding, FindingTunnel, IPAddress, OfferedEndpoint, RpcInterface, Verdict
 from inspector.wire.body import Syntax
-from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, OfferedTower
+from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, WINDOWS_NOT_REGISTERED, OfferedTower
 from inspector.wire.exchange import Exchange, Observed, Outcome
 from inspector.wire.uuids import name_of
 
@@ -37,6 +37,7 @@ _OUTCOME_VERDICTS: Final = {
     Outcome.SEALED: Verdict.SEALED,
     Outcome.MALFORMED: Verdict.MALFORMED,
 }
+_NOT_REGISTERED: Final = frozenset({STATUS_NOT_REGISTERED, WINDOWS_NOT_REGISTERED})
 _OFFERING: Final = frozenset({"ept_map", "ept_lookup"})
 
 
@@ -108,9 +109,9 @@ def _judge_without_towers(exchange: Exchange) -> tuple[Verdict, str]:
     """Return verdict and reason of an answer which offers nothing."""
     if exchange.operation not in _OFFERING and exchange.status == STATUS_OK:
         return Verdict.NO_ADDRESS, "the operation offers no endpoint"
-    if exchange.status == STATUS_NOT_REGISTERED and exchange.continued:
+    if exchange.status in _NOT_REGISTERED and exchange.continued:
         return Verdict.NO_ADDRESS, "the end of a listing"
-    if exchange.status in (STATUS_OK, STATUS_NOT_REGISTERED):
+    if exchange.status == STATUS_OK or exchange.status in _NOT_REGISTERED:
         return Verdict.NOT_REGISTERED, "no such interface is registered with this endpoint mapper"
     return Verdict.FAULT, f"the endpoint mapper answered: {exchange.detail}"
 

@@ -54,6 +54,23 @@ def answer(*towers: bytes, server: str = "10.11.2.2", policy: Policy | None = No
     return finding
 
 
+@pytest.mark.parametrize(
+    ("status", "verdict", "words"),
+    [
+        (0x6D9, Verdict.NOT_REGISTERED, "no such interface is registered"),
+        (0x6D8, Verdict.FAULT, "cannot perform the operation (1752)"),
+        (0x6BB, Verdict.FAULT, "too busy (1723)"),
+        (0x16C9A0CD, Verdict.FAULT, "cannot perform the operation (1752)"),
+    ],
+)
+def test_statuses_as_windows_numbers_them(status: int, verdict: Verdict, words: str) -> None:
+    """Some servers answer with Windows' own numbers in place of those of DCE: they mean the same."""
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack()).client(pdu.request(map_request(tcp_tower(SAMR))))
+    (finding,) = findings_of(wire.server(pdu.response(map_response([], status=status))).segments)
+    assert finding.verdict is verdict
+    assert words in finding.why
+
+
 def test_the_worst_mapping_speaks_for_the_response() -> None:
     """A response with a good and a bad tower is bad; with a pipe beside a match it is a match."""
     assert answer(tcp_tower(SAMR, 1, str(VIP)), tcp_tower(SAMR, 2, "10.11.2.7")).verdict is Verdict.MISMATCH

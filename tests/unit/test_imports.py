@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "inspector"
-FOUNDATION = {"errors", "model", "protocols", "record"}
+FOUNDATION = {"consequence", "errors", "model", "protocols", "record"}
 # Who may import whom: rooms, the packages under `inspector` (under `inspector.live`: each of its packages, and what is
 # beside these), and the modules beside them. Modules of a room may import each other.
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
     "escape": set(),
-    "model": set(),
+    "consequence": set(),
+    "model": {"consequence"},
     "protocols": set(),
     "record": {"model"},
     "ordered": {"record"},
@@ -31,6 +32,7 @@ ALLOWED = {
     "systemd": {"escape"},
     "wire": FOUNDATION,
     "judge": FOUNDATION | {"wire"},
+    "outcomes": FOUNDATION | {"judge", "wire"},
     "config": FOUNDATION | {"bounds", "escape", "judge", "wire"},
     "decode": FOUNDATION | {"judge", "ordered", "wire"},
     "pipeline": FOUNDATION | {"decode", "judge", "wire"},
@@ -59,7 +61,8 @@ ALLOWED = {
         "systemd",
     }
     | {"live", "live.attach", "live.process", "live.rings"},
-    "reading": FOUNDATION | {"capture", "config", "decode", "escape", "evidence", "log", "output", "pipeline"},
+    "reading": FOUNDATION
+    | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
     "commands": FOUNDATION

@@ -128,11 +128,11 @@ def read_frame(
     `tunnels` a packet which is none of an endpoint mapper's is replaced by the one that it
     carries, at most TUNNEL_DEPTH times.
     """
-    link = _read_link(frame, link_type)
+    link = read_link(frame, link_type)
     if not isinstance(link, tuple):
         return link
     ethertype, at = link
-    network = _read_network(frame, ethertype, at)
+    network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return network
     transport = _read_transport(frame, network)
@@ -155,7 +155,7 @@ def read_frame(
     payload_length = end - payload_at
     if not payload_length and not flags & _FIN_SYN_RST:
         return KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
-    source, destination = _addresses(frame, at, attributes)
+    source, destination = read_addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     return Segment(
         time_ns,
@@ -190,7 +190,7 @@ def _leave_tunnels(
         kind = _tunnel_kind(network, transport, ports)
         if kind is None:
             break
-        tunnel = tunnel or Tunnel(kind, *_addresses(frame, at, network[3]))
+        tunnel = tunnel or Tunnel(kind, *read_addresses(frame, at, network[3]))
         tunnel = tunnel._replace(depth=depth)
         header_at, end = transport[5:] if isinstance(transport, tuple) else network[1:3]
         limit = min(limit, end)
@@ -198,7 +198,7 @@ def _leave_tunnels(
         if not isinstance(link, tuple):
             return link
         ethertype, at = link
-        within = _read_network(frame, ethertype, at)
+        within = read_network(frame, ethertype, at)
         if not isinstance(within, tuple):
             return within
         protocol, transport_at, end, attributes = within
@@ -241,11 +241,11 @@ def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport 
     """Read the TCP or UDP header of a packet; None where it has neither."""
     protocol, at, end, attributes = network
     if protocol == _PROTOCOL_TCP:
-        return _read_tcp(frame, at, end)
+        return read_tcp(frame, at, end)
     return _read_udp(frame, at, end, attributes) if protocol == _PROTOCOL_UDP else None
 
 
-def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
+def read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
     """Read a TCP header with its options (RFC 9293 section 3.1)."""
     length = len(frame)
     if length < at + 20:
@@ -273,7 +273,7 @@ def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> 
     return source_port, destination_port, 0, 0, 0, payload_at, end
 
 
-def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
+def read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
     """Return ethertype and offset of the network layer, past up to two VLAN tags."""
     if link_type in _LINKS_WITH_ETHERTYPE:
         return _read_ethernet(frame, *_LINKS_WITH_ETHERTYPE[link_type])
@@ -313,7 +313,7 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
     return None if ethertype is None else (ethertype, 4)
 
 
-def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
+def read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
     """Return what the IP header at `at` carries, and where that ends."""
     if ethertype == ETHERTYPE_IPV4:
         return _read_ipv4(frame, at)
@@ -370,7 +370,7 @@ def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | KernelCounter |
     return protocol, at, end, attributes
 
 
-def _addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[bytes, bytes]:
+def read_addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[bytes, bytes]:
     """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
     if attributes & _IS_IPV6:
         return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])

@@ -125,6 +125,7 @@ def seeds() -> dict[str, list[bytes]]:
         "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
         + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
         "decode": whole,
+        "outcomes": whole,
         "capture": _captures(),
         "redaction": whole,
         "configuration": [

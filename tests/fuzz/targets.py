@@ -19,6 +19,8 @@ from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
+from inspector.outcomes.limits import OutcomeLimits
+from inspector.outcomes.tracker import Tracker
 from inspector.pipeline import Pipeline
 from inspector.protocols import SYN
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
@@ -26,6 +28,7 @@ from inspector.wire import body, epm
 from inspector.wire.conversations import Conversations
 from inspector.wire.datagrams import read_datagram
 from inspector.wire.frame import LinkType, read_frame
+from inspector.wire.headers import Header, IcmpQuote, read_header
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
@@ -69,6 +72,10 @@ _LIMITS: Final = Limits(
     contexts_per_connection=3,
     datagram_calls=3,
 )
+_OUTCOME_LIMITS: Final = OutcomeLimits(connections=3, strangers=2, answers=3, held=3, clients=3, servers=2, one_way=2)
+_OUTCOME_SIZE: Final = 2000
+# That of the towers in the seeds.
+_ENDPOINT: Final = 49152
 
 
 def frame(data: bytes) -> None:
@@ -81,6 +88,8 @@ def frame(data: bytes) -> None:
     if isinstance(found, Segment):
         assert len(found.payload) <= found.payload_length
         assert unpack_record(pack_record(found)) == found
+    header = read_header(data[1:], link_type=link_type, time_ns=1, number=1, wire_length=len(data))
+    assert header is None or isinstance(header, Header | IcmpQuote)
 
 
 def stream(data: bytes) -> None:
@@ -204,6 +213,35 @@ def decode(data: bytes) -> None:
     assert list(singly(compiled.flush())) == list(singly(scalar.flush()))
 
 
+def outcomes(data: bytes) -> None:
+    """Follow what answers lead to, to an endpoint on which the same is said: bounds hold, findings can be written."""
+    pipeline = Pipeline(Policy(), str, _LIMITS)
+    tracker = Tracker(Policy(), "fuzz", (135,), _OUTCOME_LIMITS)
+    findings, received = list[Finding](), 0
+    for number, segment in enumerate(_segments(data), 1):
+        record = pack_record(segment)
+        received += 2 * len(record)
+        header = _header(segment, number)
+        findings += tracker.take(header, list(singly(pipeline.feed((record,)))), segment.time_ns, number)
+        if header is not None:
+            ports = [_ENDPOINT if port == 135 else port for port in (header.source_port, header.destination_port)]
+            endpoint = header._replace(source_port=ports[0], destination_port=ports[1])
+            findings += tracker.take(endpoint, (), segment.time_ns, number)
+        assert tracker.size <= _OUTCOME_SIZE
+    findings += tracker.flush(list(singly(pipeline.flush())))
+    check_sizes(findings, received)
+
+
+def _header(segment: Segment, number: int) -> Header | None:
+    if segment.attributes & Attribute.UDP:
+        return None
+    return Header(
+        segment.time_ns, number, segment.source_address, segment.destination_address, segment.source_port,
+        segment.destination_port, segment.sequence, segment.acknowledgment, segment.tcp_flags, 64,
+        segment.payload_length, 54 + len(segment.payload), segment.payload,
+    )  # fmt: skip
+
+
 def capture(data: bytes) -> None:
     """Read a capture file packet by packet and in blocks: the same records, counters and error.
 
@@ -268,6 +306,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "conversation": conversation,
     "answer": answer,
     "decode": decode,
+    "outcomes": outcomes,
     "capture": capture,
     "redaction": redaction,
     "configuration": configuration,

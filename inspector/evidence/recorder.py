@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from inspector.consequence import FindingKind
 from inspector.decode.batch import FindingBatch, packed
 from inspector.evidence.conversation import capture_of
 from inspector.evidence.folder import EvidenceFolder, file_name
@@ -160,7 +161,9 @@ class Evidence:
         """Return which findings of a batch get a file, by row."""
         chosen: list[int] = []
         for number, judgement, count in batch.numbered():
-            if judgement.verdict is not Verdict.MISMATCH or self._is_paused(count):
+            if judgement.kind is not FindingKind.ANSWER or judgement.verdict is not Verdict.MISMATCH:
+                continue
+            if self._is_paused(count):
                 continue
             time_ns = batch.first_ns
             if not self._allowance.has_any(judgement.asked, time_ns, count):

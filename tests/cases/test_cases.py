@@ -61,3 +61,15 @@ def test_nothing_else_is_called_harm(
     expected = {one.outcome for one in EXPECTED[number]} & HARMFUL
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     assert {finding.get("outcome") for finding in findings} & HARMFUL <= expected
+
+
+def test_the_servers_side_of_a_balancing_gateway_alone_is_no_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the client wrote into its own request says that packets are translated before they are seen there."""
+    monkeypatch.chdir(tmp_path)
+    Path("servers.pcapng").write_bytes(CASES["20a-balancer"].captures()[1])
+    assert cli.main(["read", "--json", "--follow-up", "servers.pcapng"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = {(one["verdict"], one.get("cause")) for one in found if one["kind"] == "answer"}
+    assert told == {("mismatch", "destination_nat")}

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
+from unittest.mock import patch
 
+from inspector.capture import stored
 from inspector.capture.redaction import Redactor
 from inspector.config import load_config, split_listen
 from inspector.errors import Anomaly, ConfigError, DecodeError
@@ -33,6 +35,7 @@ from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
+from tests.build.reading import compare
 
 _LINK_TYPES: Final = tuple(LinkType)
 _BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
@@ -201,6 +204,20 @@ def decode(data: bytes) -> None:
     assert list(singly(compiled.flush())) == list(singly(scalar.flush()))
 
 
+def capture(data: bytes) -> None:
+    """Read a capture file packet by packet and in blocks: the same records, counters and error.
+
+    Of the first byte bit 0 says that tunnels are looked into, bit 1 that the file comes in small pieces.
+    """
+    if not data:
+        return
+    piece = 100 if data[0] & 2 else stored.CHUNK
+    with NamedTemporaryFile() as file, patch.object(stored, "CHUNK", piece):
+        file.write(data[1:])
+        file.flush()
+        compare(Path(file.name), tunnels=bool(data[0] & 1))
+
+
 def redaction(data: bytes) -> None:
     """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
     redactor, segments = Redactor(), list(_segments(data))
@@ -251,6 +268,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "conversation": conversation,
     "answer": answer,
     "decode": decode,
+    "capture": capture,
     "redaction": redaction,
     "configuration": configuration,
 }

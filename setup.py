@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -17,6 +18,7 @@ MODULES = (
     "capture.scan",
 )
 LAYOUTS = [PACKAGE / folder / "layout.py" for folder in ("capture", "decode", "output")]
+BUILD = "build/cython"
 INT_MAX = 2**31 - 1
 DIRECTIVES = {"language_level": 3, "cdivision": True, "infer_types": True, "annotation_typing": False}
 # Arrays are read as integers of several widths, which C's rules on aliasing forbid.
@@ -46,6 +48,8 @@ def write_layout(source: Path) -> None:
     text += "".join(f'    long long {name} "EPM_{name}"\n' for name in wide)
     target = source.with_suffix(".pxd")
     if not target.exists() or target.read_text() != text:
+        # Cython does not notice that modules depend on it.
+        shutil.rmtree(BUILD, ignore_errors=True)
         target.write_text(text)
 
 
@@ -62,7 +66,7 @@ extensions = cythonize(
         for name in MODULES
     ],
     compiler_directives=DIRECTIVES,
-    build_dir="build/cython",
+    build_dir=BUILD,
 )
 for extension in extensions:
     # Where there is no compiler, the modules are installed all the same, and not used.

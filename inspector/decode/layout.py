@@ -133,7 +133,7 @@ AHEAD: Final = 12
 NEAR: Final = 6
 TAGS: Final = 16
 
-BURST: Final = 1000000000  # nanoseconds of a rate which the quotas of the scalar decoder allow at once
+BURST: Final = 250000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
 
 # Why the loop stopped.
 DONE: Final = 0

@@ -1,9 +1,10 @@
 """How much of the traffic may be handed to the scalar decoder: by each client, and by all together.
 
 A record costs the scalar decoder a hundred times what it costs the engine. Without a bound, a client that sends only
-what the engine does not read would make all others wait. Each bound is a rate and a burst of one second of it, in the
-time of the records (the generic cell rate algorithm of ITU-T I.371). Clients share as many buckets as there are, by a
-secret hash; those of one IPv6 /64 are one client, since its owner has all of its addresses.
+what the engine does not read would make all others wait. Each bound is a rate and a burst, in the time of the records:
+the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a quarter's for all, which
+takes the scalar decoder about as long as the rings hold what comes meanwhile. Clients share as many buckets as there
+are, by a secret hash; those of one IPv6 /64 are one client, since its owner has all of its addresses.
 """
 
 from __future__ import annotations
@@ -64,17 +65,17 @@ class Quota:
         network = client if client.startswith(IPV4_MAPPED) else client[:8]
         bucket = hash(self._secret + network) % _BUCKETS
         of_client, of_all = self._empty_at[bucket], self._empty_at[_BUCKETS]
-        if _is_full(of_client, time_ns) or _is_full(of_all, time_ns):
+        if _is_full(of_client, time_ns, _SECOND) or _is_full(of_all, time_ns, layout.BURST):
             return False
-        self._empty_at[bucket] = _later(of_client, time_ns) + self._cost_of_client
-        self._empty_at[_BUCKETS] = _later(of_all, time_ns) + self._cost
+        self._empty_at[bucket] = _later(of_client, time_ns, _SECOND) + self._cost_of_client
+        self._empty_at[_BUCKETS] = _later(of_all, time_ns, layout.BURST) + self._cost
         return True
 
 
-def _is_full(empty_at: int, time_ns: int) -> bool:
+def _is_full(empty_at: int, time_ns: int, burst_ns: int) -> bool:
     # No bucket is fuller than its burst: a clock that was set back shows so, and the bucket begins again.
-    return time_ns + layout.BURST < empty_at <= time_ns + 2 * layout.BURST
+    return time_ns + burst_ns < empty_at <= time_ns + 2 * burst_ns
 
 
-def _later(empty_at: int, time_ns: int) -> int:
-    return empty_at if time_ns < empty_at <= time_ns + layout.BURST else time_ns
+def _later(empty_at: int, time_ns: int, burst_ns: int) -> int:
+    return empty_at if time_ns < empty_at <= time_ns + burst_ns else time_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -68,8 +69,7 @@ class Decoder:
         rows = np.asarray(self._engine.findings)
         self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
         self._templates: list[Finding] = []
-        # Held findings of templates that were forgotten meanwhile.
-        self._stashed: list[FindingBatch] = []
+        self._stashed: list[FindingBatch] = []  # held findings of templates that were forgotten meanwhile
         self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
         self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
         engine = self._engine
@@ -80,7 +80,8 @@ class Decoder:
         self._credit = Credit()
         self.handed_over = self.records = 0
         self._engine.losing = conversations.losing
-        conversations.companion = self
+        # No cycle: the tables take tens of megabytes, which would wait for its collector.
+        conversations.companion = weakref.proxy(self)
         for flow in conversations.flows():
             self._mark(flow)
         self._import_counters()

@@ -173,7 +173,7 @@ def test_root_stays_root_if_that_is_asked_for(cable: Cable, tmp_path: Path, way:
     with inspecting(cable, tmp_path, "--mode", "generic", *options) as inspector:
         inspector.wait_until_attached()
         assert all(uids == {0} for uids, _, _ in identities_of(inspector.process.pid))
-        assert len(inspector.lines) == 2
+        assert len(inspector.lines) == 3
 
 
 def test_an_account_which_there_is_not(cable: Cable, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_second_inspector_on_the_hook(cable: Cable, tmp_path: Path, mode: str)
         assert first.status()["interfaces"][0] | {"packets": 0} == holder | {"packets": 0} | {
             key: first.status()["interfaces"][0][key] for key in ("matched", "submitted")
         }
-        assert len(first.lines) == 2
+        assert len(first.lines) == 3
 
 
 def test_two_inspectors_on_tc(cable: Cable, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_loopback_by_default(cable: Cable, tmp_path: Path) -> None:
     with inspecting(cable, tmp_path, "--mode", "generic") as inspector:
         inspector.wait_until_attached()
         assert listening(inspector.process.pid) == {("127.0.0.1", 10135)}
-        assert len(inspector.lines) == 2
+        assert len(inspector.lines) == 3
         with inside(cable.there), pytest.raises(OSError):  # noqa: PT011 - refused, or no answer: either will do
             socket.create_connection((cable.near_address, 10135), timeout=2)
 
@@ -63,9 +63,9 @@ def test_more_is_warned_of(cable: Cable, tmp_path: Path, address: str) -> None:
         inspector.wait_until_attached()
         [(host, _)] = listening(inspector.process.pid)
         assert host == address
-        inspector.wait_for(lambda: len(inspector.lines) == 3)
-        assert "there is no TLS" in inspector.lines[2]
-        assert "can read metrics and findings" in inspector.lines[2]
+        inspector.wait_for(lambda: len(inspector.lines) == 4)
+        assert "there is no TLS" in inspector.lines[3]
+        assert "can read metrics and findings" in inspector.lines[3]
 
 
 def status_of(url: str, host: str | None = None) -> int:
@@ -88,8 +88,8 @@ def test_who_may_read_what(cable: Cable, tmp_path: Path) -> None:
     options = ("--mode", "generic", "--config", str(config), "--runtime-directory", str(directory))
     with inspecting(cable, tmp_path, *options) as inspector:
         inspector.wait_until_attached()
-        inspector.wait_for(lambda: len(inspector.lines) == 3)
-        assert "can read metrics, and" in inspector.lines[2]
+        inspector.wait_for(lambda: len(inspector.lines) == 4)
+        assert "can read metrics, and" in inspector.lines[3]
         base = f"http://{cable.near_address}:10135"
         # Two sockets, one of them for the scraper, at one address and port.
         assert listening(inspector.process.pid) == {(cable.near_address, 10135)}
@@ -118,7 +118,7 @@ def test_with_tls(cable: Cable, tmp_path: Path) -> None:
     )
     with inspecting(cable, tmp_path, "--mode", "generic", "--config", str(config)) as inspector:
         inspector.wait_until_attached()
-        assert inspector.lines[1:] == [f"metrics https://{cable.near_address}:10135/metrics"]
+        assert inspector.lines[1:] == [f"metrics https://{cable.near_address}:10135/metrics", "decoder: compiled"]
         context = ssl.create_default_context(cafile=str(issuer.certificate))
         context.check_hostname = False
         with inside(cable.there):

@@ -38,16 +38,16 @@ XDP_DROP: Final = 1
 # Attaches, says so, and waits to be ended.
 OWNER: Final = """
 import sys
-from inspector.live import kernel
+from inspector.live.bpf import syscalls
 from inspector.live.attach.links import Link
 from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import constant_program
 netns, index, hook, flags = sys.argv[1], *map(int, sys.argv[2:])
-kind = kernel.ProgramType.XDP if hook == kernel.AttachType.XDP else kernel.ProgramType.SCHED_CLS
+kind = syscalls.ProgramType.XDP if hook == syscalls.AttachType.XDP else syscalls.ProgramType.SCHED_CLS
 program = constant_program(kind, 2, "someones")
 with inside(netns):
-    link = Link.create(program, index, kernel.AttachType(hook), kernel.LinkFlag(flags))
-print(kernel.program_info(program).id, flush=True)
+    link = Link.create(program, index, syscalls.AttachType(hook), syscalls.LinkFlag(flags))
+print(syscalls.program_info(program).id, flush=True)
 sys.stdin.read()
 """
 

@@ -35,8 +35,8 @@ class Running:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """The findings it printed so far."""
-        return [json.loads(line) for line in (self.folder / "findings").read_text().splitlines()]
+        """The findings it printed so far; a line that is being written is none yet."""
+        return [json.loads(line) for line in (self.folder / "findings").open() if line.endswith("\n")]
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Return when the condition holds; fail with what the command said when it does not come to hold in time."""

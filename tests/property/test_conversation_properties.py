@@ -82,11 +82,17 @@ def segments_of(writes: list[tuple[bool, bytes]], mss: int, sequence: int) -> li
 
 
 def content(findings: list[Finding]) -> list[dict[str, object]]:
-    """Return findings without their times, which a cut moves."""
-    return [
-        {key: value for key, value in finding.as_dict().items() if key not in ("time", "latency_ms")}
-        for finding in findings
-    ]
+    """Return findings without their times, which a cut moves, and without the doubt of an old repetition.
+
+    Of what was delivered the last whole PDUs are remembered, by their checksum. A late copy of a segment in which
+    they begin cannot be compared with it: `repetition_not_compared`.
+    """
+    kept = []
+    for finding in findings:
+        whole = finding.as_dict()
+        doubts = [anomaly for anomaly in finding.anomalies if anomaly != Anomaly.REPETITION_NOT_COMPARED]
+        kept.append({key: whole[key] for key in whole if key not in ("time", "latency_ms")} | {"anomalies": doubts})
+    return kept
 
 
 @settings(deadline=None)

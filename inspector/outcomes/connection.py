@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Message, Reply, messages, read_proposal, read_reply
+from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Reply, SeenPdu, messages, read_proposal, read_reply
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.wire.pdu import PduType
@@ -35,7 +35,7 @@ class Asked:
 
     __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "sent", "start")
 
-    def __init__(self, header: Header, message: Message) -> None:
+    def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None

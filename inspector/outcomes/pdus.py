@@ -20,11 +20,10 @@ QUESTIONS: Final = frozenset({PduType.REQUEST, PduType.BIND, PduType.ALTER_CONTE
 NAMES: Final = {PduType.REQUEST: "request", PduType.BIND: "bind", PduType.ALTER_CONTEXT: "alter_context"}
 _PROVIDER_REJECTION: Final = 2
 _ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 1
-_FIRST_FRAGMENT: Final = 1
 
 
-class Message(NamedTuple):
-    """A PDU's header: its type, flags, and the bytes from its start on, as far as they are in the segment."""
+class SeenPdu(NamedTuple):
+    """A PDU: its type, flags, and the bytes from its start on, as far as they are in the segment."""
 
     type: PduType
     flags: int
@@ -52,20 +51,20 @@ class Reply(NamedTuple):
     fault: int | None = None
 
 
-def messages(payload: bytes | memoryview) -> list[Message]:
+def messages(payload: bytes | memoryview) -> list[SeenPdu]:
     """Return the PDUs that begin in a segment whose first byte begins one; none where it does not."""
-    found: list[Message] = []
+    found: list[SeenPdu] = []
     at = 0
     while len(found) < _MOST and len(payload) - at >= HEADER_SIZE:
         length = frag_length_of(payload, at)
         if length is None:
             break
-        found.append(Message(PduType(payload[at + 2]), payload[at + 3], bytes(payload[at : at + length])))
+        found.append(SeenPdu(PduType(payload[at + 2]), payload[at + 3], bytes(payload[at : at + length])))
         at += length
     return found
 
 
-def read_proposal(message: Message) -> Bind | None:
+def read_proposal(message: SeenPdu) -> Bind | None:
     """Return what a bind or alter_context proposes; None where it is cut or malformed."""
     try:
         pdu = split_pdu(message.data)
@@ -77,7 +76,7 @@ def read_proposal(message: Message) -> Bind | None:
         return None
 
 
-def read_reply(message: Message) -> Reply | None:
+def read_reply(message: SeenPdu) -> Reply | None:
     """Return what a server's PDU says of the association; None where it says nothing of it."""
     try:
         pdu = split_pdu(message.data)
@@ -99,8 +98,3 @@ def read_reply(message: Message) -> Reply | None:
     except DecodeError:
         return None
     return Reply(accepted=True) if message.type is PduType.RESPONSE else None
-
-
-def begins_fragments(message: Message) -> bool:
-    """Return whether a PDU is the first of several fragments of a response."""
-    return message.type is PduType.RESPONSE and message.flags & 3 == _FIRST_FRAGMENT

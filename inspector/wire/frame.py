@@ -69,8 +69,8 @@ _Link = tuple[int, int]
 _Network = tuple[int, int, int, int]
 """IP protocol, offset of its header, offset where the IP payload ends on the wire, attributes."""
 
-# An IP packet whose length is said nowhere goes on for at least this long; no packet which says it is so long.
-_NO_LENGTH: Final = 1 << 40
+NO_LENGTH: Final = 1 << 40
+"""Where an IP packet ends whose length stands nowhere; one whose length stands somewhere ends before."""
 
 
 _Transport = tuple[int, int, int, int, int, int, int]
@@ -136,7 +136,7 @@ def read_frame(
     if not isinstance(network, tuple):
         return network
     transport = _read_transport(frame, network)
-    tunnel, limit = None, _NO_LENGTH
+    tunnel, limit = None, NO_LENGTH
     if tunnels and network[0] != _PROTOCOL_TCP:
         carried = _leave_tunnels(frame, at, network, transport, ports)
         if not isinstance(carried, tuple):
@@ -150,7 +150,7 @@ def read_frame(
         if source_port not in ports:
             return None
         attributes |= _FROM_SERVER
-    if end >= _NO_LENGTH:
+    if end >= NO_LENGTH:
         end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
     if not payload_length and not flags & _FIN_SYN_RST:
@@ -185,7 +185,7 @@ def _leave_tunnels(
 
     A packet is the offset of its IP header, and what was read of it.
     """
-    tunnel, limit = None, _NO_LENGTH
+    tunnel, limit = None, NO_LENGTH
     for depth in range(1, TUNNEL_DEPTH + 1):
         kind = _tunnel_kind(network, transport, ports)
         if kind is None:
@@ -331,7 +331,7 @@ def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | KernelCounter |
     if version_and_length >> 4 != 4 or transport_at < at + 20 or transport_at > len(frame):
         return _UNREADABLE
     # 0 is what segmentation offload leaves in packets longer than the field can say.
-    end = at + (total_length or _NO_LENGTH * 2)
+    end = at + (total_length or NO_LENGTH * 2)
     if end < transport_at:
         return _UNREADABLE
     if fragment & 0x1FFF:
@@ -346,7 +346,7 @@ def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | KernelCounter |
     version, payload_length, protocol = _IPV6.unpack_from(frame, at)
     if version >> 4 != 6:
         return _UNREADABLE
-    end = at + 40 + (payload_length or _NO_LENGTH * 2)
+    end = at + 40 + (payload_length or NO_LENGTH * 2)
     at += 40
     attributes = _IS_IPV6
     for _ in range(MAXIMUM_EXTENSION_HEADERS):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from inspector.protocols import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from inspector.record import Attribute
-from inspector.wire.frame import read_addresses, read_link, read_network, read_tcp
+from inspector.wire.frame import NO_LENGTH, read_addresses, read_link, read_network, read_tcp
 
 _TCP: Final = 6
 _ICMP: Final = 1
@@ -22,8 +22,6 @@ _QUOTE_OFFSET: Final = 8
 # ICMP: destination unreachable, time exceeded, parameter problem; ICMPv6: all of its errors are below 128.
 _ICMP_ERRORS: Final = frozenset({3, 11, 12})
 _ICMPV6_FIRST_MESSAGE: Final = 128
-# As in `inspector.wire.frame`: no packet that says its length is so long.
-_NO_LENGTH: Final = 1 << 40
 
 
 class Header(NamedTuple):
@@ -90,7 +88,7 @@ def _read_tcp_header(
     if not isinstance(transport, tuple):
         return None
     source_port, destination_port, sequence, acknowledgment, flags, payload_at, end = transport
-    if end >= _NO_LENGTH:
+    if end >= NO_LENGTH:
         end = max(wire_length, len(frame))
     source, destination = read_addresses(frame, at, attributes)
     return Header(

@@ -44,10 +44,10 @@ struct epm_cursor {
  * what becomes of fragment headers is kept apart.
  */
 struct epm_packet {
-	const struct epm_ipv4_header *ipv4; /* valid unless attributes has EPM_IPV6 */
-	const struct epm_ipv6_header *ipv6; /* valid if it has */
+	const struct iphdr *ipv4; /* valid unless attributes has EPM_IPV6 */
+	const struct ipv6hdr *ipv6; /* valid if it has */
 	const struct epm_ports *ports;      /* valid in a segment or datagram */
-	const struct epm_tcp_header *tcp;   /* valid in a segment */
+	const struct tcphdr *tcp;   /* valid in a segment */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
 	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
 	__u32 attributes;                   /* of enum epm_attribute, but for the next */
@@ -70,7 +70,7 @@ struct epm_packet {
  */
 static __always_inline __s64 epm_said_length(__u16 big_endian)
 {
-	__u64 length = EPM_BIG16(big_endian);
+	__u64 length = __be16_to_cpu(big_endian);
 
 	if (!EPM_TUNNELS)
 		return length ? length : EPM_NO_LENGTH;

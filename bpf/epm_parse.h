@@ -16,20 +16,19 @@
 
 static __always_inline int epm_is_vlan(__u16 ethertype)
 {
-	return ethertype == EPM_ETHERTYPE_VLAN || ethertype == EPM_ETHERTYPE_SERVICE_VLAN ||
-	       ethertype == EPM_ETHERTYPE_OLD_QINQ;
+	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD || ethertype == ETH_P_QINQ1;
 }
 
 /* Return the ethertype below at most EPM_VLAN_TAGS tags, of which `tags` were taken off by the
  * device; 0 where the frame ends before. */
 static __always_inline __u16 epm_read_ethernet(struct epm_cursor *cursor, __u32 tags)
 {
-	const struct epm_ethernet_header *ethernet = epm_take(cursor, sizeof(*ethernet));
+	const struct ethhdr *ethernet = epm_take(cursor, sizeof(*ethernet));
 	__u16 ethertype;
 
 	if (!ethernet)
 		return 0;
-	ethertype = EPM_BIG16(ethernet->ethertype);
+	ethertype = __be16_to_cpu(ethernet->h_proto);
 #pragma unroll
 	for (int tag_number = 0; tag_number < EPM_VLAN_TAGS; tag_number++) {
 		const struct epm_vlan_tag *tag;
@@ -39,23 +38,23 @@ static __always_inline __u16 epm_read_ethernet(struct epm_cursor *cursor, __u32 
 		tag = epm_take(cursor, sizeof(*tag));
 		if (!tag)
 			return 0;
-		ethertype = EPM_BIG16(tag->ethertype);
+		ethertype = __be16_to_cpu(tag->ethertype);
 	}
 	return ethertype;
 }
 
 /* One bit for each protocol number below 64, so that a kind is tested without a branch for each. */
 #define EPM_KIND_BIT(kind) (1ULL << (kind))
-#define EPM_TRANSPORTS (EPM_KIND_BIT(EPM_PROTOCOL_TCP) | EPM_KIND_BIT(EPM_PROTOCOL_UDP))
+#define EPM_TRANSPORTS (EPM_KIND_BIT(IPPROTO_TCP) | EPM_KIND_BIT(IPPROTO_UDP))
 #define EPM_CARRIERS \
-	(EPM_KIND_BIT(EPM_PROTOCOL_IPV4) | EPM_KIND_BIT(EPM_PROTOCOL_IPV6) | EPM_KIND_BIT(EPM_PROTOCOL_GRE))
+	(EPM_KIND_BIT(IPPROTO_IPIP) | EPM_KIND_BIT(IPPROTO_IPV6) | EPM_KIND_BIT(IPPROTO_GRE))
 #define EPM_EXTENSIONS                                                                       \
-	(EPM_KIND_BIT(EPM_HOP_BY_HOP) | EPM_KIND_BIT(EPM_ROUTING) | EPM_KIND_BIT(EPM_FRAGMENT) | \
-	 EPM_KIND_BIT(EPM_AUTHENTICATION) | EPM_KIND_BIT(EPM_DESTINATION_OPTIONS))
+	(EPM_KIND_BIT(IPPROTO_HOPOPTS) | EPM_KIND_BIT(IPPROTO_ROUTING) | EPM_KIND_BIT(IPPROTO_FRAGMENT) | \
+	 EPM_KIND_BIT(IPPROTO_AH) | EPM_KIND_BIT(IPPROTO_DSTOPTS))
 
 static __always_inline int epm_is_transport(__u8 protocol)
 {
-	return protocol == EPM_PROTOCOL_TCP || protocol == EPM_PROTOCOL_UDP;
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
 }
 
 /* Whether this is a protocol that is read. Most packets are TCP, and the shortest way is theirs. */
@@ -63,28 +62,28 @@ static __always_inline int epm_is_carried(__u8 protocol)
 {
 	const __u64 read = EPM_TUNNELS ? EPM_TRANSPORTS | EPM_CARRIERS : EPM_TRANSPORTS;
 
-	return __builtin_expect(protocol == EPM_PROTOCOL_TCP, 1) || (protocol < 64 && read >> protocol & 1);
+	return __builtin_expect(protocol == IPPROTO_TCP, 1) || (protocol < 64 && read >> protocol & 1);
 }
 
 static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	const struct epm_ipv4_header *ipv4 = epm_take(cursor, sizeof(*ipv4));
+	const struct iphdr *ipv4 = epm_take(cursor, sizeof(*ipv4));
 	__u32 header_length;
 	__u16 fragment;
 
-	if (!ipv4 || ipv4->version_and_length >> 4 != 4)
+	if (!ipv4 || ipv4->version != 4)
 		return EPM_UNREADABLE;
-	header_length = (ipv4->version_and_length & 15) * 4;
+	header_length = ipv4->ihl * 4;
 	if (header_length < sizeof(*ipv4) || !epm_skip(cursor, header_length - sizeof(*ipv4)))
 		return EPM_UNREADABLE;
 	packet->ipv4 = ipv4;
-	packet->remaining = epm_said_length(ipv4->total_length) - header_length;
+	packet->remaining = epm_said_length(ipv4->tot_len) - header_length;
 	if (packet->remaining < 0)
 		return EPM_UNREADABLE;
 	packet->protocol = ipv4->protocol;
 	if (!epm_is_carried(packet->protocol))
 		return EPM_IGNORED;
-	fragment = EPM_BIG16(ipv4->flags_and_offset);
+	fragment = __be16_to_cpu(ipv4->frag_off);
 	if (fragment & EPM_IPV4_OFFSET)
 		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
 	if (fragment & EPM_IPV4_MORE_FRAGMENTS)
@@ -100,15 +99,15 @@ static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor,
  */
 static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	__u64 kind = packet->protocol == EPM_MOBILITY ? EPM_DESTINATION_OPTIONS : packet->protocol;
+	__u64 kind = packet->protocol == IPPROTO_MH ? IPPROTO_DSTOPTS : packet->protocol;
 	const struct epm_extension_header *extension;
 	__u64 is_authentication, is_fragment, length;
 	__u64 fragment;
 
 	if (kind > 63 || !(EPM_EXTENSIONS >> kind & 1))
 		return EPM_IGNORED;
-	is_authentication = EPM_KIND_BIT(EPM_AUTHENTICATION) >> kind & 1;
-	is_fragment = EPM_KIND_BIT(EPM_FRAGMENT) >> kind & 1;
+	is_authentication = EPM_KIND_BIT(IPPROTO_AH) >> kind & 1;
+	is_fragment = EPM_KIND_BIT(IPPROTO_FRAGMENT) >> kind & 1;
 	extension = epm_take(cursor, sizeof(*extension));
 	if (!extension)
 		return EPM_UNREADABLE;
@@ -120,7 +119,7 @@ static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cu
 		return EPM_UNREADABLE;
 	packet->remaining = epm_forget_range(packet->remaining - (__s64)length);
 	packet->protocol = extension->next_header;
-	fragment = EPM_BIG16(extension->offset_and_flags) & (0 - is_fragment);
+	fragment = __be16_to_cpu(extension->offset_and_flags) & (0 - is_fragment);
 	if (fragment & EPM_IPV6_OFFSET)
 		return epm_is_transport(packet->protocol) ? EPM_LATER : EPM_IGNORED;
 	packet->fragment |= (fragment & EPM_IPV6_MORE_FRAGMENTS) * EPM_FIRST_FRAGMENT;
@@ -129,14 +128,14 @@ static __always_inline enum epm_outcome epm_read_extension(struct epm_cursor *cu
 
 static __always_inline enum epm_outcome epm_read_ipv6(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	const struct epm_ipv6_header *ipv6 = epm_take(cursor, sizeof(*ipv6));
+	const struct ipv6hdr *ipv6 = epm_take(cursor, sizeof(*ipv6));
 
-	if (!ipv6 || ipv6->version_and_class >> 4 != 6)
+	if (!ipv6 || ipv6->version != 6)
 		return EPM_UNREADABLE;
 	packet->ipv6 = ipv6;
 	packet->attributes |= EPM_IPV6;
-	packet->remaining = epm_said_length(ipv6->payload_length);
-	packet->protocol = ipv6->next_header;
+	packet->remaining = epm_said_length(ipv6->payload_len);
+	packet->protocol = ipv6->nexthdr;
 #pragma nounroll
 	for (int number = 0; number < EPM_EXTENSION_HEADERS && !epm_is_carried(packet->protocol); number++) {
 		enum epm_outcome outcome = epm_read_extension(cursor, packet);
@@ -149,16 +148,16 @@ static __always_inline enum epm_outcome epm_read_ipv6(struct epm_cursor *cursor,
 
 static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	const struct epm_tcp_header *tcp = epm_take(cursor, sizeof(*tcp));
+	const struct tcphdr *tcp = epm_take(cursor, sizeof(*tcp));
 	__u32 header_length;
 
 	if (!tcp)
 		return EPM_UNREADABLE;
-	header_length = (tcp->data_offset >> 4) * 4;
+	header_length = tcp->doff * 4;
 	if (header_length < sizeof(*tcp) || !epm_skip(cursor, header_length - sizeof(*tcp)))
 		return EPM_UNREADABLE;
 	packet->tcp = tcp;
-	packet->ports = &tcp->ports;
+	packet->ports = (const struct epm_ports *)tcp;
 	packet->remaining -= header_length;
 	return packet->remaining < 0 ? EPM_UNREADABLE : EPM_SEGMENT;
 }
@@ -166,15 +165,15 @@ static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, 
 /* A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's. */
 static __always_inline enum epm_outcome epm_read_udp(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	const struct epm_udp_header *udp = epm_take(cursor, sizeof(*udp));
+	const struct udphdr *udp = epm_take(cursor, sizeof(*udp));
 	__s64 length;
 
 	if (!udp)
 		return EPM_UNREADABLE;
-	packet->ports = &udp->ports;
+	packet->ports = (const struct epm_ports *)udp;
 	packet->attributes |= EPM_UDP;
 	packet->remaining -= sizeof(*udp);
-	length = udp->length ? EPM_BIG16(udp->length) - (__s64)sizeof(*udp) : packet->remaining;
+	length = udp->len ? __be16_to_cpu(udp->len) - (__s64)sizeof(*udp) : packet->remaining;
 	if (packet->remaining < 0 || length < 0)
 		return EPM_UNREADABLE;
 	if (length > packet->remaining)
@@ -189,17 +188,17 @@ static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *curs
 {
 	enum epm_outcome outcome;
 
-	if (ethertype == EPM_ETHERTYPE_IPV4)
+	if (ethertype == ETH_P_IP)
 		outcome = epm_read_ipv4(cursor, packet);
-	else if (ethertype == EPM_ETHERTYPE_IPV6)
+	else if (ethertype == ETH_P_IPV6)
 		outcome = epm_read_ipv6(cursor, packet);
 	else
 		return EPM_IGNORED;
 	if (outcome != EPM_READ)
 		return outcome;
-	if (__builtin_expect(packet->protocol == EPM_PROTOCOL_TCP, 1))
+	if (__builtin_expect(packet->protocol == IPPROTO_TCP, 1))
 		return epm_read_tcp(cursor, packet);
-	if (packet->protocol == EPM_PROTOCOL_UDP)
+	if (packet->protocol == IPPROTO_UDP)
 		return epm_read_udp(cursor, packet);
 	return EPM_TUNNELS ? EPM_CARRIER : EPM_IGNORED;
 }
@@ -208,29 +207,29 @@ static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *curs
 static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cursor *cursor, __u8 protocol,
 								  const void *header, struct epm_packet *packet)
 {
-	const struct epm_tcp_header *tcp = header;
-	const struct epm_udp_header *udp = header;
+	const struct tcphdr *tcp = header;
+	const struct udphdr *udp = header;
 	__u32 header_length;
 	__s64 length;
 
-	if (__builtin_expect(protocol == EPM_PROTOCOL_TCP, 1)) {
-		header_length = (tcp->data_offset >> 4) * 4;
+	if (__builtin_expect(protocol == IPPROTO_TCP, 1)) {
+		header_length = tcp->doff * 4;
 		packet->remaining -= header_length;
 		if (header_length < sizeof(*tcp) || packet->remaining < 0 ||
 		    (const __u8 *)header + header_length > cursor->end)
 			return EPM_IGNORED;
 		cursor->at = (const __u8 *)header + header_length;
-		packet->ports = &tcp->ports;
+		packet->ports = (const struct epm_ports *)tcp;
 		packet->tcp = tcp;
 		return EPM_SEGMENT;
 	}
-	if (EPM_TUNNELS || protocol != EPM_PROTOCOL_UDP)
+	if (EPM_TUNNELS || protocol != IPPROTO_UDP)
 		return EPM_IGNORED;
-	length = EPM_BIG16(udp->length) - (__s64)sizeof(*udp);
+	length = __be16_to_cpu(udp->len) - (__s64)sizeof(*udp);
 	if (length < 0 || length > packet->remaining - (__s64)sizeof(*udp))
 		return EPM_IGNORED;
 	cursor->at = (const __u8 *)(udp + 1);
-	packet->ports = &udp->ports;
+	packet->ports = (const struct epm_ports *)udp;
 	packet->attributes |= EPM_UDP;
 	packet->remaining = length;
 	return EPM_DATAGRAM;
@@ -243,31 +242,31 @@ static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cur
  */
 static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *cursor, struct epm_packet *packet)
 {
-	const struct epm_ethernet_header *ethernet = (const void *)cursor->at;
-	const struct epm_ipv4_header *ipv4 = (const void *)(ethernet + 1);
-	const struct epm_ipv6_header *ipv6 = (const void *)(ethernet + 1);
+	const struct ethhdr *ethernet = (const void *)cursor->at;
+	const struct iphdr *ipv4 = (const void *)(ethernet + 1);
+	const struct ipv6hdr *ipv6 = (const void *)(ethernet + 1);
 
-	if ((const __u8 *)(ipv4 + 1) + sizeof(struct epm_tcp_header) > cursor->end)
+	if ((const __u8 *)(ipv4 + 1) + sizeof(struct tcphdr) > cursor->end)
 		return EPM_IGNORED;
-	if (__builtin_expect(ethernet->ethertype == EPM_BIG16(EPM_ETHERTYPE_IPV4), 1)) {
-		if (ipv4->version_and_length != 0x45 ||
-		    ipv4->flags_and_offset & EPM_BIG16(EPM_IPV4_MORE_FRAGMENTS | EPM_IPV4_OFFSET))
+	if (__builtin_expect(ethernet->h_proto == __cpu_to_be16(ETH_P_IP), 1)) {
+		if (*(const __u8 *)ipv4 != EPM_IPV4_PLAIN ||
+		    ipv4->frag_off & __cpu_to_be16(EPM_IPV4_MORE_FRAGMENTS | EPM_IPV4_OFFSET))
 			return EPM_IGNORED;
 		*packet = (struct epm_packet){
 			.ipv4 = ipv4,
-			.remaining = EPM_BIG16(ipv4->total_length) - (__s64)sizeof(*ipv4),
+			.remaining = __be16_to_cpu(ipv4->tot_len) - (__s64)sizeof(*ipv4),
 		};
 		return epm_read_common_transport(cursor, ipv4->protocol, ipv4 + 1, packet);
 	}
-	if (ethernet->ethertype != EPM_BIG16(EPM_ETHERTYPE_IPV6) || ipv6->version_and_class >> 4 != 6 ||
-	    (const __u8 *)(ipv6 + 1) + sizeof(struct epm_tcp_header) > cursor->end)
+	if (ethernet->h_proto != __cpu_to_be16(ETH_P_IPV6) || ipv6->version != 6 ||
+	    (const __u8 *)(ipv6 + 1) + sizeof(struct tcphdr) > cursor->end)
 		return EPM_IGNORED;
 	*packet = (struct epm_packet){
 		.ipv6 = ipv6,
 		.attributes = EPM_IPV6,
-		.remaining = EPM_BIG16(ipv6->payload_length),
+		.remaining = __be16_to_cpu(ipv6->payload_len),
 	};
-	return epm_read_common_transport(cursor, ipv6->next_header, ipv6 + 1, packet);
+	return epm_read_common_transport(cursor, ipv6->nexthdr, ipv6 + 1, packet);
 }
 
 /* Read a packet which begins with its IP header, as epm_read_network() does; one of neither version is unreadable. */
@@ -278,7 +277,7 @@ static __always_inline enum epm_outcome epm_read_bare(struct epm_cursor *cursor,
 	if (!version)
 		return EPM_UNREADABLE;
 	cursor->at = version;
-	return epm_read_network(cursor, *version >> 4 == 6 ? EPM_ETHERTYPE_IPV6 : EPM_ETHERTYPE_IPV4, packet);
+	return epm_read_network(cursor, *version >> 4 == 6 ? ETH_P_IPV6 : ETH_P_IP, packet);
 }
 
 /* Read a packet's link layer and its IP packet, as epm_read_network() does. */

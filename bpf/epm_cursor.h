@@ -23,6 +23,8 @@ enum epm_outcome {
 	EPM_CARRIER,    /* the same of an IP packet which carries another packet */
 	EPM_LATER,      /* a TCP or UDP fragment that carries no such header */
 	EPM_UNREADABLE, /* headers cut short or inconsistent */
+	EPM_BAD_LENGTH, /* a TCP or UDP header with a false length: its ports are known, if they are of interest */
+	EPM_UNSERVED,   /* a TCP or UDP packet without a port of interest */
 	EPM_LINK_CUT,   /* Ethernet header or tags cut short: nothing either, if that was all of it */
 };
 
@@ -44,10 +46,10 @@ struct epm_cursor {
  * what becomes of fragment headers is kept apart.
  */
 struct epm_packet {
-	const struct iphdr *ipv4; /* valid unless attributes has EPM_IPV6 */
-	const struct ipv6hdr *ipv6; /* valid if it has */
-	const struct epm_ports *ports;      /* valid in a segment or datagram */
-	const struct tcphdr *tcp;   /* valid in a segment */
+	const struct iphdr *ipv4;           /* valid unless attributes has EPM_IPV6 */
+	const struct ipv6hdr *ipv6;         /* valid if it has */
+	const struct epm_ports *ports;      /* valid in a segment or datagram, and with EPM_BAD_LENGTH */
+	const struct tcphdr *tcp;           /* valid in a segment */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
 	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
 	__u32 attributes;                   /* of enum epm_attribute, but for the next */

@@ -8,7 +8,7 @@
  * plane sets EPM_WITH_XDP, EPM_WITH_TC, EPM_WITH_XDP_BARE, EPM_WITH_TC_BARE (1 for the programs that are wanted; "bare"
  * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels), and
  * the sizes that epm_lanes.h needs: EPM_BULK_PAGES and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two),
- * EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
+ * EPM_LANES, EPM_PREEMPT_RT, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
  *
  * Conservation: every matched packet is counted once as submitted or as lost, by reason.
  */
@@ -56,12 +56,6 @@ static __always_inline struct epm_counters *epm_counters_of(__u32 interface_inde
 	return epm_counters.lookup(&slot);
 }
 
-/* `port` as it is in the packet. */
-static __always_inline int epm_is_served(const struct epm_options *options, __u16 port)
-{
-	return options->ports[port >> 5] >> (port & 31) & 1;
-}
-
 /* A packet of a served port: count it, and record it unless it is a bare acknowledgment. */
 static __always_inline void epm_handle_served(const struct epm_context *context, const struct epm_packet *packet,
 					      const struct epm_tunnel *tunnel, const struct epm_options *options,
@@ -106,17 +100,6 @@ static __always_inline void epm_count(const struct epm_context *context, enum ep
 	counters = epm_counters_of(epm_interface_index(context), options);
 	if (counters)
 		counters->value[counter]++;
-}
-
-/* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */
-static __always_inline int epm_is_of_interest(const struct epm_options *options, struct epm_packet *packet)
-{
-	if (epm_is_served(options, packet->ports->destination))
-		return 1;
-	if (!epm_is_served(options, packet->ports->source))
-		return 0;
-	packet->attributes |= EPM_FROM_SERVER;
-	return 1;
 }
 
 #if EPM_TUNNELS
@@ -179,7 +162,15 @@ static __always_inline enum epm_outcome epm_leave_tunnels(enum epm_outcome outco
 }
 #endif
 
-/* Read a frame, and on what is in tunnels; `options` and `carried` are needed for the latter only. */
+/* Say whether a TCP or UDP header with a false length is of a packet which would have been of interest. */
+static __always_inline int epm_is_loss(const struct epm_options *options, struct epm_packet *packet)
+{
+	if (epm_is_of_interest(options, packet))
+		return 1;
+	return EPM_TUNNELS && packet->attributes & EPM_UDP && epm_port_kind(packet);
+}
+
+/* Read a frame, and on what is in tunnels; `carried` is needed for the latter only. */
 static __always_inline enum epm_outcome epm_read_frame(struct epm_context *context,
 						       const struct epm_options *options, struct epm_carried *carried,
 						       struct epm_cursor *cursor, struct epm_packet *packet)
@@ -191,6 +182,8 @@ static __always_inline enum epm_outcome epm_read_frame(struct epm_context *conte
 #if EPM_TUNNELS
 	outcome = epm_leave_tunnels(outcome, carried, context, options, cursor, packet);
 #endif
+	if (outcome == EPM_BAD_LENGTH)
+		return epm_is_loss(options, packet) ? EPM_UNREADABLE : EPM_UNSERVED;
 	return outcome;
 }
 
@@ -205,6 +198,8 @@ static __always_inline enum epm_outcome epm_read_anything(struct epm_context *co
 	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) &&
 	    epm_pull(context))
 		outcome = epm_read_frame(context, options, carried, cursor, packet);
+	if (outcome == EPM_SEGMENT || outcome == EPM_DATAGRAM)
+		return epm_is_of_interest(options, packet) ? outcome : EPM_UNSERVED;
 	if (outcome == EPM_LATER || outcome == EPM_UNREADABLE)
 		epm_count(context, outcome == EPM_LATER ? EPM_LATER_FRAGMENTS : EPM_UNREADABLE_HEADERS);
 	return outcome;
@@ -224,19 +219,19 @@ static __always_inline void epm_inspect(struct epm_context *context)
 	options = epm_options.lookup(&zero);
 	if (!options)
 		return;
+	epm_start(&cursor, context);
+	outcome = context->link == EPM_LINK_ETHERNET ? epm_read_common(options, &cursor, &packet) : EPM_IGNORED;
+	if (outcome == EPM_UNSERVED)
+		return;
 #if EPM_TUNNELS
 	carried = epm_carried.lookup(&zero);
 	if (!carried)
 		return;
 	tunnel = &carried->tunnel;
 #endif
-	epm_start(&cursor, context);
-	outcome = context->link == EPM_LINK_ETHERNET ? epm_read_common(&cursor, &packet) : EPM_IGNORED;
 	if (outcome == EPM_IGNORED)
 		outcome = epm_read_anything(context, options, carried, &cursor, &packet);
-	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_is_of_interest(options, &packet))
-		return;
-	if (!epm_settle(&cursor))
+	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_settle(&cursor))
 		return;
 	span = epm_find_payload(context, &packet, &cursor, outcome);
 	if (EPM_TUNNELS && packet.attributes & EPM_TUNNELLED)

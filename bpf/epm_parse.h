@@ -78,9 +78,10 @@ static __always_inline enum epm_outcome epm_read_ipv4(struct epm_cursor *cursor,
 		return EPM_UNREADABLE;
 	packet->ipv4 = ipv4;
 	packet->remaining = epm_said_length(ipv4->tot_len) - header_length;
-	if (packet->remaining < 0)
-		return EPM_UNREADABLE;
 	packet->protocol = ipv4->protocol;
+	/* Whether TCP and UDP with a false length are of interest is told by their ports. */
+	if (packet->remaining < 0 && !epm_is_transport(packet->protocol))
+		return EPM_UNREADABLE;
 	if (!epm_is_carried(packet->protocol))
 		return EPM_IGNORED;
 	fragment = __be16_to_cpu(ipv4->frag_off);
@@ -146,6 +147,23 @@ static __always_inline enum epm_outcome epm_read_ipv6(struct epm_cursor *cursor,
 	return epm_is_carried(packet->protocol) ? EPM_READ : EPM_IGNORED;
 }
 
+/* `port` as it is in the packet. */
+static __always_inline int epm_is_served(const struct epm_options *options, __be16 port)
+{
+	return options->ports[port >> 5] >> (port & 31) & 1;
+}
+
+/* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */
+static __always_inline int epm_is_of_interest(const struct epm_options *options, struct epm_packet *packet)
+{
+	if (epm_is_served(options, packet->ports->destination))
+		return 1;
+	if (!epm_is_served(options, packet->ports->source))
+		return 0;
+	packet->attributes |= EPM_FROM_SERVER;
+	return 1;
+}
+
 static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, struct epm_packet *packet)
 {
 	const struct tcphdr *tcp = epm_take(cursor, sizeof(*tcp));
@@ -153,13 +171,13 @@ static __always_inline enum epm_outcome epm_read_tcp(struct epm_cursor *cursor, 
 
 	if (!tcp)
 		return EPM_UNREADABLE;
+	packet->ports = (const struct epm_ports *)tcp;
+	packet->tcp = tcp;
 	header_length = tcp->doff * 4;
 	if (header_length < sizeof(*tcp) || !epm_skip(cursor, header_length - sizeof(*tcp)))
-		return EPM_UNREADABLE;
-	packet->tcp = tcp;
-	packet->ports = (const struct epm_ports *)tcp;
+		return EPM_BAD_LENGTH;
 	packet->remaining -= header_length;
-	return packet->remaining < 0 ? EPM_UNREADABLE : EPM_SEGMENT;
+	return packet->remaining < 0 ? EPM_BAD_LENGTH : EPM_SEGMENT;
 }
 
 /* A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's. */
@@ -175,14 +193,14 @@ static __always_inline enum epm_outcome epm_read_udp(struct epm_cursor *cursor, 
 	packet->remaining -= sizeof(*udp);
 	length = udp->len ? __be16_to_cpu(udp->len) - (__s64)sizeof(*udp) : packet->remaining;
 	if (packet->remaining < 0 || length < 0)
-		return EPM_UNREADABLE;
+		return EPM_BAD_LENGTH;
 	if (length > packet->remaining)
-		return packet->fragment ? EPM_DATAGRAM : EPM_UNREADABLE;
+		return packet->fragment ? EPM_DATAGRAM : EPM_BAD_LENGTH;
 	packet->remaining = length;
 	return EPM_DATAGRAM;
 }
 
-/* Read an IP packet with its TCP or UDP header: EPM_SEGMENT, EPM_DATAGRAM, EPM_CARRIER, or what hinders. */
+/* Read an IP packet with its TCP or UDP header: EPM_SEGMENT, EPM_DATAGRAM, EPM_CARRIER, or why not. */
 static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *cursor, __u16 ethertype,
 							 struct epm_packet *packet)
 {
@@ -203,8 +221,12 @@ static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *curs
 	return EPM_TUNNELS ? EPM_CARRIER : EPM_IGNORED;
 }
 
-/* Read the transport header of a common packet: TCP's, with options, or UDP's, unless that may be a tunnel's. */
-static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cursor *cursor, __u8 protocol,
+/*
+ * Read the transport header of a common packet: TCP's, with options, or UDP's, unless that may be a tunnel's. Most
+ * packets end with the ports, so these come first.
+ */
+static __always_inline enum epm_outcome epm_read_common_transport(const struct epm_options *options,
+								  struct epm_cursor *cursor, __u8 protocol,
 								  const void *header, struct epm_packet *packet)
 {
 	const struct tcphdr *tcp = header;
@@ -212,6 +234,11 @@ static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cur
 	__u32 header_length;
 	__s64 length;
 
+	if (!epm_is_transport(protocol) || (EPM_TUNNELS && protocol == IPPROTO_UDP))
+		return EPM_IGNORED;
+	packet->ports = header;
+	if (!epm_is_of_interest(options, packet))
+		return EPM_UNSERVED;
 	if (__builtin_expect(protocol == IPPROTO_TCP, 1)) {
 		header_length = tcp->doff * 4;
 		packet->remaining -= header_length;
@@ -219,17 +246,13 @@ static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cur
 		    (const __u8 *)header + header_length > cursor->end)
 			return EPM_IGNORED;
 		cursor->at = (const __u8 *)header + header_length;
-		packet->ports = (const struct epm_ports *)tcp;
 		packet->tcp = tcp;
 		return EPM_SEGMENT;
 	}
-	if (EPM_TUNNELS || protocol != IPPROTO_UDP)
-		return EPM_IGNORED;
 	length = __be16_to_cpu(udp->len) - (__s64)sizeof(*udp);
 	if (length < 0 || length > packet->remaining - (__s64)sizeof(*udp))
 		return EPM_IGNORED;
 	cursor->at = (const __u8 *)(udp + 1);
-	packet->ports = (const struct epm_ports *)udp;
 	packet->attributes |= EPM_UDP;
 	packet->remaining = length;
 	return EPM_DATAGRAM;
@@ -237,10 +260,11 @@ static __always_inline enum epm_outcome epm_read_common_transport(struct epm_cur
 
 /*
  * Read the most common packets of all: TCP and UDP over IPv4 without IP options, over IPv6 without extension
- * headers, without VLAN tags, whole and sound. It finds what epm_read_packet() would; of any other packet it reads
- * nothing, and returns EPM_IGNORED.
+ * headers, without VLAN tags, whole and sound. It finds what epm_read_packet() would, and returns EPM_UNSERVED without
+ * a port of interest; of any other packet it reads nothing, and returns EPM_IGNORED.
  */
-static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *cursor, struct epm_packet *packet)
+static __always_inline enum epm_outcome epm_read_common(const struct epm_options *options, struct epm_cursor *cursor,
+							struct epm_packet *packet)
 {
 	const struct ethhdr *ethernet = (const void *)cursor->at;
 	const struct iphdr *ipv4 = (const void *)(ethernet + 1);
@@ -256,7 +280,7 @@ static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *curso
 			.ipv4 = ipv4,
 			.remaining = __be16_to_cpu(ipv4->tot_len) - (__s64)sizeof(*ipv4),
 		};
-		return epm_read_common_transport(cursor, ipv4->protocol, ipv4 + 1, packet);
+		return epm_read_common_transport(options, cursor, ipv4->protocol, ipv4 + 1, packet);
 	}
 	if (ethernet->h_proto != __cpu_to_be16(ETH_P_IPV6) || ipv6->version != 6 ||
 	    (const __u8 *)(ipv6 + 1) + sizeof(struct tcphdr) > cursor->end)
@@ -266,7 +290,7 @@ static __always_inline enum epm_outcome epm_read_common(struct epm_cursor *curso
 		.attributes = EPM_IPV6,
 		.remaining = __be16_to_cpu(ipv6->payload_len),
 	};
-	return epm_read_common_transport(cursor, ipv6->nexthdr, ipv6 + 1, packet);
+	return epm_read_common_transport(options, cursor, ipv6->nexthdr, ipv6 + 1, packet);
 }
 
 /* Read a packet which begins with its IP header, as epm_read_network() does; one of neither version is unreadable. */

@@ -47,6 +47,9 @@ _IPV6: Final = struct.Struct(">BxxxHB")
 _EXTENSION: Final = struct.Struct(">BBH")
 _TCP: Final = struct.Struct(">HHIIBB")
 _UDP: Final = struct.Struct(">HHH")
+_PORTS: Final = struct.Struct(">HH")
+_TCP_BYTES: Final = 20
+_UDP_BYTES: Final = 8
 
 _IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -114,9 +117,10 @@ def read_frame(
 
     A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a
     UDP packet that has payload. PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet
-    without any of them (a bare acknowledgment). LATER_FRAGMENTS, UNREADABLE_HEADERS: a packet
-    whose ports cannot be known; so is every packet of a link type not in `LinkType`. None: any
-    other traffic.
+    without any of them (a bare acknowledgment). LATER_FRAGMENTS: a fragment without ports.
+    UNREADABLE_HEADERS: a packet whose ports cannot be known, or whose lengths contradict each
+    other where one of its ports is of interest; so is every packet of a link type not in
+    `LinkType`. None: any other traffic.
 
     `time_ns` is since 1970; `wire_length` is the frame's length before a capture cut it
     (its length as given, if None), which IP headers with a length of 0 refer to. With
@@ -130,7 +134,7 @@ def read_frame(
     network = _read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return network
-    transport = _read_transport(frame, network)
+    transport = _read_transport(frame, network, ports, tunnels=tunnels)
     tunnel, limit = None, _NO_LENGTH
     if tunnels and network[0] != _PROTOCOL_TCP:
         carried = _leave_tunnels(frame, at, network, transport, ports)
@@ -198,7 +202,7 @@ def _leave_tunnels(
             return within
         protocol, transport_at, end, attributes = within
         network = protocol, transport_at, end, attributes | network[3] & _FIRST_FRAGMENT | _TUNNELLED
-        transport = _read_transport(frame, network)
+        transport = _read_transport(frame, network, ports, tunnels=True)
         if isinstance(transport, tuple) and transport[5] > limit:
             return _UNREADABLE
     return at, network, transport, tunnel, limit
@@ -232,12 +236,21 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
     return ethertype, at
 
 
-def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport | Counter | None:
-    """Read the TCP or UDP header of a packet; None where it has neither."""
+def _read_transport(
+    frame: bytes | memoryview, network: _Network, ports: Collection[int], *, tunnels: bool
+) -> _Transport | Counter | None:
+    """Read the TCP or UDP header of a packet; None where it has neither, or a false length and no port of interest."""
     protocol, at, end, attributes = network
-    if protocol == _PROTOCOL_TCP:
-        return _read_tcp(frame, at, end)
-    return _read_udp(frame, at, end, attributes) if protocol == _PROTOCOL_UDP else None
+    if protocol not in _TRANSPORTS:
+        return None
+    tcp = protocol == _PROTOCOL_TCP
+    transport = _read_tcp(frame, at, end) if tcp else _read_udp(frame, at, end, attributes)
+    if transport is not _UNREADABLE or len(frame) < at + (_TCP_BYTES if tcp else _UDP_BYTES):
+        return transport
+    source, destination = _PORTS.unpack_from(frame, at)
+    if source in ports or destination in ports:
+        return transport
+    return transport if tunnels and not tcp and carriers.port_kind(source, destination) else None
 
 
 def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Counter:
@@ -327,7 +340,7 @@ def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
         return _UNREADABLE
     # 0 is what segmentation offload leaves in packets longer than the field can say.
     end = at + (total_length or _NO_LENGTH * 2)
-    if end < transport_at:
+    if end < transport_at and protocol not in _TRANSPORTS:
         return _UNREADABLE
     if fragment & 0x1FFF:
         return _LATER_FRAGMENTS if protocol in _TRANSPORTS else None

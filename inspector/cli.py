@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final, NoReturn, get_args
 
 from inspector import __version__, bounds, log
-from inspector.config import DEFAULT_LISTEN, Config, Mode, check_path, load_config, split_listen
+from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
-from inspector.model import Verdict
+from inspector.model import Mode, Verdict
 from inspector.resources import require_descriptors
-from inspector.streams import finish_output, open_standard_streams
+from inspector.stdio import finish_output, open_standard_streams
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -265,7 +265,8 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from inspector.commands import filereader, read
+    from inspector.commands import read
+    from inspector.reading import filereader
 
     return read.run(
         filereader.ReadArguments(

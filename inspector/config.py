@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,12 +31,12 @@ from inspector.errors import ConfigError
 from inspector.escape import harmless, shorten
 from inspector.judge.addresses import NAT64_PREFIX_LENGTHS, unmap
 from inspector.judge.policy import Policy
-from inspector.model import NOTEWORTHY, IPAddress, Verdict
+from inspector.model import NOTEWORTHY, IPAddress, Mode, Verdict
+from inspector.protocols import EPM_PORTS
 from inspector.wire.limits import Limits
 
 DEFAULT_LISTEN = "127.0.0.1:10135"
 
-Mode = Literal["auto", "native", "generic", "tc"]
 
 # Labels of RFC 1123 section 2.1, and the underscore that some networks have.
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII | re.IGNORECASE)
@@ -166,7 +166,7 @@ class Config(_Table):
     interfaces: Annotated[list[Name], Field(max_length=bounds.LIST)] = []
     mode: Mode = "auto"
     netns: OptionalName = None
-    ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = [135, 593]
+    ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = list(EPM_PORTS)
     tunnels: StrictBool = False
     listen: Listen = DEFAULT_LISTEN
     serve_findings: StrictBool = True

@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IPAddress = IPv4Address | IPv6Address
+
+Mode = Literal["auto", "native", "generic", "tc"]
+"""How the operator wants the program attached."""
 
 OTHER_INTERFACES: Final = ":other"
 """What interfaces beyond those which are told apart are called, together: Linux lets none have a colon in its name."""
@@ -115,7 +118,7 @@ class Segment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class RpcInterface:
     """An RPC interface or transfer syntax: UUID and version (C706 section 6.1)."""
 
     uuid: UUID
@@ -134,10 +137,10 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class OfferedEndpoint:
     """One offered endpoint of a response (a tower, judged); `references` is how often the response refers to it."""
 
-    interface: Interface | None
+    interface: RpcInterface | None
     protocol: str
     address: IPv4Address | None
     port: int | None
@@ -208,10 +211,10 @@ class Finding:
     verdict: Verdict
     why: str
     tunnel: FindingTunnel | None = None
-    requested: Interface | None = None
+    requested: RpcInterface | None = None
     requested_address: IPv4Address | None = None
     latency_ns: int | None = None
-    mappings: tuple[Mapping, ...] = ()
+    mappings: tuple[OfferedEndpoint, ...] = ()
     anomalies: tuple[str, ...] = field(default=())
     evidence: str | None = None
     left_out: int = 0

@@ -45,7 +45,7 @@ class Attribute(enum.IntFlag):
     TUNNELLED = 16
 
 
-class Counter(enum.IntEnum):
+class KernelCounter(enum.IntEnum):
     """Index into `struct epm_counters`: enum epm_counter."""
 
     PACKETS_TO_SERVER = 0
@@ -59,7 +59,7 @@ class Counter(enum.IntEnum):
     UNREADABLE_HEADERS = 8
 
 
-LOSS_REASONS: Final = (Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY)
+LOSS_REASONS: Final = (KernelCounter.LOST_COMPACT_FULL, KernelCounter.LOST_BULK_FULL, KernelCounter.LOST_COPY)
 # Behind the header of a ring's entry.
 _ROW_START: Final = 8
 # A plain integer: the operators of an enum's members are slow.

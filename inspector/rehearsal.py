@@ -6,16 +6,16 @@ from typing import Final
 
 import numpy as np
 
+from inspector.capture import scan
+from inspector.capture.scanner import WORDS
 from inspector.columns.decoder import Columns
 from inspector.columns.layout import COMPACT_WORDS, FOUND_WORDS
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.live.scan import count_like
+from inspector.live.rings.scan import count_like
 from inspector.model import Segment
+from inspector.output.lines import PIECES, write_lines
 from inspector.record import pack_record
-from inspector.sinks.lines import PIECES, write_lines
-from inspector.sources import scan
-from inspector.sources.scanner import WORDS
 from inspector.wire.conversations import Conversations
 
 _CLIENT: Final = bytes(15) + b"\x01"

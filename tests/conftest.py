@@ -37,11 +37,11 @@ def why_no_bpf() -> str | None:
     """Return why BPF cannot be used here, or None: found out by making a map, not by looking at versions."""
     try:
         from inspector.errors import ToolchainError
-        from inspector.live import kernel, loader
+        from inspector.live.bpf import loader, syscalls
     except ImportError as error:
         return f"the kernel path cannot be imported: {error}"
     try:
-        os.close(kernel.map_create_array(8))
+        os.close(syscalls.map_create_array(8))
     except OSError as error:
         return f"BPF maps cannot be made here: {error}"
     try:

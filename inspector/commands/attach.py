@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections import Counter as Totals
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,33 +15,33 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import CollectorRegistry
 
 from inspector import codecache
-from inspector.commands.delivery import Delivery, Sinks
-from inspector.commands.evidence import open_evidence
-from inspector.commands.output import tally_of, warn
-from inspector.commands.privileges import Files, choose_account, give_up_privileges, hand_over, naming
-from inspector.commands.recording import Recording
-from inspector.commands.routes import Routes
-from inspector.commands.signals import Signals
-from inspector.commands.snapshot import Beginning, take_snapshot
-from inspector.commands.upkeep import Upkeep
+from inspector.capture.recording import Recording
 from inspector.config import Config, split_listen
 from inspector.decode import is_compiled
 from inspector.errors import Anomaly, ListenError
+from inspector.evidence.recorder import open_evidence
+from inspector.http.overview import Overview
+from inspector.http.routes import Routes
+from inspector.http.server import MetricsServer
+from inspector.http.tls import Certificates, TlsFiles
+from inspector.inspection.delivery import Delivery, Sinks
+from inspector.inspection.privileges import Files, choose_account, give_up_privileges, hand_over, naming
+from inspector.inspection.runtime import LocalSocket, open_local_socket
+from inspector.inspection.signals import Signals
+from inspector.inspection.snapshot import Beginning, take_snapshot
+from inspector.inspection.upkeep import Upkeep
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, FindingBatch, Verdict
-from inspector.notify import Notifier
+from inspector.output.console import Tally
+from inspector.output.standard import tally_of, warn
 from inspector.pipeline import Pipeline
 from inspector.record import record_of, record_time
-from inspector.runtime import LocalSocket, open_local_socket
-from inspector.sinks.console import Tally
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
-from inspector.sinks.server import MetricsServer
-from inspector.sinks.tls import Certificates, TlsFiles
+from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
-    from inspector.live.ring import Block
+    from inspector.live.rings.ringbuf import Block
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Inspection:
             config.decoder_limits(),
             engine=is_compiled(),
         )
-        self._counted: Totals[Anomaly] = Totals()
+        self._counted: Counter[Anomaly] = Counter()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
         self._end_by = math.inf

@@ -14,8 +14,8 @@ from inspector.escape import harmless
 from inspector.log import quoted_lines
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
-    from inspector.live.preflight import Check
+    from inspector.live.attach.preflight import Check
+    from inspector.model import Mode
 
 _MARKS: Final = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 
@@ -33,7 +33,7 @@ class CheckArguments:
 def run(arguments: CheckArguments) -> int:
     """Run the command; returns 1 where anything stands in the way."""
     # bcc and netlink are needed by this command only, as by `attach`.
-    from inspector.live.preflight import Check, run_checks
+    from inspector.live.attach.preflight import Check, run_checks
     from inspector.live.proof import prove
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)

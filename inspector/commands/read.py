@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from inspector.commands.evidence import open_evidence
-from inspector.commands.filereader import FileCounts, FileReader, ReadArguments
-from inspector.commands.output import Output, tally_of, warn
+from inspector.capture.stored import STANDARD_INPUT
+from inspector.evidence.recorder import open_evidence
 from inspector.model import Finding, Verdict
-from inspector.sinks.console import Tally
-from inspector.sinks.jsonl import write_or_close
-from inspector.sinks.progress import Shares, show_progress
-from inspector.sources.stored import STANDARD_INPUT
+from inspector.output.console import Tally
+from inspector.output.jsonl import write_or_close
+from inspector.output.progress import Shares, show_progress
+from inspector.output.standard import Output, tally_of, warn
+from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def run(arguments: ReadArguments) -> int:
             if jobs == 1:
                 counts = _read_here(arguments, output, shares)
             else:
-                from inspector.commands.readers import read_in_parallel
+                from inspector.reading.readers import read_in_parallel
 
                 counts = read_in_parallel(arguments, jobs, output, shares)
         if counts is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inspector.errors import RunningError
 from inspector.escape import harmless
-from inspector.runtime import directories, find_running
+from inspector.inspection.runtime import directories, find_running
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def _checked(state: Any, pid: int) -> dict[str, Any]:
 def _show(states: Iterable[Mapping[str, Any]]) -> None:
     """Print a row for each interface, and below the table why an interface has no program."""
     interfaces = [(state, one) for state in states for one in state["interfaces"] if isinstance(one, dict)]
-    from inspector.sinks.text import table_text
+    from inspector.output.text import table_text
 
     table = _table(_row(state, one) for state, one in interfaces)
     print(table_text(table, terminal=sys.stdout.isatty()), end="")

@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from inspector.commands.view import Source, look
 from inspector.errors import LibraryError, RunningError
-from inspector.runtime import directories, find_running
+from inspector.inspection.runtime import directories, find_running
+from inspector.liveview.view import Source, look
 
 _ANSWER_SECONDS: Final = 5.0
 _ANSWER_BYTES: Final = 16 << 20
@@ -59,7 +59,7 @@ def run(directory: Path | None, url: str | None) -> int:
     # Of an inspector far away the first answer says at once whether there is one.
     first = look(sources[0])
     # Only this command needs it.
-    from inspector.commands.screen import Screen
+    from inspector.liveview.screen import Screen
 
     Screen(sources, first).run()
     return 0

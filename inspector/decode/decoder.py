@@ -13,6 +13,7 @@ from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, import_into, is_plain, key_of
 from inspector.errors import Anomaly
 from inspector.model import Direction
+from inspector.protocols import IPV4_MAPPED
 from inspector.record import unpack_record, unpack_row
 from inspector.wire.checksum import checksum
 from inspector.wire.conversations import flow_of, within_time
@@ -36,7 +37,7 @@ _RECORDS_FOR_ONE: Final = 16
 _MOST_CREDIT: Final = 4096
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
-_NO_CLIENT: Final = bytes(10) + b"\xff\xff" + bytes(4)
+_NO_CLIENT: Final = IPV4_MAPPED + bytes(4)
 
 
 def _segment_at(batches: Sequence[Batch], number: int) -> Segment:

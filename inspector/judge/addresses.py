@@ -12,11 +12,11 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
 from inspector.model import IPAddress
+from inspector.protocols import IPV4_MAPPED
 
 WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
 NAT64_PREFIX_LENGTHS: Final = (32, 40, 48, 56, 64, 96)
 
-_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 # The first bits of 127.0.0.0/8, 169.254.0.0/16 and 224.0.0.0/4: ipaddress takes 25 times as long.
 _LOOPBACK: Final = 127
 _LINK_LOCAL: Final = 169 << 8 | 254
@@ -28,7 +28,7 @@ _RESERVED_BYTE: Final = 8
 
 def address_of(raw: bytes) -> IPAddress:
     """Return the address of 16 bytes as the record carries them: IPv4 as ::ffff:a.b.c.d."""
-    return IPv4Address(raw[12:]) if raw.startswith(_MAPPED_PREFIX) else IPv6Address(raw)
+    return IPv4Address(raw[12:]) if raw.startswith(IPV4_MAPPED) else IPv6Address(raw)
 
 
 def extract_nat64(address: IPv6Address, prefix_length: int) -> IPv4Address:

@@ -13,7 +13,7 @@ from typing import Final
 
 from inspector.judge.addresses import address_of, is_unroutable, unmap
 from inspector.judge.policy import Policy
-from inspector.model import Finding, FindingTunnel, Interface, IPAddress, Mapping, Verdict
+from inspector.model import Finding, FindingTunnel, IPAddress, OfferedEndpoint, RpcInterface, Verdict
 from inspector.wire.body import Syntax
 from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, OfferedTower
 from inspector.wire.exchange import Exchange, Observed, Outcome
@@ -41,11 +41,11 @@ _OFFERING: Final = frozenset({"ept_map", "ept_lookup"})
 
 
 @lru_cache(maxsize=4096)
-def interface_of(syntax: Syntax | None) -> Interface | None:
+def interface_of(syntax: Syntax | None) -> RpcInterface | None:
     """Return the interface of a syntax with its well-known name; cached, as few differ."""
     if syntax is None:
         return None
-    return Interface(syntax.uuid, syntax.major, syntax.minor, name_of(syntax.uuid))
+    return RpcInterface(syntax.uuid, syntax.major, syntax.minor, name_of(syntax.uuid))
 
 
 def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
@@ -83,15 +83,15 @@ def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, por
     return "this tower carries no IPv4 address"
 
 
-def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> Mapping:
+def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> OfferedEndpoint:
     tower = offered.tower
     if tower is None:
         why = f"the tower cannot be read ({offered.anomaly})"
-        return Mapping(
+        return OfferedEndpoint(
             None, "unknown", None, None, None, Verdict.MALFORMED, why, offered.annotation, offered.references
         )
     verdict = judge_address(asked, tower.address, policy)
-    return Mapping(
+    return OfferedEndpoint(
         interface_of(tower.interface),
         tower.protocol_sequence,
         tower.address,
@@ -127,7 +127,9 @@ def _explain_outcome(exchange: Exchange) -> str:
     return f"{exchange.operation or 'the call'}: {exchange.detail}"
 
 
-def _judge_exchange(exchange: Exchange, asked: IPAddress, policy: Policy) -> tuple[Verdict, str, tuple[Mapping, ...]]:
+def _judge_exchange(
+    exchange: Exchange, asked: IPAddress, policy: Policy
+) -> tuple[Verdict, str, tuple[OfferedEndpoint, ...]]:
     if exchange.outcome is not Outcome.ANSWERED:
         return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
     mappings = tuple(_judge_tower(offered, asked, policy) for offered in exchange.towers)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from inspector import bounds, log
 from inspector.errors import LaboratoryError
 from inspector.lab.processes import find_program
+from inspector.protocols import EPM_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,10 +54,10 @@ QUESTIONS: Final = (
 # pipes, which is answered by two towers without an address.
 MAP_COMMANDS: Final = (
     ("ncacn_ip_tcp:{server}", "enumdomains"),
-    ("ncacn_ip_tcp:{server}[135]", "epmmap"),
+    (f"ncacn_ip_tcp:{{server}}[{EPM_PORT}]", "epmmap"),
 )
 # One connection, one ept_lookup for each endpoint: towers of every kind that Samba knows.
-LOOKUP_COMMANDS: Final = (("ncacn_ip_tcp:{server}[135]", "epmlookup"),)
+LOOKUP_COMMANDS: Final = ((f"ncacn_ip_tcp:{{server}}[{EPM_PORT}]", "epmlookup"),)
 
 
 def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def ask_with_impacket(server: str, question: Question) -> dict[str, Any]:
     except ImportError as error:
         raise LaboratoryError("impacket is missing: pip install 'epm-inspector[lab]'") from error
     interface = uuidtup_to_bin((question.uuid, question.version))
-    connection = transport.DCERPCTransportFactory(f"ncacn_ip_tcp:{server}[135]").get_dce_rpc()
+    connection = transport.DCERPCTransportFactory(f"ncacn_ip_tcp:{server}[{EPM_PORT}]").get_dce_rpc()
     connection.connect()
     try:
         answer = str(epm.hept_map(server, interface, protocol="ncacn_ip_tcp", dce=connection))

@@ -17,14 +17,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 from inspector.errors import LaboratoryError
 from inspector.lab import leftovers, nat64, processes, topology
 from inspector.lab.mapper import find_mapper, mapper_command, write_settings
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
+from inspector.protocols import EPM_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-MAPPER_PORT: Final = 135
 _PATIENCE_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 0.05
 
@@ -126,7 +126,7 @@ class Laboratory:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while service.process.poll() is None and time.monotonic() < deadline:
             with inside(self.names["client"]), contextlib.suppress(OSError):
-                socket.create_connection((address, MAPPER_PORT), timeout=1).close()
+                socket.create_connection((address, EPM_PORT), timeout=1).close()
                 return
             time.sleep(_QUIET_SECONDS)
         how = "does not answer" if service.process.poll() is None else "ended by itself"

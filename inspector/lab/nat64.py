@@ -18,7 +18,7 @@ from pyroute2 import IPRoute
 
 from inspector.errors import LaboratoryError
 from inspector.lab import processes, topology
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 
 PREFIX: Final = "2002:a01:86e8:8001::/96"
 CLIENT_ADDRESS: Final = "2001:0:a0b:86e8:388e:fcb:4337:1876"

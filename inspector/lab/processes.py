@@ -11,7 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 from inspector.errors import LaboratoryError
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

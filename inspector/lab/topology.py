@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pyroute2 import IPRoute, netns
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 
 HOSTS: Final = ("client", "gateway", "balancer", "server")
 ROUTERS: Final = ("gateway", "balancer")

@@ -7,15 +7,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from inspector.errors import NoSuchInterfaceError
-from inspector.live import devices, hooks, kernel
-from inspector.live.holders import tcx_programs
-from inspector.live.namespaces import inside
-from inspector.live.preflight import Check
+from inspector.live.attach import devices, hooks
+from inspector.live.attach.holders import tcx_programs
+from inspector.live.attach.preflight import Check
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import Session, open_session
-from inspector.record import Counter, unpack_row
+from inspector.record import KernelCounter, unpack_row
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 _WATCH_S: Final = 1.0
 
@@ -48,19 +49,19 @@ def prove(interface: str, mode: Mode = "auto", netns: str | None = None, *, tunn
     return checks
 
 
-def _total(session: Session, counter: Counter) -> int:
+def _total(session: Session, counter: KernelCounter) -> int:
     return sum(counters[counter] for counters in session.counters().values())
 
 
 def _packets(session: Session, interface: str) -> int:
     counters = session.counters()[interface]
-    return counters[Counter.PACKETS_TO_SERVER] + counters[Counter.PACKETS_FROM_SERVER]
+    return counters[KernelCounter.PACKETS_TO_SERVER] + counters[KernelCounter.PACKETS_FROM_SERVER]
 
 
 def _prove_record(session: Session, frame: bytes) -> Check:
-    before = _total(session, Counter.SUBMITTED)
-    run = kernel.run_program(session.program_fd, frame)
-    after = _total(session, Counter.SUBMITTED)
+    before = _total(session, KernelCounter.SUBMITTED)
+    run = syscalls.run_program(session.program_fd, frame)
+    after = _total(session, KernelCounter.SUBMITTED)
     if run.data != frame:
         return Check("program", "fail", "the program changed a packet")
     # Real packets may be counted meanwhile.

@@ -10,29 +10,30 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from inspector.errors import LiveError
-from inspector.live import kernel, loader
-from inspector.live.attach import MODES, Attachment, Mode, programs_for
-from inspector.live.attachments import Attachments
-from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.devices import find_device
-from inspector.live.lanes import Lanes
-from inspector.live.namespaces import inside
-from inspector.live.percpu import Lane, set_waiting
-from inspector.live.privileges import require_capabilities
-from inspector.live.rings import open_bulk, open_compact
-from inspector.live.watch import Watch
-from inspector.model import OTHER_INTERFACES
-from inspector.record import INTERFACES, LOSS_REASONS, Counter
+from inspector.live.attach.attachment import MODES, Attachment, programs_for
+from inspector.live.attach.devices import find_device
+from inspector.live.attach.interfaces import Attachments
+from inspector.live.attach.watch import Watch
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.process.capabilities import require_capabilities
+from inspector.live.process.namespaces import inside
+from inspector.live.rings.merge import Lanes
+from inspector.live.rings.percpu import Lane, set_waiting
+from inspector.live.rings.readers import open_bulk, open_compact
+from inspector.model import OTHER_INTERFACES, Mode
+from inspector.protocols import EPM_PORTS
+from inspector.record import INTERFACES, LOSS_REASONS, KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from inspector.live.attachments import InterfaceState
-    from inspector.live.devices import Device
-    from inspector.live.loader import Program
-    from inspector.live.ring import Block
-    from inspector.live.rings import Reader
-    from inspector.live.watch import Change
+    from inspector.live.attach.devices import Device
+    from inspector.live.attach.interfaces import InterfaceState
+    from inspector.live.attach.watch import Change
+    from inspector.live.bpf.loader import Program
+    from inspector.live.rings.readers import Reader
+    from inspector.live.rings.ringbuf import Block
 
 # All lanes of the compact ring together, but for the bounds of one. The upper one is 24 ms of the map responses which
 # 10 Gbit/s can carry: longer than another task keeps the reader from its CPU. A larger one does not stay in a
@@ -141,7 +142,7 @@ class Session:
     def program_fd(self) -> int:
         """The descriptor of the program which is attached to the first interface, for test runs."""
         wanted = self.attachments[0].program_id
-        return next(fd for fd in self._program.programs.values() if kernel.program_info(fd).id == wanted)
+        return next(fd for fd in self._program.programs.values() if syscalls.program_info(fd).id == wanted)
 
     def _now(self) -> int:
         # A record may still carry the offset from before the last refresh.
@@ -151,7 +152,7 @@ class Session:
         """Tell the program how far the time of day is from its own clock."""
         offset = clock_offset()
         previous = self._offsets[1] or offset
-        kernel.map_update(self._program.maps["epm_clock"], 0, (offset % (1 << 64)).to_bytes(8, sys.byteorder))
+        syscalls.map_update(self._program.maps["epm_clock"], 0, (offset % (1 << 64)).to_bytes(8, sys.byteorder))
         self._offsets = (previous, offset)
         self._clock_due = time.monotonic() + _CLOCK_INTERVAL_S
 
@@ -236,7 +237,7 @@ class Session:
         self.consumed += sum(map(len, blocks))
         return blocks
 
-    def counters(self) -> dict[str, dict[Counter, int]]:
+    def counters(self) -> dict[str, dict[KernelCounter, int]]:
         """Return counters by interface name, and those of unknown interfaces as OTHER_INTERFACES if there are any."""
         slots = read_counters(self._program.maps["epm_counters"], self._cpus)
         named = dict(zip(self._slots, slots, strict=False))
@@ -269,7 +270,7 @@ def open_session(
     interfaces: Sequence[str],
     *,
     mode: Mode = "auto",
-    ports: Collection[int] = (135, 593),
+    ports: Collection[int] = EPM_PORTS,
     netns: str | None = None,
     compact_ring_bytes: int | None = None,
     bulk_ring_bytes: int = BULK_RING_BYTES,

@@ -13,16 +13,10 @@ there. A segment which the ends drop for its checksum is read, and what is sent 
 
 from __future__ import annotations
 
-from typing import Final
-
 from inspector.model import Direction, Segment
+from inspector.protocols import ACK, SYN
 from inspector.wire.pdu import PduReader
 from inspector.wire.stream import SEQUENCE_MODULUS, Stream
-
-FIN: Final = 0x01
-SYN: Final = 0x02
-RST: Final = 0x04
-ACK: Final = 0x10
 
 
 class Side:

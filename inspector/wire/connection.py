@@ -14,12 +14,9 @@ from typing import Final, NamedTuple
 
 from inspector.errors import Anomaly
 from inspector.model import Direction, Segment
+from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.record import Attribute
 from inspector.wire.acceptance import (
-    ACK,
-    FIN,
-    RST,
-    SYN,
     Side,
     acknowledged_by,
     moved_to,

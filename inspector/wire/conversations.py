@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from inspector.errors import Anomaly
 from inspector.model import Segment
+from inspector.protocols import ACK, SYN
 from inspector.record import LATEST_TIME_NS, Attribute
-from inspector.wire.acceptance import ACK, SYN
 from inspector.wire.connection import Connection
 from inspector.wire.datagrams import Datagrams
 from inspector.wire.exchange import Flow, Observed

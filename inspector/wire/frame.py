@@ -14,7 +14,17 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import Segment, Tunnel
-from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, Counter
+from inspector.protocols import (
+    ETHERTYPE_ETHERNET,
+    ETHERTYPE_IPV4,
+    ETHERTYPE_IPV6,
+    ETHERTYPES_VLAN,
+    FIN,
+    IPV4_MAPPED,
+    RST,
+    SYN,
+)
+from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, KernelCounter
 from inspector.wire import tunnels as carriers
 
 if TYPE_CHECKING:
@@ -25,9 +35,6 @@ if TYPE_CHECKING:
 MAXIMUM_VLAN_TAGS: Final = 2
 MAXIMUM_EXTENSION_HEADERS: Final = 8
 
-_ETHERTYPE_IPV4: Final = 0x0800
-_ETHERTYPE_IPV6: Final = 0x86DD
-_ETHERTYPES_VLAN: Final = frozenset({0x8100, 0x88A8, 0x9100})
 
 _PROTOCOL_TCP: Final = 6
 _PROTOCOL_UDP: Final = 17
@@ -37,7 +44,7 @@ _HEADER_FRAGMENT: Final = 44
 _HEADER_AUTHENTICATION: Final = 51
 _EXTENSION_HEADERS: Final = frozenset({0, _HEADER_ROUTING, _HEADER_FRAGMENT, _HEADER_AUTHENTICATION, 60, 135})
 
-_FIN_SYN_RST: Final = 0x01 | 0x02 | 0x04
+_FIN_SYN_RST: Final = FIN | SYN | RST
 
 _UINT16: Final = struct.Struct(">H")
 _UINT32_LITTLE: Final = struct.Struct("<I")
@@ -51,16 +58,14 @@ _PORTS: Final = struct.Struct(">HH")
 _TCP_BYTES: Final = 20
 _UDP_BYTES: Final = 8
 
-_IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
-
 # Enum attributes cost a look-up each; these are read for every packet.
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
 _IS_IPV6: Final = int(Attribute.IPV6)
 _FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
 _IS_UDP: Final = int(Attribute.UDP)
 _TUNNELLED: Final = int(Attribute.TUNNELLED)
-_LATER_FRAGMENTS: Final = Counter.LATER_FRAGMENTS
-_UNREADABLE: Final = Counter.UNREADABLE_HEADERS
+_LATER_FRAGMENTS: Final = KernelCounter.LATER_FRAGMENTS
+_UNREADABLE: Final = KernelCounter.UNREADABLE_HEADERS
 
 _Link = tuple[int, int]
 """Ethertype, offset of what it names."""
@@ -97,10 +102,10 @@ LINK_TYPES: Final = frozenset(int(link_type) for link_type in LinkType)
 _LINKS_WITH_ETHERTYPE: Final = {1: (12, 14), 113: (14, 16), 276: (0, 20)}
 _LINKS_RAW: Final = frozenset({12, 14, 101})
 _LINKS_WITH_FAMILY: Final = frozenset({0, 108})
-_ETHERTYPE_OF_LINK: Final = {228: _ETHERTYPE_IPV4, 229: _ETHERTYPE_IPV6}
+_ETHERTYPE_OF_LINK: Final = {228: ETHERTYPE_IPV4, 229: ETHERTYPE_IPV6}
 # AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 24, 28 and 30 on the BSDs and macOS.
-_ETHERTYPE_OF_FAMILY: Final = {2: _ETHERTYPE_IPV4} | dict.fromkeys((10, 24, 28, 30), _ETHERTYPE_IPV6)
-_ETHERTYPE_OF_VERSION: Final = {4: _ETHERTYPE_IPV4, 6: _ETHERTYPE_IPV6}
+_ETHERTYPE_OF_FAMILY: Final = {2: ETHERTYPE_IPV4} | dict.fromkeys((10, 24, 28, 30), ETHERTYPE_IPV6)
+_ETHERTYPE_OF_VERSION: Final = {4: ETHERTYPE_IPV4, 6: ETHERTYPE_IPV6}
 
 
 def read_frame(
@@ -112,7 +117,7 @@ def read_frame(
     ports: Collection[int],
     wire_length: int | None = None,
     tunnels: bool = False,
-) -> Segment | Counter | None:
+) -> Segment | KernelCounter | None:
     """Return the segment of a frame of an endpoint mapper's conversation, a counter, or None.
 
     A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a
@@ -153,7 +158,7 @@ def read_frame(
         end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
     if not payload_length and not flags & _FIN_SYN_RST:
-        return Counter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else Counter.PACKETS_TO_SERVER
+        return KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
     source, destination = _addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     return Segment(
@@ -177,9 +182,9 @@ def _leave_tunnels(
     frame: bytes | memoryview,
     at: int,
     network: _Network,
-    transport: _Transport | Counter | None,
+    transport: _Transport | KernelCounter | None,
     ports: Collection[int],
-) -> tuple[int, _Network, _Transport | Counter | None, Tunnel | None, int] | Counter | None:
+) -> tuple[int, _Network, _Transport | KernelCounter | None, Tunnel | None, int] | KernelCounter | None:
     """Return the packet within all tunnels, the outermost tunnel, and where the bytes of the packet around it end.
 
     A packet is the offset of its IP header, and what was read of it.
@@ -209,7 +214,7 @@ def _leave_tunnels(
 
 
 def _tunnel_kind(
-    network: _Network, transport: _Transport | Counter | None, ports: Collection[int]
+    network: _Network, transport: _Transport | KernelCounter | None, ports: Collection[int]
 ) -> TunnelKind | None:
     """Return what kind of tunnel a packet is; None if it is none, or of interest as it is."""
     protocol = network[0]
@@ -223,13 +228,13 @@ def _tunnel_kind(
     return carriers.port_kind(source_port, destination_port)
 
 
-def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: int) -> _Link | Counter | None:
+def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: int) -> _Link | KernelCounter | None:
     """Return the network layer behind a tunnel's own header; what lies behind `limit`, like padding, is none of it."""
     carried = carriers.read_tunnel_header(frame, kind, at)
     if not isinstance(carried, tuple):
         return carried
     ethertype, at = carried
-    if ethertype == carriers.ETHERTYPE_ETHERNET:
+    if ethertype == ETHERTYPE_ETHERNET:
         ethertype, at = _read_ethernet(frame, at + 12, at + 14) or (0, at)
     if not ethertype or at > TUNNEL_REACH or at > limit:
         return _UNREADABLE
@@ -238,7 +243,7 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
 
 def _read_transport(
     frame: bytes | memoryview, network: _Network, ports: Collection[int], *, tunnels: bool
-) -> _Transport | Counter | None:
+) -> _Transport | KernelCounter | None:
     """Read the TCP or UDP header of a packet; None where it has neither, or a false length and no port of interest."""
     protocol, at, end, attributes = network
     if protocol not in _TRANSPORTS:
@@ -253,7 +258,7 @@ def _read_transport(
     return transport if tunnels and not tcp and carriers.port_kind(source, destination) else None
 
 
-def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Counter:
+def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
     """Read a TCP header with its options (RFC 9293 section 3.1)."""
     length = len(frame)
     if length < at + 20:
@@ -265,7 +270,7 @@ def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | Coun
     return source_port, destination_port, sequence, acknowledgment, flags, payload_at, end
 
 
-def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> _Transport | Counter:
+def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> _Transport | KernelCounter:
     """Read a UDP header (RFC 768).
 
     A length of 0 means "the rest of the IP packet"; that of a first fragment is the whole datagram's.
@@ -281,7 +286,7 @@ def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> 
     return source_port, destination_port, 0, 0, 0, payload_at, end
 
 
-def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | Counter | None:
+def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
     """Return ethertype and offset of the network layer, past up to two VLAN tags."""
     if link_type in _LINKS_WITH_ETHERTYPE:
         return _read_ethernet(frame, *_LINKS_WITH_ETHERTYPE[link_type])
@@ -301,7 +306,7 @@ def _read_ethernet(frame: bytes | memoryview, ethertype_at: int, at: int) -> _Li
         return None
     (ethertype,) = _UINT16.unpack_from(frame, ethertype_at)
     for _ in range(MAXIMUM_VLAN_TAGS):
-        if ethertype not in _ETHERTYPES_VLAN:
+        if ethertype not in ETHERTYPES_VLAN:
             break
         if len(frame) < at + 4:
             return None
@@ -321,16 +326,16 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
     return None if ethertype is None else (ethertype, 4)
 
 
-def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | Counter | None:
+def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
     """Return what the IP header at `at` carries, and where that ends."""
-    if ethertype == _ETHERTYPE_IPV4:
+    if ethertype == ETHERTYPE_IPV4:
         return _read_ipv4(frame, at)
-    if ethertype == _ETHERTYPE_IPV6:
+    if ethertype == ETHERTYPE_IPV6:
         return _read_ipv6(frame, at)
     return None
 
 
-def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
+def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | KernelCounter | None:
     """Read one IPv4 header with its options (RFC 791 section 3.1)."""
     if len(frame) < at + 20:
         return _UNREADABLE
@@ -347,7 +352,7 @@ def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
     return protocol, transport_at, end, _FIRST_FRAGMENT if fragment & 0x2000 else 0
 
 
-def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | Counter | None:
+def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | KernelCounter | None:
     """Read one IPv6 header and its extension headers (RFC 8200 sections 3 and 4)."""
     if len(frame) < at + 40:
         return _UNREADABLE
@@ -382,4 +387,4 @@ def _addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[byt
     """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
     if attributes & _IS_IPV6:
         return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])
-    return _IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), _IPV4_MAPPED + bytes(frame[at + 16 : at + 20])
+    return IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), IPV4_MAPPED + bytes(frame[at + 16 : at + 20])

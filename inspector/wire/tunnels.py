@@ -11,7 +11,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from inspector.model import TunnelKind
-from inspector.record import Counter
+from inspector.protocols import ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6
+from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +25,6 @@ CARRIERS: Final = frozenset({PROTOCOL_IPV4, PROTOCOL_IPV6, PROTOCOL_GRE})
 PORT_TEREDO: Final = 3544
 PORT_VXLAN: Final = 4789
 PORT_GENEVE: Final = 6081
-
-ETHERTYPE_IPV4: Final = 0x0800
-ETHERTYPE_IPV6: Final = 0x86DD
-ETHERTYPE_ETHERNET: Final = 0x6558
-"""A whole Ethernet frame follows (transparent Ethernet bridging)."""
 
 GRE_CHECKSUM: Final = 0x8000
 GRE_ROUTING: Final = 0x4000
@@ -69,7 +65,7 @@ def port_kind(source: int, destination: int) -> TunnelKind | None:
     return TunnelKind.TEREDO if PORT_TEREDO in (destination, source) else None
 
 
-def read_tunnel_header(frame: bytes | memoryview, kind: TunnelKind, at: int) -> _Carried | Counter | None:
+def read_tunnel_header(frame: bytes | memoryview, kind: TunnelKind, at: int) -> _Carried | KernelCounter | None:
     """Return ethertype and offset of what the tunnel header at `at` stands before.
 
     UNREADABLE_HEADERS where it is cut short, None where it is of another version or carries no packet.
@@ -85,40 +81,40 @@ def _read_ipv6(_frame: bytes | memoryview, at: int) -> _Carried:
     return ETHERTYPE_IPV6, at
 
 
-def _read_gre(frame: bytes | memoryview, at: int) -> _Carried | Counter | None:
+def _read_gre(frame: bytes | memoryview, at: int) -> _Carried | KernelCounter | None:
     """Read GRE (RFC 2784 section 2.1): its optional fields are 4 bytes each. Version 1 is PPTP's."""
     if len(frame) < at + 4:
-        return Counter.UNREADABLE_HEADERS
+        return KernelCounter.UNREADABLE_HEADERS
     flags, protocol = _GRE.unpack_from(frame, at)
     if flags & (GRE_ROUTING | GRE_VERSION):
         return None
     at += 4 + 4 * sum(bool(flags & field) for field in (GRE_CHECKSUM, GRE_KEY, GRE_SEQUENCE))
-    return (protocol, at) if at <= len(frame) else Counter.UNREADABLE_HEADERS
+    return (protocol, at) if at <= len(frame) else KernelCounter.UNREADABLE_HEADERS
 
 
-def _read_vxlan(frame: bytes | memoryview, at: int) -> _Carried | Counter | None:
+def _read_vxlan(frame: bytes | memoryview, at: int) -> _Carried | KernelCounter | None:
     """Read VXLAN (RFC 7348 section 5): 8 bytes, of which one bit must be set."""
     if len(frame) < at + 8:
-        return Counter.UNREADABLE_HEADERS
+        return KernelCounter.UNREADABLE_HEADERS
     return (ETHERTYPE_ETHERNET, at + 8) if frame[at] & VXLAN_NETWORK_VALID else None
 
 
-def _read_geneve(frame: bytes | memoryview, at: int) -> _Carried | Counter | None:
+def _read_geneve(frame: bytes | memoryview, at: int) -> _Carried | KernelCounter | None:
     """Read Geneve (RFC 8926 section 3.4): 8 bytes and options, counted in words of 4 bytes."""
     if len(frame) < at + 8:
-        return Counter.UNREADABLE_HEADERS
+        return KernelCounter.UNREADABLE_HEADERS
     version_and_options, protocol = _GENEVE.unpack_from(frame, at)
     if version_and_options >> 6:
         return None
     at += 8 + (version_and_options & 63) * 4
-    return (protocol, at) if at <= len(frame) else Counter.UNREADABLE_HEADERS
+    return (protocol, at) if at <= len(frame) else KernelCounter.UNREADABLE_HEADERS
 
 
-def _read_teredo(frame: bytes | memoryview, at: int) -> _Carried | Counter:
+def _read_teredo(frame: bytes | memoryview, at: int) -> _Carried | KernelCounter:
     """Read Teredo (RFC 4380 section 5.1.1): an authentication and an origin indication may come first."""
     for expected in (_TEREDO_AUTHENTICATION, _TEREDO_ORIGIN):
         if len(frame) < at + 4:
-            return Counter.UNREADABLE_HEADERS
+            return KernelCounter.UNREADABLE_HEADERS
         kind, identifier_length, value_length = _TEREDO.unpack_from(frame, at)
         if kind != expected:
             continue
@@ -127,11 +123,11 @@ def _read_teredo(frame: bytes | memoryview, at: int) -> _Carried | Counter:
         else:
             at += _TEREDO_ORIGIN_LENGTH
         if at > len(frame):
-            return Counter.UNREADABLE_HEADERS
+            return KernelCounter.UNREADABLE_HEADERS
     return ETHERTYPE_IPV6, at
 
 
-_READERS: Final[dict[TunnelKind, Callable[[bytes | memoryview, int], _Carried | Counter | None]]] = {
+_READERS: Final[dict[TunnelKind, Callable[[bytes | memoryview, int], _Carried | KernelCounter | None]]] = {
     TunnelKind.IPIP: _read_ipv4,
     TunnelKind.SIX_IN_FOUR: _read_ipv6,
     TunnelKind.FOUR_IN_SIX: _read_ipv4,

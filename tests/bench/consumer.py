@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from prometheus_client import CollectorRegistry
 
 from inspector.judge.policy import Policy
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, FindingBatch, Verdict
 from inspector.pipeline import Pipeline
-from inspector.sinks.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from inspector.commands.evidence import Evidence
-    from inspector.live.ring import Block
+    from inspector.evidence.recorder import Evidence
+    from inspector.live.rings.ringbuf import Block
     from inspector.model import IPAddress
-    from inspector.record import Counter
+    from inspector.record import KernelCounter
     from inspector.wire.limits import Limits
 
 INTERFACE: Final = "bench0"
@@ -47,7 +47,7 @@ class Source(Protocol):
     def drain(self) -> list[Block]:
         """Return the rest."""
 
-    def counters(self) -> Mapping[str, Mapping[Counter, int]]:
+    def counters(self) -> Mapping[str, Mapping[KernelCounter, int]]:
         """Return the kernel program's counters by interface name."""
 
     def ring_usage(self) -> tuple[int, int]:

@@ -13,10 +13,10 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Final
 
-from inspector.live import kernel, loader
-from inspector.live.options import pack_options
-from inspector.live.percpu import ENTRY_BYTES, Lane, open_lanes
-from inspector.live.ring import Ring
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.percpu import ENTRY_BYTES, Lane, open_lanes
+from inspector.live.rings.ringbuf import Ring
 from inspector.record import LANE_MARGIN
 from tests.bench.producer import EMPTY_PROGRAM, XDP_PASS
 from tests.bench.xdp_cost import kinds
@@ -43,7 +43,7 @@ def _produce(program_fd: int, cpu: int, turns: int, barrier: Barrier, result: Co
     for _ in range(turns):
         barrier.wait(_TIMEOUT_S)
         before = time.thread_time_ns()
-        returned = kernel.run_program(program_fd, frame, repeat=_RECORDS).retval
+        returned = syscalls.run_program(program_fd, frame, repeat=_RECORDS).retval
         costs.append((time.thread_time_ns() - before) / _RECORDS)
         assert returned == XDP_PASS
         # What was submitted is emptied here.
@@ -71,7 +71,7 @@ def _cost(program_fd: int, cpus: Sequence[int], rings: Sequence[Lane | Ring]) ->
 def _costs_of(name: str, cpus: Sequence[int], *, lanes: bool) -> dict[str, float]:
     size = _LANE_BYTES if lanes else 2 * len(cpus) * _LANE_BYTES
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=size, lanes=lanes)
-    kernel.map_update(program.maps["epm_options"], 0, pack_options([], (EPM,)))
+    syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (EPM,)))
     compact = program.maps["epm_compact"]
     lane_states = program.maps[loader.LANES_MAP] if lanes else -1
     rings = open_lanes(lane_states, compact, program.lanes, size) if lanes else [Ring(compact, size)]
@@ -95,7 +95,7 @@ def measure() -> dict[str, float]:
     Needs root, bcc and two CPUs.
     """
     cpus = sorted(os.sched_getaffinity(0))[:2]
-    empty = kernel.program_load(EMPTY_PROGRAM, kernel.ProgramType.XDP, "empty", attach_type=kernel.AttachType.XDP)
+    empty = syscalls.program_load(EMPTY_PROGRAM, syscalls.ProgramType.XDP, "empty", attach_type=syscalls.AttachType.XDP)
     try:
         figures = {"contention_empty_1_ns": round(_cost(empty, cpus[:1], []), 1)}
         figures["contention_empty_2_ns"] = round(_cost(empty, cpus, []), 1)

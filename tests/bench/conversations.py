@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.record import pack_record
-from inspector.sinks.capture import CaptureWriter, build_frame
 from tests.build import pdu
 from tests.build.connection import STEP_NS, Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower

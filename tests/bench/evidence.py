@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from inspector.commands.evidence import Evidence
 from inspector.config import Config
+from inspector.evidence.recorder import Evidence
 from tests.bench.rig import Rig
 from tests.bench.workloads import calls
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.live.lanes import Lanes
-from inspector.live.ring import Entries, Run
+from inspector.live.rings.merge import Lanes
+from inspector.live.rings.ringbuf import Entries, Run
 
 if TYPE_CHECKING:
-    from inspector.live.ring import Block
-    from inspector.record import Counter
+    from inspector.live.rings.ringbuf import Block
+    from inspector.record import KernelCounter
     from tests.bench.mix import Mix
 
 _WORD: Final = 8
@@ -22,7 +22,7 @@ TURN: Final = 10_000
 
 
 class MemoryRing:
-    """Pages of entries of one size, uint64[n, words], with what a reader uses of `inspector.live.ring.Ring`.
+    """Pages of entries of one size, uint64[n, words], with what a reader uses of `inspector.live.rings.ringbuf.Ring`.
 
     Only records up to the time `until_ns` are visible.
     """
@@ -85,7 +85,7 @@ class MemorySource:
         """Return nothing: all records come with `poll`."""
         return []
 
-    def counters(self) -> dict[str, dict[Counter, int]]:
+    def counters(self) -> dict[str, dict[KernelCounter, int]]:
         """Return no counters: there is no kernel program."""
         return {}
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from inspector.capture.writer import build_frame
 from inspector.record import BULK_SMALL_PAYLOAD, COMPACT_PAYLOAD, HEADER_DTYPE, Attribute
-from inspector.sinks.capture import build_frame
 from tests.bench.template import Template, stamp
 from tests.build.connection import START_NS
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from inspector.live import kernel, loader
+from inspector.live.bpf import loader, syscalls
 from tests.bench.workloads import calls, responses
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ def _serve(channel: Connection, parents: Connection, target_fd: int, workload: A
             while True:
                 rate, seconds = channel.recv()
                 state = workload.state(clients)
-                kernel.map_update(state_fd, 0, state)
+                syscalls.map_update(state_fd, 0, state)
                 began_cpu = time.process_time()
                 repetitions, spent = _send(program_fd, frame, rate, seconds)
                 spent_cpu = time.process_time() - began_cpu
-                made, answers = _MADE.unpack_from(kernel.map_lookup(state_fd, 0, len(state)))
+                made, answers = _MADE.unpack_from(syscalls.map_lookup(state_fd, 0, len(state)))
                 clients += workload.used(made)
                 channel.send((made, answers, repetitions, spent, spent_cpu))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -183,16 +183,16 @@ def _load(target_fd: int, workload: AnyWorkload) -> tuple[int, int]:
 
     templates_fd = map_fd("producer_templates")
     for number, entry in enumerate(workload.entries()):
-        kernel.map_update(templates_fd, number, entry)
+        syscalls.map_update(templates_fd, number, entry)
     # A program may only call what was loaded as it was itself (bpf_prog_map_compatible() in the kernel).
-    program_fd = kernel.program_load(
+    program_fd = syscalls.program_load(
         module.dump_func(workload.program.encode()),
-        kernel.ProgramType.XDP,
+        syscalls.ProgramType.XDP,
         workload.program,
-        attach_type=kernel.AttachType.XDP,
-        flags=kernel.ProgramFlag.XDP_HAS_FRAGS,
+        attach_type=syscalls.AttachType.XDP,
+        flags=syscalls.ProgramFlag.XDP_HAS_FRAGS,
     )
-    kernel.map_update(map_fd("producer_target"), 0, target_fd.to_bytes(4, sys.byteorder))
+    syscalls.map_update(map_fd("producer_target"), 0, target_fd.to_bytes(4, sys.byteorder))
     return program_fd, map_fd("producer_state")
 
 
@@ -206,7 +206,7 @@ def _held_by_device(program_fd: int) -> Iterator[None]:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) < 0:
         raise OSError(ctypes.get_errno(), "a network namespace of its own is refused")
-    link = kernel.link_create(program_fd, _LOOPBACK, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+    link = syscalls.link_create(program_fd, _LOOPBACK, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
     try:
         yield
     finally:
@@ -220,7 +220,7 @@ def _send(program_fd: int, frame: bytes, rate: float | None, seconds: float) -> 
     while elapsed < seconds:
         due = _MOST if rate is None else min(int(rate * elapsed) - sent, _MOST)
         if due > 0:
-            result = kernel.run_program(program_fd, frame, repeat=due)
+            result = syscalls.run_program(program_fd, frame, repeat=due)
             if result.retval != XDP_PASS:
                 raise RuntimeError(f"the tail call failed: the program returned {result.retval}")
             sent += due
@@ -233,12 +233,12 @@ def _send(program_fd: int, frame: bytes, rate: float | None, seconds: float) -> 
 
 def alone(workload: AnyWorkload, seconds: float = 1.0) -> float:
     """Return the nanoseconds which making a packet costs: the tail call goes to a program which does nothing."""
-    empty = kernel.program_load(
+    empty = syscalls.program_load(
         EMPTY_PROGRAM,
-        kernel.ProgramType.XDP,
+        syscalls.ProgramType.XDP,
         "empty",
-        attach_type=kernel.AttachType.XDP,
-        flags=kernel.ProgramFlag.XDP_HAS_FRAGS,
+        attach_type=syscalls.AttachType.XDP,
+        flags=syscalls.ProgramFlag.XDP_HAS_FRAGS,
     )
     try:
         with Producer(empty, workload, cpus()[0]) as producer:

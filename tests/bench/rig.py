@@ -7,17 +7,17 @@ import time
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from inspector.live import kernel, loader
-from inspector.live.options import pack_options
-from inspector.live.percpu import ENTRY_BYTES
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.percpu import ENTRY_BYTES
 from inspector.live.session import Session, lane_bytes
-from inspector.record import LOSS_REASONS, Counter
+from inspector.record import LOSS_REASONS, KernelCounter
 from tests.bench.consumer import Consumer
 from tests.bench.process import busy_seconds
 from tests.bench.producer import Producer, Production, cpus, own_cpu
 
 if TYPE_CHECKING:
-    from inspector.commands.evidence import Evidence
+    from inspector.evidence.recorder import Evidence
     from inspector.model import IPAddress
     from tests.bench.producer import AnyWorkload
 
@@ -39,7 +39,7 @@ class Run:
     production: Production
     matched: int
     submitted: int
-    lost: dict[Counter, int]
+    lost: dict[KernelCounter, int]
     consumed: int
     responses: int
     of_asked: int
@@ -104,7 +104,7 @@ class Rig:
         with contextlib.ExitStack() as stack:
             program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes or lane_bytes())
             stack.callback(program.close)
-            kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+            syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
             self._producer = stack.enter_context(Producer(program.programs[loader.XDP_PROGRAM], workload, producing))
             self._session = Session(program, ())
             stack.callback(self._session.close)
@@ -117,9 +117,9 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def _counters(self) -> dict[Counter, int]:
+    def _counters(self) -> dict[KernelCounter, int]:
         slots = self._session.counters().values()
-        return {counter: sum(slot[counter] for slot in slots) for counter in Counter}
+        return {counter: sum(slot[counter] for slot in slots) for counter in KernelCounter}
 
     def run(self, rate: float | None, seconds: float, evidence: Evidence | None = None) -> Run:
         """Send so many packets a second, `None` for as many as can be, and consume them meanwhile, keeping evidence.
@@ -149,13 +149,13 @@ class Rig:
                     pass
         return self._account(consumer, before, _total(productions), spent)
 
-    def _account(self, consumer: Consumer, before: dict[Counter, int], sent: Production, spent: Stopwatch) -> Run:
+    def _account(self, consumer: Consumer, before: dict[KernelCounter, int], sent: Production, spent: Stopwatch) -> Run:
         after = self._counters()
-        counted = {counter: after[counter] - before[counter] for counter in Counter}
+        counted = {counter: after[counter] - before[counter] for counter in KernelCounter}
         run = Run(
             sent,
-            counted[Counter.MATCHED],
-            counted[Counter.SUBMITTED],
+            counted[KernelCounter.MATCHED],
+            counted[KernelCounter.SUBMITTED],
             {counter: counted[counter] for counter in LOSS_REASONS},
             consumer.records,
             consumer.responses,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyroute2 import IPRoute, netns
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.bench.process import resident_mib, ring_mib
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
+from inspector.metrics.updates import Metrics
 from inspector.model import Segment
 from inspector.record import pack_record
-from inspector.sinks.metrics import Metrics
 from tests.bench.consumer import judged, new_pipeline, observe
 from tests.build.connection import Wire
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live import kernel, loader
-from inspector.live.options import pack_options
-from inspector.live.rings import open_compact, take
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.readers import open_compact, take
 from inspector.record import unpack_record
 from tests.bench import __main__ as bench
 from tests.bench import (
@@ -58,7 +58,7 @@ def two_cpus() -> None:
 def _produced(workload: Workload, rate: float, seconds: float) -> tuple[list[Segment], producer.Production]:
     """Return what the kernel program makes of a producer's packets, and what the producer says of them."""
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES)
-    kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+    syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
     rings = open_compact(program)
     try:
         with Producer(program.programs[loader.XDP_PROGRAM], workload, producer.cpus()[0]) as process:

@@ -11,10 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from inspector.capture.blocks import read_batches
 from inspector.model import Segment
-from inspector.record import LOSS_REASONS, pack_record, unpack_row
-from inspector.record import Counter as KernelCounter
-from inspector.sources.columns import read_batches
+from inspector.record import LOSS_REASONS, KernelCounter, pack_record, unpack_row
 from tests.bench import hostile_mix, real_mix
 from tests.bench.frames import CHANGES, changes_of
 from tests.bench.hostile_mix import forged_templates, hostile_templates, scaled

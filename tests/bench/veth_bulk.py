@@ -9,14 +9,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from inspector.live import attach, kernel, loader
-from inspector.live.namespaces import inside
-from inspector.live.options import pack_options
+from inspector.live.attach import attachment
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.options import pack_options
+from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import laid_cable
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
-    from inspector.live.loader import Program
+    from inspector.live.bpf.loader import Program
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 TURNS: Final = 5
@@ -64,7 +65,7 @@ def _receive(receiver: socket.socket, buffer: bytearray, seconds: float) -> floa
 
 def _rate_with(cable: Cable, program: Program, mode: Mode, seconds: float) -> float:
     with inside(cable.here):
-        held = attach.attach(cable.device(), program, mode, cable.here)
+        held = attachment.attach(cable.device(), program, mode, cable.here)
     try:
         return rate(cable, seconds)
     finally:
@@ -79,7 +80,7 @@ def measure(turns: int = TURNS, seconds: float = SECONDS) -> dict[str, float]:
     plain: list[float] = []
     parts: dict[Mode, list[float]] = {mode: [] for mode in MODES}
     program = loader.load((loader.XDP_PROGRAM, loader.TC_PROGRAM), compact_ring_bytes=4096, bulk_ring_bytes=4096)
-    kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+    syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
     try:
         with laid_cable() as cable:
             for _ in range(turns):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from inspector.sinks.metrics import Metrics
+from inspector.metrics.updates import Metrics
 from tests.bench.blocks import repeat, rows_of
 from tests.bench.consumer import judged, new_pipeline, observe
 from tests.bench.workloads import FIRST_CALL, RESPONSE_BYTES, response_segment

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from inspector.sinks.capture import build_frame
+from inspector.capture.writer import build_frame
 from tests.bench.conversations import conversations
 from tests.build import pdu
 from tests.build.connection import Wire

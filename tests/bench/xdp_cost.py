@@ -16,12 +16,12 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.live import kernel, loader
-from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.options import pack_options
-from inspector.live.percpu import ENTRY_BYTES
-from inspector.live.rings import open_bulk, open_compact
-from inspector.record import BULK_SMALL_PAYLOAD, HEADER_SIZE, LANE_MARGIN, TUNNEL_SIZE, Counter
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.percpu import ENTRY_BYTES
+from inspector.live.rings.readers import open_bulk, open_compact
+from inspector.record import BULK_SMALL_PAYLOAD, HEADER_SIZE, LANE_MARGIN, TUNNEL_SIZE, KernelCounter
 from tests.bench.producer import EMPTY_PROGRAM, XDP_PASS
 from tests.build import pdu
 from tests.build.epm import MAPI, map_request, map_response, tcp_tower
@@ -89,7 +89,7 @@ def kinds() -> dict[str, Kind]:
 def _time_run(program_fd: int, frame: bytes, repeat: int) -> float:
     """Return CPU nanoseconds of one test call; the kernel itself reports whole nanoseconds per packet only."""
     before = time.thread_time_ns()
-    result = kernel.run_program(program_fd, frame, repeat=repeat)
+    result = syscalls.run_program(program_fd, frame, repeat=repeat)
     spent = time.thread_time_ns() - before
     if result.retval != XDP_PASS:
         raise RuntimeError(f"the program returned {result.retval}")
@@ -129,7 +129,7 @@ def _take_turns(program: loader.Program, empty_fd: int) -> tuple[list[float], di
             for name, kind in kinds().items():
                 costs[name].append(_cost(fd, kind, empty_rings))
     counters = read_counters(program.maps["epm_counters"], possible_cpus())[0]
-    if counters[Counter.SUBMITTED] != counters[Counter.MATCHED]:
+    if counters[KernelCounter.SUBMITTED] != counters[KernelCounter.MATCHED]:
         raise RuntimeError(f"records were lost while measuring: {counters}")
     return empty_costs, costs
 
@@ -139,9 +139,9 @@ def measure() -> dict[str, float]:
     affinity = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(affinity)})
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=_RING_BYTES, bulk_ring_bytes=_RING_BYTES)
-    empty = kernel.program_load(EMPTY_PROGRAM, kernel.ProgramType.XDP, "empty", attach_type=kernel.AttachType.XDP)
+    empty = syscalls.program_load(EMPTY_PROGRAM, syscalls.ProgramType.XDP, "empty", attach_type=syscalls.AttachType.XDP)
     try:
-        kernel.map_update(program.maps["epm_options"], 0, pack_options([], (EPM,)))
+        syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (EPM,)))
         empty_costs, costs = _take_turns(program, empty)
     finally:
         os.close(empty)

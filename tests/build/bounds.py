@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from collections import Counter as Totals
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import Routes
+from inspector.http.overview import Overview
+from inspector.http.routes import Routes
 from inspector.judge.policy import Policy
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, Segment
+from inspector.output.console import Console
+from inspector.output.journal import encode, fields_of
+from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
-from inspector.sinks.console import Console
-from inspector.sinks.journal import encode, fields_of
-from inspector.sinks.jsonform import LINE_BYTES, lines_of
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
 from inspector.wire.limits import Limits
 from tests.build.state import STATE
 
@@ -45,7 +45,7 @@ class Outputs:
         self.overview = Overview(clock=iter(range(1 << 60)).__next__)
         self.routes = Routes(Metrics(CollectorRegistry()), self.overview)
         self.routes.inspection = Inspected()
-        self.sizes: Totals[str] = Totals()
+        self.sizes: Counter[str] = Counter()
 
     def take(self, finding: Finding) -> None:
         """Take one finding to all of them."""
@@ -81,7 +81,7 @@ def sizes_of(finding: Finding) -> dict[str, int]:
 
 def check_sizes(findings: Iterable[Finding], received: int) -> None:
     """Compare the sizes of what findings are written as with that of what was received."""
-    sizes: Totals[str] = Totals()
+    sizes: Counter[str] = Counter()
     for finding in findings:
         sizes.update(sizes_of(finding))
     for name, size in sizes.items():

@@ -8,21 +8,21 @@ from uuid import UUID
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from inspector.model import Direction, Finding, Interface, Mapping, Verdict
+from inspector.model import Direction, Finding, OfferedEndpoint, RpcInterface, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from inspector.sinks.metrics import Metrics
+    from inspector.metrics.updates import Metrics
 
-MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
-UNNAMED = Interface(UUID(int=7), 1)
+MAPI = RpcInterface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
+UNNAMED = RpcInterface(UUID(int=7), 1)
 PREFIX = "epm_inspector_"
 
 
-def mapping(verdict: Verdict = Verdict.MISMATCH, interface: Interface | None = MAPI) -> Mapping:
+def mapping(verdict: Verdict = Verdict.MISMATCH, interface: RpcInterface | None = MAPI) -> OfferedEndpoint:
     """Return a mapping of the original case."""
-    return Mapping(interface, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, verdict, "why")
+    return OfferedEndpoint(interface, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, verdict, "why")
 
 
 def finding(
@@ -30,8 +30,8 @@ def finding(
     *,
     source: str = "eth0",
     asked: str = "10.11.2.2",
-    mappings: tuple[Mapping, ...] | None = None,
-    requested: Interface | None = MAPI,
+    mappings: tuple[OfferedEndpoint, ...] | None = None,
+    requested: RpcInterface | None = MAPI,
     latency_ns: int | None = None,
 ) -> Finding:
     """Return a finding of the original case."""

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from inspector.errors import Anomaly
-from inspector.sinks.metrics import Metrics
+from inspector.metrics.updates import Metrics
 from tests.dashboards.committed import (
     Expression,
     load_rules,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inspector.sinks.capture import build_frame
+from inspector.capture.writer import build_frame
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import (

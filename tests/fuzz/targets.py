@@ -11,14 +11,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
 
+from inspector.capture.redaction import Redactor
 from inspector.config import load_config, split_listen
 from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
-from inspector.record import Attribute, Counter, pack_record, unpack_record
-from inspector.redaction import Redactor
+from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
 from inspector.wire import body, epm
 from inspector.wire.connection import SYN
 from inspector.wire.conversations import Conversations
@@ -74,7 +74,7 @@ def frame(data: bytes) -> None:
         return
     link_type, tunnels = _LINK_TYPES[data[0] % len(_LINK_TYPES)], data[0] >= 0x80
     found = read_frame(data[1:], link_type=link_type, time_ns=1, interface_index=2, ports=(135, 593), tunnels=tunnels)
-    assert found is None or isinstance(found, Counter | Segment)
+    assert found is None or isinstance(found, KernelCounter | Segment)
     if isinstance(found, Segment):
         assert len(found.payload) <= found.payload_length
         assert unpack_record(pack_record(found)) == found

@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from inspector.errors import LaboratoryError
 from inspector.lab import nat64, topology
-from inspector.lab.gateway import MAPPER_PORT, Laboratory
+from inspector.lab.gateway import Laboratory
 from inspector.lab.processes import find_program
+from inspector.protocols import EPM_PORT
 from tests.golden.layers import Frame, pcapng_of
 from tests.golden.store import CAPTURE, CONFIG, GOLDEN, LABORATORY, baseline_of
 from tests.golden.trace import ETHERNET
@@ -60,7 +61,7 @@ def ask_as_smbtorture(laboratory: Laboratory) -> None:
     """
     options = [f"--configfile={laboratory.client_settings}", f"--basedir={laboratory.folder}", "--user=%"]
     command = [find_program("smbtorture", "samba-testsuite"), *options]
-    command += [f"ncacn_ip_tcp:{topology.VIRTUAL_ADDRESS}[{MAPPER_PORT}]", "rpc.epmapper"]
+    command += [f"ncacn_ip_tcp:{topology.VIRTUAL_ADDRESS}[{EPM_PORT}]", "rpc.epmapper"]
     with laboratory.start(
         "client", command, cwd=laboratory.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as torture:

@@ -6,10 +6,10 @@ import contextlib
 import io
 from pathlib import Path
 
-from inspector.commands.filereader import FileReader
-from inspector.commands.output import Output, tally_of, warn
 from inspector.config import Config, load_config
 from inspector.model import Finding
+from inspector.output.standard import Output, tally_of, warn
+from inspector.reading.filereader import FileReader
 from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces
 from tests.golden.trace import TRACES
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter as Totals
+from collections import Counter
 from ipaddress import IPv4Address
 
 import pytest
 
+from inspector.capture.pcap import read_records
 from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, unpack_record
-from inspector.sources.pcap import read_records
 from tests.build.connection import raw_address
 from tests.golden.store import GOLDEN, config_of, trace_names
 
@@ -30,7 +30,7 @@ def findings_of(name: str, *, rewritten: bool) -> list[Finding]:
     path = GOLDEN / "traces" / f"{name}.pcapng"
     findings: list[Finding] = []
     vips: dict[bytes, bytes] = {}
-    for record in read_records(path, ports=config.ports, counters=Totals()):
+    for record in read_records(path, ports=config.ports, counters=Counter()):
         segment = unpack_record(record)
         findings += pipeline.feed(pack_record(behind_vip(segment, vips) if rewritten else segment))
     return findings + list(pipeline.flush())

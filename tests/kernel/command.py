@@ -7,8 +7,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from inspector.inspection.runtime import find_running
 from inspector.lab.scrape import scrape
-from inspector.runtime import find_running
 from tests.kernel.running import PATIENCE_SECONDS, Running, begin
 from tests.lab.scenario import free_address
 

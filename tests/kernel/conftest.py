@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute, netns
 
-from inspector.live import devices, kernel
-from inspector.live.namespaces import inside
+from inspector.live.attach import devices
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.devices import Device
+    from inspector.live.attach.devices import Device
 
 
 # linux/if_packet.h
@@ -47,10 +48,10 @@ class Cable:
         device = self.device()
         found = list(device.xdp_program_ids.values())
         with inside(self.here):
-            for hook in (kernel.AttachType.TCX_INGRESS, kernel.AttachType.TCX_EGRESS):
+            for hook in (syscalls.AttachType.TCX_INGRESS, syscalls.AttachType.TCX_EGRESS):
                 # Before Linux 6.6 there is no such hook, and nothing on it.
                 with contextlib.suppress(OSError):
-                    found += kernel.query_programs(device.index, hook)
+                    found += syscalls.query_programs(device.index, hook)
         return found
 
     def set_mtu(self, mtu: int) -> None:
@@ -169,9 +170,9 @@ def cable(bpf: None, root: None) -> Iterator[Cable]:  # noqa: ARG001 - asks for 
         yield pair
 
 
-def constant_program(program_type: kernel.ProgramType, value: int, name: str) -> int:
+def constant_program(program_type: syscalls.ProgramType, value: int, name: str) -> int:
     """Load a foreign program which returns one value; return its descriptor."""
-    attach_type = kernel.AttachType.XDP if program_type == kernel.ProgramType.XDP else kernel.AttachType.NONE
-    return kernel.program_load(
+    attach_type = syscalls.AttachType.XDP if program_type == syscalls.ProgramType.XDP else syscalls.AttachType.NONE
+    return syscalls.program_load(
         struct.pack("=BBhiBBhi", 0xB7, 0, 0, value, 0x95, 0, 0, 0), program_type, name, attach_type=attach_type
     )

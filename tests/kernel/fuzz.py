@@ -18,14 +18,14 @@ import secrets
 import struct
 import sys
 import time
-from collections import Counter as Totals
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from inspector.live import kernel, uapi
-from inspector.live.counters import possible_cpus
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
-from inspector.record import Counter, record_time
+from inspector.live.bpf import syscalls, uapi
+from inspector.live.bpf.counters import possible_cpus
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.record import KernelCounter, record_time
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
 from tests.kernel.hostile_frames import FrameMaker
 
@@ -61,7 +61,7 @@ class Figures:
     frames: int = 0
     runs: int = 0
     records: int = 0
-    outcomes: Totals[str] = field(default_factory=Totals)
+    outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Figures) -> None:
         """Add another worker's."""
@@ -100,7 +100,7 @@ class Target:
         ctypes.memmove(self._in, frame, len(frame))
         self._run.data_size_in, self._run.data_size_out = len(frame), _LARGEST
         try:
-            kernel._call(kernel.Command.PROG_TEST_RUN, self._run)
+            syscalls._call(syscalls.Command.PROG_TEST_RUN, self._run)
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, str(error))
             raise Difference(self.name, frame, f"the test call refuses it ({name})") from error
@@ -126,7 +126,7 @@ class Counters:
         self._last = self._read()
 
     def _read(self) -> tuple[int, ...]:
-        kernel._call(kernel.Command.MAP_LOOKUP_ELEM, self._lookup)
+        syscalls._call(syscalls.Command.MAP_LOOKUP_ELEM, self._lookup)
         return _COUNTERS.unpack_from(self._value, self._offset)
 
     def rise(self) -> list[int]:
@@ -147,7 +147,7 @@ class Twins:
     def run(self, frame: bytes, figures: Figures) -> None:
         """Run one frame and compare all but its record, for which see `settle`. Raises Difference."""
         records, counted = expected(frame, tunnels=self._harness.tunnels)
-        counts = [counted.get(counter, 0) for counter in Counter]
+        counts = [counted.get(counter, 0) for counter in KernelCounter]
         figures.outcomes["+".join(sorted(counter.name for counter in counted)) or "none"] += 1
         for target in self._targets:
             if not target.run(frame):
@@ -177,7 +177,7 @@ def _told(found: bytes, wanted: bytes) -> str:
 
 
 def _named(counts: Sequence[int]) -> dict[str, int]:
-    return {counter.name: counts[counter] for counter in Counter if counts[counter]}
+    return {counter.name: counts[counter] for counter in KernelCounter if counts[counter]}
 
 
 PLAIN: Final[dict[str, Any]] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from inspector.live import kernel, loader
-from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.options import pack_options
-from inspector.live.rings import open_bulk, open_compact, take
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.readers import open_bulk, open_compact, take
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Counter, pack_record, unpack_record
+from inspector.record import HEADER_SIZE, TUNNEL_SIZE, KernelCounter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     packet: bytes
     records: list[bytes]
     ring_bytes: tuple[int, int]
-    counted: dict[Counter, int]
+    counted: dict[KernelCounter, int]
 
 
 class Harness:
@@ -73,16 +73,16 @@ class Harness:
 
     def set_interfaces(self, interfaces: Sequence[int]) -> None:
         """Say which interfaces are counted apart."""
-        kernel.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
+        syscalls.map_update(self.program.maps["epm_options"], 0, pack_options(list(interfaces), PORTS))
 
-    def slots(self) -> list[dict[Counter, int]]:
+    def slots(self) -> list[dict[KernelCounter, int]]:
         """Return all counters."""
         return read_counters(self.program.maps["epm_counters"], self._cpus)
 
-    def totals(self) -> dict[Counter, int]:
+    def totals(self) -> dict[KernelCounter, int]:
         """Return the counters summed over all slots."""
         slots = self.slots()
-        return {counter: sum(slot[counter] for slot in slots) for counter in Counter}
+        return {counter: sum(slot[counter] for slot in slots) for counter in KernelCounter}
 
     def records(self) -> list[bytes]:
         """Take all records out of both rings."""
@@ -91,10 +91,10 @@ class Harness:
     def run(self, name: str, frame: bytes, *, repeat: int = 1, interface_index: int | None = None) -> Outcome:
         """Run one program on one frame."""
         before = self.totals()
-        run = kernel.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
+        run = syscalls.run_program(self.program.programs[name], frame, repeat=repeat, interface_index=interface_index)
         after = self.totals()
         counted = {
-            counter: after[counter] - before[counter] for counter in Counter if after[counter] != before[counter]
+            counter: after[counter] - before[counter] for counter in KernelCounter if after[counter] != before[counter]
         }
         ring_bytes = (sum(lane.used() for lane in self.compact), self.bulk.used())
         return Outcome(run.retval, run.data, self.records(), ring_bytes, counted)
@@ -113,7 +113,7 @@ def expected(
     *,
     tunnels: bool = False,
     link_type: LinkType = LinkType.ETHERNET,
-) -> tuple[list[bytes], dict[Counter, int]]:
+) -> tuple[list[bytes], dict[KernelCounter, int]]:
     """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
     found = read_frame(
         frame,
@@ -127,8 +127,8 @@ def expected(
         return [], {}
     if not isinstance(found, Segment):
         return [], {found: 1}
-    direction = Counter.PACKETS_FROM_SERVER if found.attributes & 1 else Counter.PACKETS_TO_SERVER
-    return [pack_record(found)], {direction: 1, Counter.MATCHED: 1, Counter.SUBMITTED: 1}
+    direction = KernelCounter.PACKETS_FROM_SERVER if found.attributes & 1 else KernelCounter.PACKETS_TO_SERVER
+    return [pack_record(found)], {direction: 1, KernelCounter.MATCHED: 1, KernelCounter.SUBMITTED: 1}
 
 
 def without_time(record: bytes) -> bytes:

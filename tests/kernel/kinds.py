@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from pyroute2 import WireGuard
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import Cable
 from tests.kernel.ppp import connect_ppp
 

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live.links import CLSACT_HOOKS, list_filters
-from inspector.live.namespaces import inside
+from inspector.live.attach.links import CLSACT_HOOKS, list_filters
+from inspector.live.process.namespaces import inside
 from inspector.live.session import Session, open_session
-from inspector.record import LOSS_REASONS, Attribute, Counter, record_of
+from inspector.record import LOSS_REASONS, Attribute, KernelCounter, record_of
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
-    from inspector.live.ring import Block
-    from inspector.model import Segment
+    from inspector.live.rings.ringbuf import Block
+    from inspector.model import Mode, Segment
 
 XDP_PASS, TC_SHOT = 2, 2
 # Said by the kernel's number on purpose: tests must not ask the kernel what they are there to find out.
@@ -63,15 +62,15 @@ def collect(session: Session, count: int, timeout_s: float = 5) -> list[bytes]:
     return found
 
 
-def conserved(session: Session) -> dict[str, dict[Counter, int]]:
+def conserved(session: Session) -> dict[str, dict[KernelCounter, int]]:
     """Detach, and return all counters after checking that nothing is unaccounted for."""
     session.detach()
     session.drain()
     counters = session.counters()
     for one in counters.values():
         lost = sum(one[reason] for reason in LOSS_REASONS)
-        assert one[Counter.MATCHED] == one[Counter.SUBMITTED] + lost
-    submitted = sum(one[Counter.SUBMITTED] for one in counters.values())
+        assert one[KernelCounter.MATCHED] == one[KernelCounter.SUBMITTED] + lost
+    submitted = sum(one[KernelCounter.SUBMITTED] for one in counters.values())
     assert submitted == session.consumed + session.backlog()
     return counters
 
@@ -110,7 +109,7 @@ def each_gives_its_record(
             after = session.counters()[cable.near]
             while sum(after.values()) - sum(before.values()) < sum(counted.values()) and time.monotonic() < deadline:
                 after = session.counters()[cable.near]
-            rise = {c: after[c] - before[c] for c in Counter if after[c] != before[c]}
+            rise = {c: after[c] - before[c] for c in KernelCounter if after[c] != before[c]}
             assert (kind, rise) == (kind, counted)
             assert [without_time(one)[: len(other)] for one, other in zip(found, records, strict=True)] == records
         conserved(session)

@@ -12,9 +12,9 @@ import pytest
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from inspector.live import watch
-from inspector.live.namespaces import inside
-from inspector.live.watch import Change, Watch
+from inspector.live.attach import watch
+from inspector.live.attach.watch import Change, Watch
+from inspector.live.process.namespaces import inside
 from inspector.record import unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_for_carrier
@@ -23,8 +23,8 @@ from tests.kernel.live import attached, collect, conserved, filters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach import Mode
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 FRAME = frames.FRAMES["response"]
 

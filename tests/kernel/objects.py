@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspector.live import kernel
+from inspector.live.bpf import syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ class _Attributes(ctypes.Structure):
 
 def _call(command: int, first: int, second: int = 0, pointer: int = 0) -> tuple[int, _Attributes]:
     attributes = _Attributes(first, second, pointer)
-    return kernel._call(command, attributes), attributes  # type: ignore[arg-type]
+    return syscalls._call(command, attributes), attributes  # type: ignore[arg-type]
 
 
 def everything() -> Iterator[Found]:
@@ -93,7 +93,7 @@ def links_of(program_id: int) -> list[int]:
         except OSError as error:
             assert error.errno == errno.ENOENT  # noqa: PT017 - it went meanwhile
             continue
-        if kernel.link_info(fd).program_id == program_id:
+        if syscalls.link_info(fd).program_id == program_id:
             found.append(number)
         os.close(fd)
     return found

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 
 # asm-generic/ioctls.h, linux/tty.h, linux/ppp-ioctl.h
 _SET_DISCIPLINE: Final = 0x5423

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyroute2 import IPRoute
 
 from inspector.lab.scrape import scrape
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.conftest import NOBODY

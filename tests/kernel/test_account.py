@@ -16,11 +16,16 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import PrivilegeError
-from inspector.live import account as accounts
-from inspector.live.account import Account, acting_as, change_to, find_account, find_default_account, why_not
-from inspector.live.namespaces import inside
-from inspector.live.privileges import Capability, drop_capabilities, effective_capabilities, keep_parent_death_signal
-from inspector.runtime import find_running
+from inspector.inspection.runtime import find_running
+from inspector.live.process import account as accounts
+from inspector.live.process.account import Account, acting_as, change_to, find_account, find_default_account, why_not
+from inspector.live.process.capabilities import (
+    Capability,
+    drop_capabilities,
+    effective_capabilities,
+    keep_parent_death_signal,
+)
+from inspector.live.process.namespaces import inside
 from tests.build.account import let_in
 from tests.build.certificates import issue, make_issuer
 from tests.conftest import NOBODY, require_tools
@@ -122,7 +127,7 @@ def test_it_still_ends_with_its_parent() -> None:
     middle = (
         "import os, time\n"
         "from inspector.lab.processes import *\n"
-        "from inspector.live.account import *\n"
+        "from inspector.live.process.account import *\n"
         "import ctypes, signal\n"
         "child = os.fork()\n"
         "if child == 0:\n"
@@ -184,7 +189,7 @@ def test_the_program_is_closed_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the account may not read the program's files root stays, and says why; if it was asked for, it ends."""
-    from inspector.commands import privileges
+    from inspector.inspection import privileges
 
     assert why_not(THE_ACCOUNT) == ""
     closed = tmp_path / "closed"
@@ -203,7 +208,7 @@ def test_the_program_is_closed_to_it(
 
 def test_only_root_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another user gets a line; its own account is no change, and neither is having said nothing."""
-    from inspector.commands import privileges
+    from inspector.inspection import privileges
 
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     assert privileges.choose_account(None) is None
@@ -214,7 +219,7 @@ def test_only_root_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_account_is_there(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Root stays, and says so."""
-    from inspector.commands import privileges
+    from inspector.inspection import privileges
 
     monkeypatch.setattr(accounts, "DEFAULT_NAMES", ("no-such-account",))
     assert privileges.choose_account(None) is None

@@ -13,11 +13,13 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import LiveError, NoSuchInterfaceError
-from inspector.live import loader, preflight, proof
-from inspector.live.counters import possible_cpus
-from inspector.live.namespaces import inside
+from inspector.live import proof
+from inspector.live.attach import preflight
+from inspector.live.bpf import loader
+from inspector.live.bpf.counters import possible_cpus
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
-from inspector.record import Attribute, Counter, unpack_record
+from inspector.record import Attribute, KernelCounter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
@@ -37,7 +39,7 @@ from tests.kernel.live import (
 )
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -122,7 +124,7 @@ def test_headers_outside_the_first_buffer(cable: Cable, mode: Mode, tcx: bool, l
                 [expectation] = expected(frame, session.attachments[0].index)[0]
                 assert without_time(record)[: len(expectation)] == expectation
         counters = conserved(session)[cable.near]
-        assert counters[Counter.UNREADABLE_HEADERS] == 0
+        assert counters[KernelCounter.UNREADABLE_HEADERS] == 0
 
 
 def test_auto_prefers_native_and_says_so(cable: Cable) -> None:
@@ -209,7 +211,7 @@ def test_two_interfaces_are_counted_apart(cable: Cable) -> None:
         seen = {session.interface_names[unpack_record(r).interface_index] for r in collect(session, 100, 0.3)}
         assert seen == {cable.near, "lo"}
         assert set(session.counters()) == {cable.near, "lo"}
-        assert conserved(session)[cable.near][Counter.SUBMITTED] == 1
+        assert conserved(session)[cable.near][KernelCounter.SUBMITTED] == 1
 
 
 def test_poll_waits_and_wakes(cable: Cable) -> None:

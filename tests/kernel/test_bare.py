@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from inspector.live.loader import TC_BARE_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, XDP_PROGRAM
-from inspector.record import Counter
+from inspector.live.bpf.loader import TC_BARE_PROGRAM, TC_PROGRAM, XDP_BARE_PROGRAM, XDP_PROGRAM
+from inspector.record import KernelCounter
 from inspector.wire.frame import LinkType
 from tests.kernel.frames import FRAMES
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
@@ -54,8 +54,8 @@ def test_packets(harness: Harness, name: str) -> None:
 def test_tables_reach_every_outcome() -> None:
     """The packets make every counter rise that a packet alone can make rise."""
     reached = {counter for packet in PACKETS.values() for counter in expected(packet, link_type=LinkType.RAW)[1]}
-    rest = {Counter.LOST_COMPACT_FULL, Counter.LOST_BULK_FULL, Counter.LOST_COPY}
-    assert reached == set(Counter) - rest
+    rest = {KernelCounter.LOST_COMPACT_FULL, KernelCounter.LOST_BULK_FULL, KernelCounter.LOST_COPY}
+    assert reached == set(KernelCounter) - rest
 
 
 @BOTH
@@ -74,7 +74,7 @@ def test_other_versions(harness: Harness, name: str) -> None:
         packet = bytes((version << 4 | 5,)) + PACKETS["response"][1:]
         outcome = harness.run(name, packet)
         assert (outcome.packet, outcome.records) == (packet, [])
-        assert outcome.counted == {Counter.UNREADABLE_HEADERS: 1}
+        assert outcome.counted == {KernelCounter.UNREADABLE_HEADERS: 1}
 
 
 @BOTH

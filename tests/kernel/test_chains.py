@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live import kernel
-from inspector.live.links import CLSACT_HOOKS, Link
-from inspector.live.namespaces import inside
+from inspector.live.attach.links import CLSACT_HOOKS, Link
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program
 from tests.kernel.kinds import run
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kernel]
 
 TC_OK: Final = 0
 ALL, IPV4 = 0x0003, 0x0800
-TCX_HOOKS: Final = {"ingress": kernel.AttachType.TCX_INGRESS, "egress": kernel.AttachType.TCX_EGRESS}
+TCX_HOOKS: Final = {"ingress": syscalls.AttachType.TCX_INGRESS, "egress": syscalls.AttachType.TCX_EGRESS}
 DIRECTIONS = pytest.mark.parametrize("direction", TCX_HOOKS)
 # Where the foreign program is: a link, or a filter of some priority. A link is before every filter.
 PLACES: Final = {"tcx": [None, 1, 7], "clsact": [1, 7]}
@@ -38,7 +38,7 @@ OURS_AND_THEIRS = pytest.mark.parametrize(
 @contextlib.contextmanager
 def foreign(cable: Cable, direction: str, verdict: int, priority: int | None, protocol: int = ALL) -> Iterator[None]:
     """Keep somebody's program of one verdict on a hook of the near interface: by a link, or as a filter."""
-    program = constant_program(kernel.ProgramType.SCHED_CLS, verdict, "someones")
+    program = constant_program(syscalls.ProgramType.SCHED_CLS, verdict, "someones")
     index = cable.device().index
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, program)

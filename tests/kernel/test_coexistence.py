@@ -15,9 +15,10 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import HookTakenError
-from inspector.live import kernel, preflight
-from inspector.live.links import CLSACT_HOOKS, Link
-from inspector.live.namespaces import inside
+from inspector.live.attach import preflight
+from inspector.live.attach.links import CLSACT_HOOKS, Link
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program
@@ -28,7 +29,7 @@ from tests.kernel.objects import open_descriptors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -78,16 +79,16 @@ def test_killed(cable: Cable, mode: Mode, tcx: bool) -> None:
 @pytest.mark.parametrize("mode", ["auto", "native", "generic"])
 def test_foreign_xdp_program_stays(cable: Cable, held: str, mode: Mode) -> None:
     """Somebody's XDP program is left where it is, and the error names it; tc runs beside it."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
-    flag = kernel.LinkFlag.XDP_NATIVE if held == "native" else kernel.LinkFlag.XDP_GENERIC
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
+    flag = syscalls.LinkFlag.XDP_NATIVE if held == "native" else syscalls.LinkFlag.XDP_GENERIC
     with contextlib.ExitStack() as stack:
         # Mode auto takes tc on a veth.
         device = stack.enter_context(laid(cable, "tap")) if mode == "auto" else cable
         stack.callback(os.close, foreign)
         with inside(device.here):
-            link = Link.create(foreign, device.device().index, kernel.AttachType.XDP, flag)
+            link = Link.create(foreign, device.device().index, syscalls.AttachType.XDP, flag)
         stack.callback(link.close)
-        info = kernel.program_info(foreign)
+        info = syscalls.program_info(foreign)
         with pytest.raises(HookTakenError) as refusal:
             attached(device, mode)
         assert f"someone_elses (id {info.id}, tag {info.tag}) in {held} mode" in str(refusal.value)
@@ -103,11 +104,11 @@ def test_foreign_xdp_program_stays(cable: Cable, held: str, mode: Mode) -> None:
 
 def test_auto_on_a_veth_runs_beside_xdp(cable: Cable) -> None:
     """Where mode auto takes tc, an XDP program is in nobody's way; `check` names it."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, foreign)
         with inside(cable.here):
-            link = Link.create(foreign, cable.device().index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_NATIVE)
+            link = Link.create(foreign, cable.device().index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_NATIVE)
         stack.callback(link.close)
         with attached(cable, "auto") as session:
             cable.send_frame(frames.FRAMES["response"])
@@ -120,12 +121,12 @@ def test_auto_on_a_veth_runs_beside_xdp(cable: Cable) -> None:
 @contextlib.contextmanager
 def dropping(cable: Cable, direction: str, way: str) -> Iterator[None]:
     """Keep a foreign program on one direction of the near interface that drops every packet."""
-    foreign = constant_program(kernel.ProgramType.SCHED_CLS, TC_SHOT, "someones_drop")
+    foreign = constant_program(syscalls.ProgramType.SCHED_CLS, TC_SHOT, "someones_drop")
     index = cable.device().index
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, foreign)
         if way == "tcx":
-            hook = kernel.AttachType.TCX_INGRESS if direction == "ingress" else kernel.AttachType.TCX_EGRESS
+            hook = syscalls.AttachType.TCX_INGRESS if direction == "ingress" else syscalls.AttachType.TCX_EGRESS
             with inside(cable.here):
                 link = Link.create(foreign, index, hook)
             stack.callback(link.close)
@@ -199,10 +200,10 @@ def test_foreign_drop_rule_goes_on_working(
 
 def test_second_interface_taken_frees_the_first(cable: Cable) -> None:
     """Attaching is to all interfaces or to none."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
     try:
         with inside(cable.here):
-            link = Link.create(foreign, LOOPBACK, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, LOOPBACK, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
         with pytest.raises(HookTakenError, match=r"^lo: "):
             open_session([cable.near, "lo"], netns=cable.here)
         assert cable.programs() == []

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live import kernel, loader
-from inspector.live.attachments import Attachments
-from inspector.live.links import CLSACT_HOOKS, list_filters
-from inspector.live.namespaces import inside
+from inspector.live.attach.interfaces import Attachments
+from inspector.live.attach.links import CLSACT_HOOKS, list_filters
+from inspector.live.bpf import loader, syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from tests.kernel import frames
 from tests.kernel.command import attach, start
@@ -30,7 +30,7 @@ from tests.kernel.running import PATIENCE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -175,7 +175,7 @@ def test_the_metrics_address_is_taken(cable: Cable, tmp_path: Path) -> None:
 
 def test_filters_of_others_are_not_taken_for_stale(cable: Cable) -> None:
     """Only a filter whose process is known to have ended is removed: not one of another namespace of process ids."""
-    index, foreign = cable.device().index, constant_program(kernel.ProgramType.SCHED_CLS, -1, "another")
+    index, foreign = cable.device().index, constant_program(syscalls.ProgramType.SCHED_CLS, -1, "another")
     here = Path("/proc/self/ns/pid").stat().st_ino
     others = {"epm-inspector:1:7:4026000000:0", "epm-inspector:1:7", f"epm-inspector:x:7:{here}:0", "someone_elses"}
     try:

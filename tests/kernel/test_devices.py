@@ -10,11 +10,12 @@ import pytest
 
 from inspector.errors import AttachError
 from inspector.judge.policy import Policy
-from inspector.live import drivers, preflight, proof
-from inspector.live.namespaces import inside
+from inspector.live import proof
+from inspector.live.attach import drivers, preflight
+from inspector.live.process.namespaces import inside
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
-from inspector.record import LOSS_REASONS, Attribute, Counter, unpack_record
+from inspector.record import LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel import frames
@@ -23,8 +24,9 @@ from tests.kernel.kinds import ANSWERS, DEVICE, KINDS, NO_NATIVE, TUN, Kind, ip,
 from tests.kernel.live import HAS_TCX, TC_WAYS, attached, collect, conserved, records_of, stream
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Attachment, Mode
+    from inspector.live.attach.attachment import Attachment
     from inspector.live.session import Session
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -98,7 +100,7 @@ def inspected(device: Cable, kind: Kind, mode: Mode, *, tcx: bool) -> None:
         assert attachment.mode == (links if way in ("tcx", "ingress") else way)
         assert kind.said in attachment.explanation
         records = converse(session, device, REQUEST, ANSWER)
-        assert conserved(session)[device.near][Counter.UNREADABLE_HEADERS] == 0
+        assert conserved(session)[device.near][KernelCounter.UNREADABLE_HEADERS] == 0
     check_records(records, visible(kind, attachment, mode, device, REQUEST, ANSWER))
     check_finding(records, device)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live import loader
+from inspector.live.bpf import loader
 from tests.kernel import fuzz
 from tests.kernel.conftest import scattered_header
 from tests.kernel.fuzz import PLAIN, TUNNELS, Difference, Fuzzer, chunk
@@ -20,7 +20,7 @@ from tests.kernel.hostile_frames import SHORTEST, FrameMaker
 from tests.kernel.live import EVERY_HOOK, attached, collect, conserved
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf")]

@@ -16,10 +16,11 @@ import pytest
 from pyroute2 import IPRoute
 
 from inspector.errors import AttachError, HookTakenError
-from inspector.live import kernel, preflight
-from inspector.live.holders import find_tc_holders, find_xdp_holders
-from inspector.live.links import Link
-from inspector.live.namespaces import inside
+from inspector.live.attach import preflight
+from inspector.live.attach.holders import find_tc_holders, find_xdp_holders
+from inspector.live.attach.links import Link
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from tests.conftest import require_tools
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, constant_program
@@ -31,15 +32,15 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel]
 
-FLAGS: Final = {"native": kernel.LinkFlag.XDP_NATIVE, "generic": kernel.LinkFlag.XDP_GENERIC}
+FLAGS: Final = {"native": syscalls.LinkFlag.XDP_NATIVE, "generic": syscalls.LinkFlag.XDP_GENERIC}
 EITHER = pytest.mark.parametrize("held", FLAGS)
 XDP_DROP: Final = 1
 # Attaches, says so, and waits to be ended.
 OWNER: Final = """
 import sys
 from inspector.live import kernel
-from inspector.live.links import Link
-from inspector.live.namespaces import inside
+from inspector.live.attach.links import Link
+from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import constant_program
 netns, index, hook, flags = sys.argv[1], *map(int, sys.argv[2:])
 kind = kernel.ProgramType.XDP if hook == kernel.AttachType.XDP else kernel.ProgramType.SCHED_CLS
@@ -52,7 +53,7 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def owned(cable: Cable, hook: kernel.AttachType, flags: kernel.LinkFlag) -> Iterator[tuple[int, int]]:
+def owned(cable: Cable, hook: syscalls.AttachType, flags: syscalls.LinkFlag) -> Iterator[tuple[int, int]]:
     """Let another process hold a hook of the near interface by a link; yield its id and the program's."""
     arguments = [cable.here, str(cable.device().index), str(int(hook)), str(int(flags))]
     with subprocess.Popen(
@@ -89,7 +90,7 @@ def works_again(cable: Cable) -> None:
 @EITHER
 def test_a_link_of_a_process(cable: Cable, held: str) -> None:
     """The process which holds a link is named, and its program goes with it."""
-    with owned(cable, kernel.AttachType.XDP, FLAGS[held]) as (process_id, program_id):
+    with owned(cable, syscalls.AttachType.XDP, FLAGS[held]) as (process_id, program_id):
         text = refusal(cable)
         comm = Path(f"/proc/{process_id}/comm").read_text(encoding="utf-8").strip()
         assert re.search(
@@ -104,15 +105,15 @@ def test_a_link_of_a_process(cable: Cable, held: str) -> None:
 @EITHER
 def test_a_pinned_link(cable: Cable, held: str, tmp_path: Path) -> None:
     """A link which no process holds is given by its id, which is what detaches it."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someones")
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someones")
     run("mount", "-t", "bpf", "bpf", str(tmp_path))
     try:
         with inside(cable.here):
-            fd = kernel.link_create(foreign, cable.device().index, kernel.AttachType.XDP, FLAGS[held])
+            fd = syscalls.link_create(foreign, cable.device().index, syscalls.AttachType.XDP, FLAGS[held])
         path = ctypes.create_string_buffer(str(tmp_path / "link").encode())
         attributes = (ctypes.c_uint64 * 2)(ctypes.addressof(path), fd)
         # BPF_OBJ_PIN
-        assert ctypes.CDLL(None).syscall(kernel._SYSCALL_NUMBERS[os.uname().machine], 6, attributes, 16) == 0
+        assert ctypes.CDLL(None).syscall(syscalls._SYSCALL_NUMBERS[os.uname().machine], 6, attributes, 16) == 0
         link_id = re.search(r"link_id:\s+(\d+)", Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii"))
         os.close(fd)
         assert link_id is not None
@@ -129,7 +130,7 @@ def test_a_pinned_link(cable: Cable, held: str, tmp_path: Path) -> None:
 @EITHER
 def test_netlink(cable: Cable, held: str) -> None:
     """A program that was attached by netlink belongs to no process; the command which is named takes it off."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someones")
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someones")
     with inside(cable.here), IPRoute() as rtnetlink:
         flags = {"native": 1 << 2, "generic": 1 << 1}[held]
         attributes = {"attrs": [("IFLA_XDP_FD", foreign), ("IFLA_XDP_FLAGS", flags)]}
@@ -158,7 +159,7 @@ def test_the_dispatcher_of_libxdp(cable: Cable, held: str, tmp_path: Path) -> No
         run(*loader, "load", "-m", mode, cable.near, str(objects / "xdpfilt_alw_all.o"))
         text = refusal(cable)
         [program_id] = cable.programs()
-        if kernel.program_info_by_id(program_id).name == "xdp_dispatcher":
+        if syscalls.program_info_by_id(program_id).name == "xdp_dispatcher":
             run(*loader, "load", "-m", mode, cable.near, str(objects / "xdpfilt_dny_all.o"))
             text = refusal(cable)
             assert re.search(
@@ -177,11 +178,11 @@ def test_the_dispatcher_of_libxdp(cable: Cable, held: str, tmp_path: Path) -> No
 
 def test_an_interface_above(cable: Cable) -> None:
     """The kernel allows no XDP below an interface which has some: that one is named, with its program."""
-    foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someones")
+    foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someones")
     try:
         with laid(cable, "bridge port") as port, inside(port.here), IPRoute() as rtnetlink:
             index = rtnetlink.link_lookup(ifname="layer")[0]
-            link = Link.create(foreign, index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
             with pytest.raises(HookTakenError) as error:
                 attached(port, "native")
             assert "near: an interface above it, layer, carries program someones (id " in str(error.value)
@@ -199,7 +200,7 @@ def test_without_the_right_to_ask(cable: Cable) -> None:
     """Without CAP_SYS_ADMIN the kernel does not name programs: the id is said, and what to do."""
     require_tools(["setpriv"])
     ip(cable.here, "link set lo up")
-    with owned(cable, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC) as (_, program_id):
+    with owned(cable, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC) as (_, program_id):
         command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable, "-m", "inspector"]
         done = subprocess.run(
             [
@@ -237,9 +238,9 @@ def test_another_inspector(cable: Cable) -> None:
 def test_tc_is_beside_an_xdp_program(cable: Cable) -> None:
     """Mode tc runs behind an XDP program and sees what that lets pass: nothing, if it drops everything."""
     for verdict, arrives in ((XDP_PASS, 1), (XDP_DROP, 0)):
-        foreign = constant_program(kernel.ProgramType.XDP, verdict, "someones")
+        foreign = constant_program(syscalls.ProgramType.XDP, verdict, "someones")
         with inside(cable.here):
-            link = Link.create(foreign, cable.device().index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, cable.device().index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
         os.close(foreign)
         with attached(cable, "tc") as session:
             checks = [c for c in preflight.run_checks(cable.near, "tc", cable.here) if c.name == "hook"]
@@ -254,7 +255,7 @@ def test_tc_is_beside_an_xdp_program(cable: Cable) -> None:
 def test_holders_of_tc_are_named(cable: Cable) -> None:
     """What is on the tc hooks already is shown: links with their process, filters with their priority."""
     with contextlib.ExitStack() as stack:
-        owner = owned(cable, kernel.AttachType.TCX_INGRESS, kernel.LinkFlag.NONE)
+        owner = owned(cable, syscalls.AttachType.TCX_INGRESS, syscalls.LinkFlag.NONE)
         if HAS_TCX:
             process_id, program_id = stack.enter_context(owner)
         run("tc", "-n", cable.here, "qdisc", "add", "dev", cable.near, "clsact")

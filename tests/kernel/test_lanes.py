@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, cast
 import numpy as np
 import pytest
 
-from inspector.live.lanes import Lanes
-from inspector.live.ring import Entries, Run
+from inspector.live.rings.merge import Lanes
+from inspector.live.rings.ringbuf import Entries, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspector.live.ring import Block, Ring
+    from inspector.live.rings.ringbuf import Block, Ring
 
 ENTRY: Final = 16
 

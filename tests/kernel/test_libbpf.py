@@ -7,13 +7,13 @@ import random
 
 import pytest
 
-from inspector.live import kernel, loader
-from inspector.live.counters import possible_cpus
-from inspector.live.libbpf import LibbpfRing
-from inspector.live.options import pack_options
-from inspector.live.percpu import Lane
-from inspector.live.ring import Entries, Ring
-from inspector.live.rings import open_bulk, open_compact
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus
+from inspector.live.bpf.options import pack_options
+from inspector.live.rings.libbpf import LibbpfRing
+from inspector.live.rings.percpu import Lane
+from inspector.live.rings.readers import open_bulk, open_compact
+from inspector.live.rings.ringbuf import Entries, Ring
 from inspector.record import record_of, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable
@@ -55,11 +55,11 @@ def test_both_consumers_read_the_same() -> None:
         program = loader.load(
             (loader.XDP_PROGRAM,), compact_ring_bytes=RING_BYTES, bulk_ring_bytes=RING_BYTES, lanes=False
         )
-        kernel.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
+        syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
         ring = kind(program.maps["epm_compact"], RING_BYTES)
         found: list[bytes] = []
         for number, name in enumerate(sent):
-            kernel.run_program(program.programs[loader.XDP_PROGRAM], frames.FRAMES[name])
+            syscalls.run_program(program.programs[loader.XDP_PROGRAM], frames.FRAMES[name])
             if number % 7 == 0:
                 entries = ring.look()
                 assert entries.complete

@@ -10,19 +10,19 @@ import pytest
 from pyroute2 import IPRoute, netns
 
 from inspector.errors import AttachmentLoss, HookTakenError
-from inspector.live import kernel
-from inspector.live.links import Link
-from inspector.live.namespaces import inside
+from inspector.live.attach.links import Link
+from inspector.live.attach.watch import MOST_DELAY_S
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import Session
-from inspector.live.watch import MOST_DELAY_S
-from inspector.record import Counter
+from inspector.record import KernelCounter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
 from tests.kernel.live import EVERY_HOOK, HOOKS, LOOPBACK, XDP_PASS, filters
 from tests.kernel.looking import add_interface, carried, delete, rename, sees, set_link, wait_until_gone, watched
 from tests.kernel.objects import force_detach, links_of, open_descriptors
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -64,7 +64,7 @@ def test_deleted_and_returned(
         assert before != after == cable.device().index
         assert session.interface_names[before] == session.interface_names[after] == cable.near
         # Neighbours may have been asked for meanwhile, but not on this port.
-        assert session.counters()[cable.near][Counter.SUBMITTED] == 2
+        assert session.counters()[cable.near][KernelCounter.SUBMITTED] == 2
         assert set(session.counters()) == {cable.near}
 
 
@@ -176,10 +176,10 @@ def test_hook_taken_meanwhile(cable: Cable, mode: Mode, monkeypatch: pytest.Monk
     """Whoever took the hook keeps it; the reason is told once, every attempt counts, and what is freed is taken."""
     with watched(cable, mode, monkeypatch) as (session, looker), contextlib.ExitStack() as stack:
         detach_by_force(cable, session)
-        foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+        foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
         stack.callback(os.close, foreign)
         with inside(cable.here):
-            link = Link.create(foreign, cable.device().index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, cable.device().index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
         stack.callback(link.close)
         assert [change.loss for change in looker.look()] == [AttachmentLoss.DETACHED]
         [first] = looker.look(1)
@@ -192,7 +192,7 @@ def test_hook_taken_meanwhile(cable: Cable, mode: Mode, monkeypatch: pytest.Monk
         assert all(isinstance(change.error, HookTakenError) for change in attempts)
         # 4, 8, 16 and 32 seconds, and once a minute from then on.
         assert len(attempts) == 4 + (300 - 60) // MOST_DELAY_S
-        assert cable.programs() == [kernel.program_info(foreign).id]
+        assert cable.programs() == [syscalls.program_info(foreign).id]
         link.close()
         [back] = looker.look(MOST_DELAY_S)
         assert back.attached is not None

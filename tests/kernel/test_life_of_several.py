@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import AttachmentLoss, HookTakenError
-from inspector.live import attachments, kernel
-from inspector.live.links import Link
-from inspector.live.namespaces import inside
+from inspector.live.attach import interfaces
+from inspector.live.attach.links import Link
+from inspector.live.bpf import syscalls
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
-from inspector.record import Counter
+from inspector.record import KernelCounter
 from tests.kernel.conftest import Cable, constant_program, lay, wait_until_up
 from tests.kernel.live import EVERY_HOOK, XDP_PASS, conserved
 from tests.kernel.looking import Looker, add_interface, delete, rename, sees, set_link
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -37,7 +38,10 @@ def test_names_change_places(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> N
         assert all(change.index_taken_over for change in changes[2:])
         assert sees(session, cable) == near
         assert session.interface_names[near] == "second"
-        assert {name: c[Counter.SUBMITTED] for name, c in session.counters().items()} == {cable.near: 1, "second": 1}
+        assert {name: c[KernelCounter.SUBMITTED] for name, c in session.counters().items()} == {
+            cable.near: 1,
+            "second": 1,
+        }
         conserved(session)
 
 
@@ -59,7 +63,7 @@ def test_renamed_to_anothers_name(cable: Cable, mode: Mode, tcx: bool, monkeypat
         assert looker.look() == []
         assert sees(session, cable) == near
         assert session.interface_names[near] == "first"
-        submitted = {name: counters[Counter.SUBMITTED] for name, counters in session.counters().items()}
+        submitted = {name: counters[KernelCounter.SUBMITTED] for name, counters in session.counters().items()}
         assert submitted == {cable.near: 1, "first": 1, "last": 0}
         conserved(session)
 
@@ -78,7 +82,7 @@ def test_the_others_go_on(cable: Cable, mode: Mode, monkeypatch: pytest.MonkeyPa
         add_interface(cable.here, "second")
         assert [change.state.name for change in looker.look()] == ["second"]
         sees(session, cable)
-        assert session.counters()[cable.near][Counter.SUBMITTED] == 3
+        assert session.counters()[cable.near][KernelCounter.SUBMITTED] == 3
         conserved(session)
 
 
@@ -96,7 +100,7 @@ def test_two_of_three_are_away(cable: Cable, monkeypatch: pytest.MonkeyPatch) ->
         add_interface(cable.here, "third")
         assert [change.state.name for change in looker.look()] == ["third"]
         sees(session, cable)
-        submitted = {name: counters[Counter.SUBMITTED] for name, counters in session.counters().items()}
+        submitted = {name: counters[KernelCounter.SUBMITTED] for name, counters in session.counters().items()}
         assert submitted == {"second": 0, "third": 0, cable.near: 3}
         conserved(session)
 
@@ -116,7 +120,7 @@ def test_an_index_that_was_anothers(cable: Cable, monkeypatch: pytest.MonkeyPatc
         assert sees(session, cable) == index
         assert session.interface_names[index] == cable.near
         counters = session.counters()
-        assert (counters["second"][Counter.SUBMITTED], counters[cable.near][Counter.SUBMITTED]) == (0, 1)
+        assert (counters["second"][KernelCounter.SUBMITTED], counters[cable.near][KernelCounter.SUBMITTED]) == (0, 1)
         conserved(session)
 
 
@@ -131,9 +135,9 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
         delete(cable.here, cable.near)
         assert len(looker.look()) == 2
         lay(cable, index=index)
-        foreign = constant_program(kernel.ProgramType.XDP, XDP_PASS, "someone_elses")
+        foreign = constant_program(syscalls.ProgramType.XDP, XDP_PASS, "someone_elses")
         with inside(cable.here):
-            link = Link.create(foreign, index, kernel.AttachType.XDP, kernel.LinkFlag.XDP_GENERIC)
+            link = Link.create(foreign, index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
         os.close(foreign)
         [refused] = looker.look()
         assert isinstance(refused.error, HookTakenError)
@@ -149,12 +153,12 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
             set_link(cable.here, name, state="up")
         wait_until_up(second)
         assert sees(session, second) == index
-        assert session.counters()["second"][Counter.SUBMITTED] == 1
+        assert session.counters()["second"][KernelCounter.SUBMITTED] == 1
 
 
 def test_an_interface_that_comes_and_goes_for_ever(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of old indexes are kept for a while, since findings may still come of them, but not for good."""
-    monkeypatch.setattr(attachments, "_NAMES", 4)
+    monkeypatch.setattr(interfaces, "_NAMES", 4)
     add_interface(cable.here, "second")
     with open_session([cable.near, "second"], mode="generic", netns=cable.here) as session:
         looker = Looker(session, monkeypatch)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live.namespaces import inside
-from inspector.runtime import find_running
+from inspector.inspection.runtime import find_running
+from inspector.live.process.namespaces import inside
 from tests.build.certificates import issue, make_issuer
 from tests.conftest import require_tools
 from tests.kernel.process import inspecting

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel.command import attach

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from inspector.errors import AttachError
-from inspector.live import attach, drivers, loader, preflight
-from inspector.live.devices import find_device
-from inspector.live.drivers import Offloads
-from inspector.live.namespaces import inside
+from inspector.live.attach import attachment, drivers, preflight
+from inspector.live.attach.devices import find_device
+from inspector.live.attach.drivers import Offloads
+from inspector.live.bpf import loader
+from inspector.live.process.namespaces import inside
 from inspector.live.session import open_session
 from inspector.model import OTHER_INTERFACES
-from inspector.record import INTERFACES, LOSS_REASONS, Attribute, Counter, unpack_record
+from inspector.record import INTERFACES, LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_until_up
 from tests.kernel.harness import Harness
@@ -29,7 +30,7 @@ from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, records_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -205,7 +206,7 @@ def test_bulk_traffic_stays_whole(cable: Cable, mode: Mode, tcx: bool, port: int
     before = features(cable)
     assert all("tcp-segmentation-offload: on" in one for one in before)
     device = cable.device()
-    names = attach.programs_for([device], mode)
+    names = attachment.programs_for([device], mode)
     with Harness(names=names, compact_bytes=4096, bulk_bytes=1 << 17, interfaces=[device.index]) as harness:
         streams = [
             Stream(cable.here, cable.there, cable.far_address, port),
@@ -213,7 +214,7 @@ def test_bulk_traffic_stays_whole(cable: Cable, mode: Mode, tcx: bool, port: int
         ]
         for _ in range(ROUNDS):
             with inside(cable.here):
-                held = attach.attach(device, harness.program, mode, cable.here, tcx=tcx)
+                held = attachment.attach(device, harness.program, mode, cable.here, tcx=tcx)
             start = [stream.length for stream in streams]
             deadline = time.monotonic() + 20
             while any(s.length < old + BULK_BYTES for s, old in zip(streams, start, strict=True)):
@@ -223,9 +224,9 @@ def test_bulk_traffic_stays_whole(cable: Cable, mode: Mode, tcx: bool, port: int
         for stream in streams:
             stream.finish()
         totals = harness.totals()
-    matched = totals[Counter.MATCHED]
+    matched = totals[KernelCounter.MATCHED]
     assert (matched > 100) == (port == 135)
-    assert matched == totals[Counter.SUBMITTED] + sum(totals[reason] for reason in LOSS_REASONS)
+    assert matched == totals[KernelCounter.SUBMITTED] + sum(totals[reason] for reason in LOSS_REASONS)
     assert features(cable) == before
 
 
@@ -244,7 +245,7 @@ def test_more_interfaces_than_are_counted_apart(cable: Cable) -> None:
         found = [unpack_record(record) for record in collect(session, len(names))]
         assert sorted(session.interface_names[s.interface_index] for s in found) == sorted(names)
         counters = conserved(session)
-    assert {name: counter[Counter.SUBMITTED] for name, counter in counters.items()} == {
+    assert {name: counter[KernelCounter.SUBMITTED] for name, counter in counters.items()} == {
         OTHER_INTERFACES: 2,
         **dict.fromkeys(names[:INTERFACES], 1),
     }
@@ -276,7 +277,7 @@ def test_an_interface_of_another_kind_came_by_the_name(cable: Cable) -> None:
     try:
         with laid(cable, "tun") as tun, inside(tun.here):
             with pytest.raises(AttachError, match=r"layer: .*start it again"):
-                attach.attach(find_device(tun.near), program, "generic", tun.here)
+                attachment.attach(find_device(tun.near), program, "generic", tun.here)
             assert tun.programs() == []
     finally:
         program.close()

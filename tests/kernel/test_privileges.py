@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from inspector.live import kernel, loader
-from inspector.live.attach import attach
-from inspector.live.counters import possible_cpus, read_counters
-from inspector.live.namespaces import inside
-from inspector.live.options import pack_options
-from inspector.live.privileges import Capability, drop_capabilities, is_allowed_without_capabilities
+from inspector.live.attach.attachment import attach
+from inspector.live.bpf import loader, syscalls
+from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.bpf.options import pack_options
+from inspector.live.process.capabilities import Capability, drop_capabilities, is_allowed_without_capabilities
+from inspector.live.process.namespaces import inside
 from tests.conftest import require_tools
 from tests.kernel.process import ask_and_answer, inspecting, mask, privileges_of, unprivileged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from inspector.live.attach import Mode
-    from inspector.live.loader import Program
+    from inspector.live.bpf.loader import Program
+    from inspector.model import Mode
     from tests.kernel.conftest import Cable
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf", "root")]
@@ -165,7 +165,7 @@ def test_what_attaching_a_loaded_program_needs(
     if tcx and mode == "tc":
         with inside(cable.here):
             try:
-                kernel.query_programs(device.index, kernel.AttachType.TCX_INGRESS)
+                syscalls.query_programs(device.index, syscalls.AttachType.TCX_INGRESS)
             except OSError:
                 # Before Linux 6.6 this is the next case.
                 keep = [NET_ADMIN]
@@ -182,20 +182,20 @@ def test_what_reading_needs(program: Program) -> None:
     counters, options = program.maps["epm_counters"], program.maps["epm_options"]
     assert is_allowed_without_capabilities(lambda: read_counters(counters, possible_cpus()))
     assert with_capabilities([], lambda: read_counters(counters, possible_cpus())) == 0
-    assert with_capabilities([], lambda: kernel.map_update(options, 0, pack_options([], (135,)))) == 0
+    assert with_capabilities([], lambda: syscalls.map_update(options, 0, pack_options([], (135,)))) == 0
     if Path("/proc/sys/kernel/unprivileged_bpf_disabled").read_text().strip() != "0":
-        assert not is_allowed_without_capabilities(lambda: kernel.map_create_array(8))
-        assert with_capabilities([], lambda: kernel.map_create_array(8)) == errno.EPERM
-    assert with_capabilities([Capability.CAP_BPF], lambda: kernel.map_create_array(8)) == 0
+        assert not is_allowed_without_capabilities(lambda: syscalls.map_create_array(8))
+        assert with_capabilities([], lambda: syscalls.map_create_array(8)) == errno.EPERM
+    assert with_capabilities([Capability.CAP_BPF], lambda: syscalls.map_create_array(8)) == 0
     # A try leaves everything as it was.
-    os.close(kernel.map_create_array(8))
+    os.close(syscalls.map_create_array(8))
 
 
 def test_dropping_is_for_good(tmp_path: Path) -> None:
     """Neither a program with a set-user-id bit nor one run by root gains anything afterwards."""
     script = (
         "import subprocess\n"
-        "from inspector.live.privileges import *\n"
+        "from inspector.live.process.capabilities import *\n"
         "assert drop_capabilities([Capability.CAP_NET_ADMIN]) == 0\n"
         "print(subprocess.run(['cat', '/proc/self/status'], capture_output=True, text=True, check=True).stdout)\n"
         "try: is_allowed_without_capabilities(lambda: None); drop_capabilities([Capability.CAP_BPF])\n"

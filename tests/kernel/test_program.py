@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.record import (
     BULK_LARGE_PAYLOAD,
     BULK_MEDIUM_PAYLOAD,
     BULK_SMALL_PAYLOAD,
     COMPACT_PAYLOAD,
-    Counter,
+    KernelCounter,
     unpack_record,
 )
 from tests.kernel import frames
@@ -57,10 +57,10 @@ def test_frames(harness: Harness, name: str, kind: str) -> None:
 def test_table_reaches_every_outcome() -> None:
     """The table holds frames for each thing that can become of a frame, so that none goes untested."""
     outcomes = {frozenset(expected(frame)[1]) for frame in FRAMES.values()}
-    assert {counter for outcome in outcomes for counter in outcome} >= set(Counter) - {
-        Counter.LOST_COMPACT_FULL,
-        Counter.LOST_BULK_FULL,
-        Counter.LOST_COPY,
+    assert {counter for outcome in outcomes for counter in outcome} >= set(KernelCounter) - {
+        KernelCounter.LOST_COMPACT_FULL,
+        KernelCounter.LOST_BULK_FULL,
+        KernelCounter.LOST_COPY,
     }
     assert frozenset() in outcomes
 
@@ -113,10 +113,10 @@ def test_more_than_the_largest_class(harness: Harness) -> None:
 
 def test_time_is_of_the_day(harness: Harness) -> None:
     """The record's time is the machine's clock plus the offset which the control plane sets."""
-    from inspector.live import kernel
+    from inspector.live.bpf import syscalls
     from inspector.live.session import clock_offset
 
-    kernel.map_update(harness.program.maps["epm_clock"], 0, clock_offset().to_bytes(8, "little"))
+    syscalls.map_update(harness.program.maps["epm_clock"], 0, clock_offset().to_bytes(8, "little"))
     before = time.time_ns()
     outcome = harness.run(XDP_PROGRAM, FRAMES["response"])
     after = time.time_ns()
@@ -155,16 +155,16 @@ def test_each_of_sixteen_interfaces_is_counted_apart(harness: Harness, place: in
 def test_full_rings_are_counted_exactly(name: str) -> None:
     """When rings overflow every matched packet is counted as submitted or, by ring, as lost; the submitted arrive."""
     with Harness(compact_bytes=4096, bulk_bytes=8192) as small:
-        for length, lost in ((152, Counter.LOST_COMPACT_FULL), (1000, Counter.LOST_BULK_FULL)):
+        for length, lost in ((152, KernelCounter.LOST_COMPACT_FULL), (1000, KernelCounter.LOST_BULK_FULL)):
             outcome = small.run(name, frames.sized(length), repeat=1000)
             counted = outcome.counted
-            assert counted[Counter.MATCHED] == 1000
-            assert counted[Counter.MATCHED] == counted[Counter.SUBMITTED] + counted[lost]
-            assert 0 < len(outcome.records) == counted[Counter.SUBMITTED] < 1000
+            assert counted[KernelCounter.MATCHED] == 1000
+            assert counted[KernelCounter.MATCHED] == counted[KernelCounter.SUBMITTED] + counted[lost]
+            assert 0 < len(outcome.records) == counted[KernelCounter.SUBMITTED] < 1000
             assert all(unpack_record(record).payload == frames.payload(length) for record in outcome.records)
             assert outcome.retval == GOES_ON[name]
         # Room that was given back is used again.
-        assert small.run(name, frames.sized(152)).counted[Counter.SUBMITTED] == 1
+        assert small.run(name, frames.sized(152)).counted[KernelCounter.SUBMITTED] == 1
 
 
 def test_record_larger_than_the_ring_is_lost_and_counted() -> None:
@@ -172,7 +172,7 @@ def test_record_larger_than_the_ring_is_lost_and_counted() -> None:
     with Harness(compact_bytes=4096, bulk_bytes=4096) as small:
         outcome = small.run(XDP_PROGRAM, frames.sized(9000))
         assert outcome.records == []
-        assert outcome.counted[Counter.LOST_BULK_FULL] == 1
+        assert outcome.counted[KernelCounter.LOST_BULK_FULL] == 1
 
 
 def test_ring_wraps(harness: Harness) -> None:

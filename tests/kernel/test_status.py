@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.cli import main
-from inspector.commands.screen import offer_rows
 from inspector.commands.status import NOT_RUNNING
 from inspector.commands.top import find_sources
-from inspector.commands.view import look
-from inspector.live.namespaces import inside
-from inspector.runtime import find_running
+from inspector.inspection.runtime import find_running
+from inspector.live.process.namespaces import inside
+from inspector.liveview.screen import offer_rows
+from inspector.liveview.view import look
 from tests.kernel import frames
 from tests.kernel.command import attach, start
 from tests.kernel.process import ask_and_answer, inspecting

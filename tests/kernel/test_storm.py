@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyroute2 import IPRoute, NetlinkError
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.kernel.process import Inspector, ask_and_answer, inspecting
 from tests.kernel.running import ROOT
 from tests.lab.scenario import wait_for

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import LiveError, PrivilegeError, ToolchainError
-from inspector.live import loader, preflight
-from inspector.live.counters import parse_cpu_list
-from inspector.live.options import pack_options
-from inspector.live.privileges import missing_capabilities, require_capabilities
+from inspector.live.attach import preflight
+from inspector.live.bpf import loader
+from inspector.live.bpf.counters import parse_cpu_list
+from inspector.live.bpf.options import pack_options
+from inspector.live.process.capabilities import missing_capabilities, require_capabilities
 from inspector.live.session import open_session
 from tests.conftest import NOBODY
 

@@ -10,10 +10,10 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.judge.policy import Policy
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from inspector.model import Tunnel, TunnelKind, Verdict
 from inspector.pipeline import Pipeline
-from inspector.record import Counter, unpack_record
+from inspector.record import KernelCounter, unpack_record
 from tests.build import pdu
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
@@ -25,7 +25,7 @@ from tests.kernel.live import EVERY_HOOK, attached, collect, conserved, each_giv
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
 
 if TYPE_CHECKING:
-    from inspector.live.attach import Mode
+    from inspector.model import Mode
 
 pytestmark = [pytest.mark.kernel]
 
@@ -131,4 +131,4 @@ def test_headers_outside_the_first_buffer(cable: Cable, mode: Mode, tcx: bool, l
             [record] = collect(session, 1)
             [wanted] = expected(frame, session.attachments[0].index, tunnels=True)[0]
             assert without_time(record)[: len(wanted)] == wanted
-        assert conserved(session)[cable.near][Counter.UNREADABLE_HEADERS] == 0
+        assert conserved(session)[cable.near][KernelCounter.UNREADABLE_HEADERS] == 0

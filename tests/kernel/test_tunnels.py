@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live import kernel, uapi
-from inspector.live.loader import TC_PROGRAM, XDP_PROGRAM
+from inspector.live.bpf import syscalls, uapi
+from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.model import TunnelKind
-from inspector.record import TUNNEL_DEPTH, TUNNEL_REACH, Counter, unpack_record
+from inspector.record import TUNNEL_DEPTH, TUNNEL_REACH, KernelCounter, unpack_record
 from tests.build import tunnels
 from tests.kernel import frames
 from tests.kernel.frames import CLASS_BORDERS, EPM, FRAMES
@@ -82,10 +82,10 @@ def test_table_reaches_every_kind_and_outcome() -> None:
     assert {tunnel.depth for tunnel in found if tunnel} == set(range(1, TUNNEL_DEPTH + 1))
     counters = {counter for _, counted in outcomes for counter in counted}
     assert counters >= {
-        Counter.PACKETS_TO_SERVER,
-        Counter.PACKETS_FROM_SERVER,
-        Counter.LATER_FRAGMENTS,
-        Counter.UNREADABLE_HEADERS,
+        KernelCounter.PACKETS_TO_SERVER,
+        KernelCounter.PACKETS_FROM_SERVER,
+        KernelCounter.LATER_FRAGMENTS,
+        KernelCounter.UNREADABLE_HEADERS,
     }
     assert ([], {}) in outcomes
 
@@ -132,11 +132,11 @@ def test_size_classes(harness: Harness, length: int) -> None:
 def test_reach(harness: Harness, kind: str) -> None:
     """A packet within that begins too far into the frame is unreadable; on XDP so is one behind the first buffer."""
     frame = FAR[kind]
-    wanted = {"within reach": Counter.SUBMITTED, "out of reach": Counter.UNREADABLE_HEADERS}[kind]
+    wanted = {"within reach": KernelCounter.SUBMITTED, "out of reach": KernelCounter.UNREADABLE_HEADERS}[kind]
     assert wanted in expected(frame, tunnels=True)[1]
     # The test call splits a frame into buffers of less than a page.
     assert len(frame) > TUNNEL_REACH > 4096
-    assert harness.run(XDP_PROGRAM, frame).counted == {Counter.UNREADABLE_HEADERS: 1}
+    assert harness.run(XDP_PROGRAM, frame).counted == {KernelCounter.UNREADABLE_HEADERS: 1}
 
 
 @BOTH
@@ -144,9 +144,9 @@ def test_full_ring_is_counted_exactly(name: str) -> None:
     """When the bulk ring overflows, every matched packet of a tunnel is counted as submitted or lost."""
     with Harness(compact_bytes=4096, bulk_bytes=8192, tunnels=True) as small:
         outcome = small.run(name, carried(152), repeat=1000)
-        assert outcome.counted[Counter.MATCHED] == 1000
-        assert outcome.counted[Counter.LOST_BULK_FULL] == 1000 - outcome.counted[Counter.SUBMITTED]
-        assert 0 < len(outcome.records) == outcome.counted[Counter.SUBMITTED]
+        assert outcome.counted[KernelCounter.MATCHED] == 1000
+        assert outcome.counted[KernelCounter.LOST_BULK_FULL] == 1000 - outcome.counted[KernelCounter.SUBMITTED]
+        assert 0 < len(outcome.records) == outcome.counted[KernelCounter.SUBMITTED]
 
 
 @pytest.mark.parametrize("name", [XDP_PROGRAM, TC_PROGRAM])
@@ -154,8 +154,8 @@ def test_verifier_has_room(harness: Harness, plain: Harness, name: str) -> None:
     """The verifier's work stays far below its limit of a million instructions, which differs between kernels."""
     for loaded in (plain, harness):
         info = ctypes.create_string_buffer(224)
-        kernel._call(
-            kernel.Command.OBJ_GET_INFO_BY_FD,
+        syscalls._call(
+            syscalls.Command.OBJ_GET_INFO_BY_FD,
             uapi.ObjectInfo(bpf_fd=loaded.program.programs[name], info_len=len(info), info=ctypes.addressof(info)),
         )
         # verified_insns of struct bpf_prog_info

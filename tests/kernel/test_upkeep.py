@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2 import IPRoute
 
-from inspector.live.namespaces import inside
-from inspector.sinks.frames import build_frame
+from inspector.capture.frames import build_frame
+from inspector.live.process.namespaces import inside
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.sinks.frames import build_frame
+from inspector.capture.frames import build_frame
 from tests.build import ntlm, pdu
 from tests.build.connection import Wire
 from tests.build.disk import small_disk

@@ -22,8 +22,8 @@ from uuid import UUID
 
 import numpy as np
 
-from inspector.live.namespaces import inside
-from inspector.sinks.frames import build_frame
+from inspector.capture.frames import build_frame
+from inspector.live.process.namespaces import inside
 from tests.build import pdu
 from tests.build.connection import ACK, FIN, RST, SYN, Wire, udp
 from tests.build.epm import map_request, map_response, pipe_tower, tcp_tower

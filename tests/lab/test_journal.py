@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inspector.sinks.journal import MESSAGE_ID
+from inspector.output.journal import MESSAGE_ID
 from tests.conftest import require_tools, unavailable
 
 pytestmark = pytest.mark.lab
@@ -40,7 +40,7 @@ done
 cat /run/found
 """
 SENDER = """
-from inspector.sinks.journal import Journal
+from inspector.output.journal import Journal
 from tests.unit.test_console import FINDING
 from tests.unit.test_journal import LARGE
 sink = Journal(print)

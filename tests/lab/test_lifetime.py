@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.lab import leftovers, topology
-from inspector.lab.gateway import MAPPER_PORT, Laboratory
-from inspector.live.namespaces import inside
+from inspector.lab.gateway import Laboratory
+from inspector.live.process.namespaces import inside
+from inspector.protocols import EPM_PORT
 from tests.lab.conftest import why_no_nat64
 from tests.lab.scenario import PATIENCE_SECONDS, ROOT, ask, attach, free_address, programs, wait_for
 
@@ -104,7 +105,7 @@ def test_two_laboratories_run_at_once(laboratory: Laboratory, other_laboratory: 
     for owner in (os.getpid(), other_laboratory.pid):
         assert len(left_of(owner)) == len(topology.HOSTS) + 1
         with inside(leftovers.namespace_names(owner)["client"]):
-            socket.create_connection((topology.VIRTUAL_ADDRESS, MAPPER_PORT), timeout=5).close()
+            socket.create_connection((topology.VIRTUAL_ADDRESS, EPM_PORT), timeout=5).close()
     assert '"status": 0' in ask(laboratory)
 
 

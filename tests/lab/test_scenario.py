@@ -165,7 +165,7 @@ def test_reading_what_tcpdump_recorded_gives_the_same_findings(scenario: Scenari
 
 def test_the_original_sizes_are_on_the_wire(scenario: Scenario) -> None:
     """Request 156 and response 152 bytes, as in the case the project started from."""
-    from inspector.sources.pcap import read_packets
+    from inspector.capture.pcap import read_packets
 
     lengths = Counter(len(packet.data) - 14 - 20 - 32 for packet in read_packets(scenario.wire))
     assert lengths[156] >= 3

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.pcap import read_records
 from inspector.config import Config
 from inspector.model import Direction
 from inspector.record import unpack_record
-from inspector.sources.pcap import read_records
 from inspector.wire import body
 from inspector.wire.association import Association
 from inspector.wire.conversations import Conversations

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inspector.errors import Anomaly
 from inspector.model import Finding, Segment
-from inspector.sinks.jsonform import LINE_BYTES, lines_of
+from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.wire.epm import MAX_TOWERS
 from inspector.wire.limits import Limits
 from inspector.wire.tower import NAME_CHARACTERS

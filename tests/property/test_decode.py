@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.capture.blocks import read_batches
 from inspector.config import Config, load_config
 from inspector.decode import layout
 from inspector.decode.decoder import Decoder
@@ -25,7 +26,6 @@ from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, pack_record, unpack_record, unpack_row
-from inspector.sources.columns import read_batches
 from inspector.wire.association import EPM_UUID, Proposal
 from inspector.wire.body import ContextElement, Syntax
 from inspector.wire.conversations import Conversations, flow_of

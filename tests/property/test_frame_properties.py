@@ -10,10 +10,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.capture.pcap import read_records
+from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.model import Segment, Tunnel, TunnelKind
-from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
-from inspector.sinks.capture import CaptureWriter, build_frame
-from inspector.sources.pcap import read_records
+from inspector.record import BULK_LARGE_PAYLOAD, Attribute, KernelCounter, pack_record, unpack_record
 from inspector.wire.frame import LinkType, read_frame
 
 PORTS = frozenset({135, 593})
@@ -105,7 +105,7 @@ def segments(draw: st.DrawFn, *, carried: bool = False) -> Segment:
 def test_any_bytes_are_read_without_an_exception(frame: bytes, link_type: int, inside: bool) -> None:
     """Whatever the bytes: a segment out of them, a counter, or nothing."""
     found = read_frame(frame, link_type=link_type, time_ns=0, interface_index=0, ports=range(65536), tunnels=inside)
-    assert found is None or isinstance(found, Segment | Counter)
+    assert found is None or isinstance(found, Segment | KernelCounter)
     if isinstance(found, Segment):
         assert found.payload in frame
         assert len(found.payload) <= found.payload_length
@@ -152,7 +152,7 @@ def test_records_survive_a_capture_file(written: list[Segment], comment: str) ->
     for segment in written:
         writer.write(pack_record(segment), comment)
     writer.close()
-    counters = [0] * len(Counter)
+    counters = [0] * len(KernelCounter)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "written.pcapng"
         path.write_bytes(file.getvalue())
@@ -164,4 +164,4 @@ def test_records_survive_a_capture_file(written: list[Segment], comment: str) ->
     for segment in written:
         numbers.setdefault(segment.interface_index, len(numbers))
     assert [segment.interface_index for segment in found] == [numbers[segment.interface_index] for segment in written]
-    assert counters[Counter.MATCHED] == counters[Counter.SUBMITTED] == len(written)
+    assert counters[KernelCounter.MATCHED] == counters[KernelCounter.SUBMITTED] == len(written)

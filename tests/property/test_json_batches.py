@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from inspector.columns import layout
 from inspector.columns.batch import FindingRows
 from inspector.judge.addresses import address_of
-from inspector.model import Direction, Finding, FindingTunnel, Interface, Mapping, Verdict, format_time
-from inspector.sinks import batchlines, lines
-from inspector.sinks.batchlines import BatchLines
-from inspector.sinks.jsonl import JsonLines, StreamLines
+from inspector.model import Direction, Finding, FindingTunnel, OfferedEndpoint, RpcInterface, Verdict, format_time
+from inspector.output import batchlines, lines
+from inspector.output.batchlines import BatchLines
+from inspector.output.jsonl import JsonLines, StreamLines
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR
 
@@ -36,8 +36,8 @@ _JUDGEMENT = Finding(
     status=0,
     verdict=Verdict.MISMATCH,
     why="50% of %d\u00e9",
-    requested=Interface(SAMR[0], 1, 0, "SAMR"),
-    mappings=(Mapping(None, "ncacn_np", None, None, "\\PIPE\\%s", Verdict.NO_ADDRESS, "why", "note %"),),
+    requested=RpcInterface(SAMR[0], 1, 0, "SAMR"),
+    mappings=(OfferedEndpoint(None, "ncacn_np", None, None, "\\PIPE\\%s", Verdict.NO_ADDRESS, "why", "note %"),),
 )
 JUDGEMENTS = [
     _JUDGEMENT,

@@ -14,17 +14,17 @@ from random import Random
 
 import pytest
 
+from inspector.capture import blocks
+from inspector.capture.blocks import read_batches
+from inspector.capture.pcap import read_records
+from inspector.capture.writer import build_frame
 from inspector.errors import CaptureError
 from inspector.judge.policy import Policy
 from inspector.model import Finding, FindingBatch, format_time
+from inspector.output.jsonform import lines_of
+from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
-from inspector.record import LATEST_TIME_NS, Counter
-from inspector.sinks.capture import build_frame
-from inspector.sinks.jsonform import lines_of
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sources import columns
-from inspector.sources.columns import read_batches
-from inspector.sources.pcap import read_records
+from inspector.record import LATEST_TIME_NS, KernelCounter
 from inspector.wire.limits import Limits
 from tests.build import pdu
 from tests.build.capture_files import block, enhanced, interface, pcap, section
@@ -44,7 +44,7 @@ _BYTES = (0, 1, 2, 3, 5, 6, 0x7F, 0x80, 0xFF)
 
 @pytest.fixture(autouse=True)
 def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "COMPILED_FROM", 0)
+    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
 
 
 Found = Finding | FindingBatch
@@ -53,7 +53,7 @@ Said = tuple[str, str, list[int], dict[str, int], dict[str, int], int]
 
 def slow(path: Path) -> Said:
     """Return what is said of a file record by record: lines, error, counters, verdicts, anomalies, connections."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(Counter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(KernelCounter), io.StringIO()
 
     def show(found: Found) -> None:
         assert isinstance(found, Finding)
@@ -68,7 +68,7 @@ def slow(path: Path) -> Said:
 
 def fast(path: Path, *, engine: bool) -> Said:
     """Return the same as compiled code says it: with the engine, or by columns."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(Counter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(KernelCounter), io.StringIO()
     assert pipeline.load_columns()
     sink = JsonLines(StreamLines(text))
 

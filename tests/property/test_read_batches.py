@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.capture import blocks, scanner, stored
+from inspector.capture.blocks import read_batches
+from inspector.capture.packet import Packet
+from inspector.capture.pcap import SegmentReader, read_records
+from inspector.capture.writer import build_frame
 from inspector.errors import CaptureError
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, Attribute, Counter
-from inspector.sinks.capture import build_frame
-from inspector.sources import columns, scanner, stored
-from inspector.sources.columns import read_batches
-from inspector.sources.packet import Packet
-from inspector.sources.pcap import SegmentReader, read_records
+from inspector.record import HEADER_SIZE, Attribute, KernelCounter
 from inspector.wire.frame import LinkType
 from tests.bench.conversations import SEGMENTS_EACH, write_big_capture
 from tests.build.capture_files import block, enhanced, interface, pcap, section
@@ -43,7 +43,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(autouse=True)
 def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "COMPILED_FROM", 0)
+    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
 
 
 def unroll(batch: npt.NDArray[np.uint64] | bytes) -> Iterator[bytes]:
@@ -69,7 +69,7 @@ def outcome(records: Iterator[bytes]) -> tuple[list[bytes], str]:
 
 def compare(path: Path, *, tunnels: bool = False) -> list[bytes]:
     """Read a file in both ways, compare all that comes out, and return the records."""
-    one_by_one, in_blocks = [0] * len(Counter), [0] * len(Counter)
+    one_by_one, in_blocks = [0] * len(KernelCounter), [0] * len(KernelCounter)
     expected = outcome(read_records(path, ports=PORTS, counters=one_by_one, tunnels=tunnels))
     batches = read_batches(path, ports=PORTS, counters=in_blocks, tunnels=tunnels)
     assert outcome(record for batch in batches for record in unroll(batch)) == expected
@@ -295,7 +295,7 @@ def test_plain_packets_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Mo
         return segment(self, packet)
 
     monkeypatch.setattr(SegmentReader, "segment", counting)
-    blocks = list(map(len, read_batches(path, ports=PORTS, counters=[0] * len(Counter))))
+    blocks = list(map(len, read_batches(path, ports=PORTS, counters=[0] * len(KernelCounter))))
     assert sum(blocks) == len(records)
     assert set(blocks[:-1]) == {scanner.ROWS}
     assert alone <= path.stat().st_size // stored.CHUNK + 1
@@ -307,16 +307,16 @@ def test_short_files_load_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_big_capture(path, 100)
     size = path.stat().st_size
     for limit, kinds in ((size + 1, {bytes}), (size, {np.ndarray}), (size // 2, {bytes, np.ndarray})):
-        monkeypatch.setattr(columns, "COMPILED_FROM", limit)
+        monkeypatch.setattr(blocks, "COMPILED_FROM", limit)
         monkeypatch.setattr(stored, "_total", lambda _, known=limit == size: size if known else None)
-        batches = read_batches(path, ports=PORTS, counters=[0] * len(Counter))
+        batches = read_batches(path, ports=PORTS, counters=[0] * len(KernelCounter))
         assert {type(batch) for batch in batches} == kinds
 
 
 def test_a_pipe_that_pauses_holds_nothing_back() -> None:
     """What came through a pipe is there before more of it comes."""
     reading, writing = os.pipe()
-    batches = read_batches(Path(f"/dev/fd/{reading}"), ports=PORTS, counters=[0] * len(Counter))
+    batches = read_batches(Path(f"/dev/fd/{reading}"), ports=PORTS, counters=[0] * len(KernelCounter))
     content = pcap("<", [(1, 0, FRAMES["request"])] * 4)
     size = (len(content) - 24) // 4
     os.write(writing, content[: 24 + 3 * size])
@@ -335,7 +335,7 @@ def test_tunnelled_records_stand_alone(tmp_path: Path) -> None:
     plain = FRAMES["request"]
     path.write_bytes(pcap("<", [(1, 0, frame) for frame in (plain, *TUNNEL_FRAMES.values(), plain)] * 2))
     assert any(record[59] & Attribute.TUNNELLED for record in compare(path, tunnels=True))
-    batches = read_batches(path, ports=PORTS, counters=[0] * len(Counter), tunnels=True)
+    batches = read_batches(path, ports=PORTS, counters=[0] * len(KernelCounter), tunnels=True)
     for batch in batches:
         if not isinstance(batch, bytes):
             assert not any(record[59] & Attribute.TUNNELLED for record in unroll(batch))

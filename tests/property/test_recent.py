@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.evidence.recent import ENTRY, RecentRecords
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import Attribute, pack_record, record_time
-from inspector.sinks.recent import ENTRY, RecentRecords
 from tests.build.blocks import block_of
 from tests.build.connection import raw_address
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inspector.capture.redaction import Redactor, redact
 from inspector.model import Segment
-from inspector.redaction import Redactor, redact
 from tests.build import ntlm
 from tests.build.connection import FIN, PSH, SYN, Wire
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyroute2 import IPRoute
 
-from inspector.live.namespaces import inside
+from inspector.live.process.namespaces import inside
 from tests.kernel.conftest import lay, wait_until_up
 from tests.kernel.looking import delete, set_link
 from tests.kernel.process import inspecting

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from inspector.live import kernel
-from inspector.sinks.capture import build_frame
+from inspector.capture.writer import build_frame
+from inspector.live.bpf import syscalls
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
@@ -150,7 +150,7 @@ class Box:
         """Return the ids of the programs on the cable's near end: on XDP and on ingress of tcx."""
         [link] = json.loads(self.run("ip", "-json", "link", "show", "dev", "near"))
         with self.network():
-            found = kernel.query_programs(link["ifindex"], kernel.AttachType.TCX_INGRESS)
+            found = syscalls.query_programs(link["ifindex"], syscalls.AttachType.TCX_INGRESS)
         return [*([link["xdp"]["prog"]["id"]] if "xdp" in link else []), *found]
 
     def process(self) -> Path:

@@ -13,10 +13,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from inspector.commands.routes import Routes
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
-from inspector.sinks.server import MetricsServer
+from inspector.http.overview import Overview
+from inspector.http.routes import Routes
+from inspector.http.server import MetricsServer
+from inspector.metrics.updates import Metrics
 from tests.conftest import require_tools
 from tests.unit.test_console import FINDING, UNANSWERED
 from tests.unit.test_page import Inspected

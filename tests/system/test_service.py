@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.lab.scrape import scrape
-from inspector.live.privileges import Capability
+from inspector.live.process.capabilities import Capability
 from tests.kernel.process import mask, privileges_of
 from tests.system.box import ROOT, SERVICE, Box
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.ahead import read_ahead
+from inspector.reading.ahead import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inspector.sinks import allowance as module
-from inspector.sinks.allowance import MINUTE_NS, Allowance, LeftOut
+from inspector.evidence import quota as module
+from inspector.evidence.quota import MINUTE_NS, Allowance, LeftOut
 
 START = 1_700_000_000_000_000_000
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.live.account import acting_as, find_account
+from inspector.live.process.account import acting_as, find_account
 
 if TYPE_CHECKING:
     pass
@@ -47,7 +47,7 @@ def test_a_fifo(tmp_path: Path) -> None:
 
 def test_a_slow_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its reader does not take is lost, by whole blocks, and the inspection is not held up for long."""
-    monkeypatch.setattr("inspector.sinks.capturefile._WAIT_S", 0.01)
+    monkeypatch.setattr("inspector.capture.capturefile._WAIT_S", 0.01)
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inspector.capture.capturefile import CaptureFile
+from inspector.capture.pcap import read_records
 from inspector.errors import OutputError
-from inspector.record import Counter, unpack_record
-from inspector.sinks.capturefile import CaptureFile
-from inspector.sources.pcap import read_records
+from inspector.record import KernelCounter, unpack_record
 from tests.build.capture_files import interface, section
 from tests.build.disk import small_disk
 from tests.conftest import require_tools
@@ -50,7 +50,7 @@ def kept(*paths: Path) -> list[int]:
     return [
         int.from_bytes(unpack_record(record).payload[:4], "big")
         for path in paths
-        for record in read_records(path, ports={135}, counters=[0] * len(Counter))
+        for record in read_records(path, ports={135}, counters=[0] * len(KernelCounter))
     ]
 
 

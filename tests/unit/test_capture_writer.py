@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.pcap import read_packets, read_records
+from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.errors import CaptureError
 from inspector.model import Segment, Tunnel, TunnelKind
-from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter, pack_record, unpack_record
-from inspector.sinks.capture import CaptureWriter, build_frame
-from inspector.sources.pcap import read_packets, read_records
+from inspector.record import BULK_LARGE_PAYLOAD, Attribute, KernelCounter, pack_record, unpack_record
 from tests.conftest import require_tools
 
 SYN, PUSH_ACK = 2, 24
@@ -173,9 +173,9 @@ def test_two_tunnels_come_back_as_two(tmp_path: Path, kind: TunnelKind) -> None:
     tunnel = Tunnel(kind, address(outer), address(outer), 2)
     one = segment(attributes=int(Attribute.TUNNELLED), index=7)._replace(tunnel=tunnel)
     path = written(tmp_path / "a.pcapng", one)
-    [record] = read_records(path, ports={135}, counters=[0] * len(Counter), tunnels=True)
+    [record] = read_records(path, ports={135}, counters=[0] * len(KernelCounter), tunnels=True)
     assert unpack_record(record) == one._replace(interface_index=1)
-    assert list(read_records(path, ports={135}, counters=[0] * len(Counter))) == []
+    assert list(read_records(path, ports={135}, counters=[0] * len(KernelCounter))) == []
 
 
 def test_tshark_knows_what_was_cut(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_payloads_too_long_for_ip_come_back(tmp_path: Path, attributes: int, len
     captured = min(length, BULK_LARGE_PAYLOAD)
     one = segment(b"." * captured, cut=length - captured, attributes=int(attributes), index=0)
     path = written(tmp_path / "a.pcapng", one)
-    (record,) = read_records(path, ports={135}, counters=[0] * len(Counter))
+    (record,) = read_records(path, ports={135}, counters=[0] * len(KernelCounter))
     assert unpack_record(record) == one._replace(interface_index=2)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.writer import CaptureWriter
 from inspector.cli import main
 from inspector.commands import attach
-from inspector.commands.upkeep import changes
 from inspector.config import Config
+from inspector.inspection.upkeep import changes
 from inspector.record import pack_record
-from inspector.sinks.capture import CaptureWriter
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower

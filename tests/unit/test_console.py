@@ -16,15 +16,15 @@ import pytest
 from rich.cells import cell_len
 
 from inspector.escape import harmless
-from inspector.model import Direction, Finding, Interface, Mapping, Verdict
-from inspector.sinks.console import REDRAWS_PER_SECOND, Console, Tally
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sinks.progress import DELAY_SECONDS, show_progress
-from inspector.sinks.text import columns, fold
+from inspector.model import Direction, Finding, OfferedEndpoint, RpcInterface, Verdict
+from inspector.output.console import REDRAWS_PER_SECOND, Console, Tally
+from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.progress import DELAY_SECONDS, show_progress
+from inspector.output.text import columns, fold
 
-MAPI = Interface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
+MAPI = RpcInterface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 WHY = "the answer names 10.11.2.7, another server than the 10.11.2.2 that was asked: a strict RPC filter drops it"
-OFFERED = Mapping(MAPI, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, Verdict.MISMATCH, WHY)
+OFFERED = OfferedEndpoint(MAPI, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), 41376, None, Verdict.MISMATCH, WHY)
 FINDING = Finding(
     time_ns=1_700_000_000_123_456_789,
     source="eth0",
@@ -117,9 +117,11 @@ def test_a_row_without_a_terminal() -> None:
 
 def test_a_row_for_each_mapping() -> None:
     """With the mapping's own verdict and reason."""
-    pipe = Mapping(None, "ncacn_np", None, None, "\\PIPE\\lsass", Verdict.NO_ADDRESS, "a named pipe")
-    http = Mapping(Interface(UUID(int=0xAB << 120), 1), "ncacn_http", None, 593, None, Verdict.NO_ADDRESS, "no address")
-    portless = Mapping(MAPI, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), None, None, Verdict.MALFORMED, "no port")
+    pipe = OfferedEndpoint(None, "ncacn_np", None, None, "\\PIPE\\lsass", Verdict.NO_ADDRESS, "a named pipe")
+    http = OfferedEndpoint(
+        RpcInterface(UUID(int=0xAB << 120), 1), "ncacn_http", None, 593, None, Verdict.NO_ADDRESS, "no address"
+    )
+    portless = OfferedEndpoint(MAPI, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), None, None, Verdict.MALFORMED, "no port")
     rows = plain(replace(FINDING, mappings=(OFFERED, pipe, http, portless)))[1:]
     assert [row.split()[3:6] for row in rows] == [
         ["10.11.2.7:41376", "MAPI", "mismatch"],
@@ -323,8 +325,8 @@ def test_json_lines() -> None:
 READER_GOES = """
 import sys
 from tests.unit.test_console import FINDING
-from inspector.sinks.console import Console
-from inspector.sinks.jsonl import JsonLines, StreamLines
+from inspector.output.console import Console
+from inspector.output.jsonl import JsonLines, StreamLines
 sink = {sink}
 shown = 0
 while sink.show(FINDING):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inspector.capture.recording import Recording
+from inspector.capture.writer import CaptureWriter
 from inspector.cli import _load, _load_attach, make_parser
-from inspector.commands.evidence import Evidence
-from inspector.commands.recording import Recording
 from inspector.config import Config
+from inspector.evidence.recorder import Evidence
+from inspector.losses import Loss
 from inspector.model import Verdict
 from inspector.record import Attribute, pack_record
-from inspector.sinks.capture import CaptureWriter
-from inspector.sinks.trouble import Loss
 from tests.build import ntlm, pdu
 from tests.build.connection import Wire
 from tests.build.traffic import traffic

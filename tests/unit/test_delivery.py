@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.cli import _load_attach, make_parser
-from inspector.commands.delivery import Delivery
 from inspector.config import Config
 from inspector.errors import OutputError
+from inspector.inspection.delivery import Delivery
+from inspector.losses import Loss
 from inspector.model import Verdict
-from inspector.sinks.trouble import Loss
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm
 from tests.unit.test_journal import Batches, Daemon
@@ -27,7 +27,7 @@ def test_every_place_at_once(
 ) -> None:
     """Standard output, file and journal have the same findings, alone and in batches."""
     daemon = Daemon(tmp_path / "socket")
-    monkeypatch.setattr("inspector.commands.delivery.SOCKET", daemon.path)
+    monkeypatch.setattr("inspector.inspection.delivery.SOCKET", daemon.path)
     path = tmp_path / "new" / "findings.jsonl"
     config = Config(findings_file=path, findings_journal=True, journal_verdicts=[Verdict.MISMATCH])
     with Delivery(json=True, config=config, warn=print) as delivery:

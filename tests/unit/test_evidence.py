@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from inspector.commands import evidence as module
-from inspector.commands.evidence import Evidence, open_evidence
-from inspector.commands.filereader import FileReader
+from inspector.capture.pcap import read_records
 from inspector.config import Config
+from inspector.evidence import recorder as module
+from inspector.evidence.quota import LeftOut
+from inspector.evidence.recorder import Evidence, open_evidence
 from inspector.model import Finding, Verdict
 from inspector.pipeline import Pipeline
+from inspector.reading.filereader import FileReader
 from inspector.record import pack_record, unpack_record
-from inspector.sinks.allowance import LeftOut
-from inspector.sources.pcap import read_records
 from tests.build import pdu
 from tests.build.blocks import block_of
 from tests.build.connection import Wire

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import OutputError
-from inspector.sinks.evidence import EvidenceFolder, file_name
+from inspector.evidence.folder import EvidenceFolder, file_name
 from tests.build.disk import small_disk
 from tests.unit.test_metrics import finding
 
@@ -102,7 +102,7 @@ def test_others_may_take_files_or_the_folder_away(tmp_path: Path) -> None:
 KILLED_WHILE_WRITING = """
 import os, sys, time
 from pathlib import Path
-from inspector.sinks.evidence import EvidenceFolder
+from inspector.evidence.folder import EvidenceFolder
 folder = EvidenceFolder(Path(sys.argv[1]), 10, 1 << 20, print)
 folder.write(sys.argv[2], b"whole")
 fsync = os.fsync

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from inspector.commands.routes import ANSWER_BYTES
 from inspector.errors import Anomaly
+from inspector.http.overview import FINDINGS, MAPPINGS
+from inspector.http.routes import ANSWER_BYTES
 from inspector.model import Finding, FindingTunnel, Verdict
-from inspector.sinks.journal import MESSAGE_ID, PER_SECOND, fields_of
-from inspector.sinks.jsonform import LINE_BYTES, lines_of
-from inspector.sinks.overview import FINDINGS, MAPPINGS
+from inspector.output.journal import MESSAGE_ID, PER_SECOND, fields_of
+from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.wire.epm import MAX_TOWERS
 from inspector.wire.tower import NAME_CHARACTERS
 from tests.conftest import require_tools

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inspector.model import Segment
-from inspector.record import BULK_LARGE_PAYLOAD, Attribute, Counter
+from inspector.record import BULK_LARGE_PAYLOAD, Attribute, KernelCounter
 from inspector.wire.frame import LinkType, read_frame
 from tests.build.tunnels import udp
 
@@ -52,7 +52,7 @@ def ipv6(body: bytes, *, next_header: int = 6, length: int | None = None) -> byt
     return struct.pack("!IHBB", 6 << 28, payload_length, next_header, 64) + CLIENT6 + SERVER6 + body
 
 
-def read(frame: bytes, link_type: int = LinkType.ETHERNET, **more: Any) -> Segment | Counter | None:
+def read(frame: bytes, link_type: int = LinkType.ETHERNET, **more: Any) -> Segment | KernelCounter | None:
     """Read a frame with the test's time and interface."""
     return read_frame(frame, link_type=link_type, time_ns=7, interface_index=3, ports=PORTS, **more)
 
@@ -168,7 +168,7 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
 )
 def test_unreadable_ipv4(packet: bytes) -> None:
     """Headers that are cut or contradict themselves are counted, if the ports are unknown or of interest."""
-    assert read(ETHERNET4 + packet) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + packet) is KernelCounter.UNREADABLE_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ def test_ports_come_before_false_lengths(packet: bytes) -> None:
     """A packet between ports of no interest is let go, whatever its lengths say."""
     assert read(ETHERNET4 + packet) is None
     cut = packet[:34] if packet[9] == 6 else packet[:24]
-    assert read(ETHERNET4 + cut) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + cut) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_a_false_length_of_a_tunnel_is_counted() -> None:
     """Where tunnels are looked into, a datagram to a tunnel's port is of interest."""
     packet = ETHERNET4 + ipv4(udp(b"x", (1, 4789), length=10), protocol=17)
-    assert read(packet, tunnels=True) is Counter.UNREADABLE_HEADERS
+    assert read(packet, tunnels=True) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_other_protocols_are_not_inspected() -> None:
@@ -226,8 +226,8 @@ def test_every_field_of_a_datagram() -> None:
 
 def test_datagrams_without_payload_are_only_counted() -> None:
     """Like bare acknowledgments."""
-    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_TO), protocol=17)) is Counter.PACKETS_TO_SERVER
-    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_FROM), protocol=17)) is Counter.PACKETS_FROM_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_TO), protocol=17)) is KernelCounter.PACKETS_TO_SERVER
+    assert read(ETHERNET4 + ipv4(udp(b"", PORTS_FROM), protocol=17)) is KernelCounter.PACKETS_FROM_SERVER
     assert read(ETHERNET4 + ipv4(udp(b"x", (53, 5353)), protocol=17)) is None
 
 
@@ -244,7 +244,7 @@ def test_lengths_of_datagrams() -> None:
 
 def test_ethernet_padding_is_no_payload() -> None:
     """A bare acknowledgment stays one when Ethernet pads it to 60 bytes."""
-    assert read((ETHERNET4 + ipv4(tcp())).ljust(60, b"\0")) is Counter.PACKETS_TO_SERVER
+    assert read((ETHERNET4 + ipv4(tcp())).ljust(60, b"\0")) is KernelCounter.PACKETS_TO_SERVER
     assert segment((ETHERNET4 + ipv4(tcp(b"ab"))).ljust(60, b"\0")).payload == b"ab"
 
 
@@ -281,8 +281,8 @@ def test_packets_without_payload_that_open_or_close(flags: int) -> None:
 
 def test_bare_acknowledgments_are_only_counted() -> None:
     """By direction, and nothing else of them is kept."""
-    assert read(ETHERNET4 + ipv4(tcp(flags=ACK))) is Counter.PACKETS_TO_SERVER
-    assert read(ETHERNET4 + ipv4(tcp(flags=ACK, source=135, destination=9))) is Counter.PACKETS_FROM_SERVER
+    assert read(ETHERNET4 + ipv4(tcp(flags=ACK))) is KernelCounter.PACKETS_TO_SERVER
+    assert read(ETHERNET4 + ipv4(tcp(flags=ACK, source=135, destination=9))) is KernelCounter.PACKETS_FROM_SERVER
 
 
 def test_ports_decide() -> None:
@@ -294,9 +294,9 @@ def test_ports_decide() -> None:
 def test_ipv4_fragments() -> None:
     """The first fragment is read and marked; later ones of TCP and UDP are counted, of others not."""
     assert segment(ETHERNET4 + ipv4(tcp(b"x"), fragment=0x2000)).attributes == Attribute.FIRST_FRAGMENT
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x2001)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x2001)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=17)) is KernelCounter.LATER_FRAGMENTS
     assert read(ETHERNET4 + ipv4(b"tail", fragment=0x0001, protocol=132)) is None
 
 
@@ -311,8 +311,8 @@ def test_ipv6_fragments() -> None:
     assert first.attributes == Attribute.IPV6 | Attribute.FIRST_FRAGMENT
     atomic = segment(ETHERNET6 + ipv6(fragment_header(6, 0) + tcp(b"x"), next_header=44))
     assert atomic.attributes == Attribute.IPV6
-    assert read(ETHERNET6 + ipv6(fragment_header(6, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
-    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET6 + ipv6(fragment_header(6, 8) + b"tail", next_header=44)) is KernelCounter.LATER_FRAGMENTS
+    assert read(ETHERNET6 + ipv6(fragment_header(17, 8) + b"tail", next_header=44)) is KernelCounter.LATER_FRAGMENTS
     assert read(ETHERNET6 + ipv6(fragment_header(132, 8) + b"tail", next_header=44)) is None
 
 
@@ -357,7 +357,7 @@ def test_eight_extension_headers_and_no_more() -> None:
 )
 def test_unreadable_ipv6(packet: bytes) -> None:
     """The same as in IPv4."""
-    assert read(ETHERNET6 + packet) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET6 + packet) is KernelCounter.UNREADABLE_HEADERS
 
 
 @pytest.mark.parametrize(
@@ -396,6 +396,6 @@ def test_link_layers_without_ip() -> None:
     assert read(struct.pack("<I", 99), LinkType.NULL) is None
     assert read(bytes(15), LinkType.LINUX_SLL) is None
     assert read(bytes(19), LinkType.LINUX_SLL2) is None
-    assert read(b"", LinkType.RAW) is Counter.UNREADABLE_HEADERS
-    assert read(b"\x50" * 60, LinkType.RAW) is Counter.UNREADABLE_HEADERS
-    assert read(ETHERNET4 + ipv4(tcp(b"x")), 127) is Counter.UNREADABLE_HEADERS
+    assert read(b"", LinkType.RAW) is KernelCounter.UNREADABLE_HEADERS
+    assert read(b"\x50" * 60, LinkType.RAW) is KernelCounter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + ipv4(tcp(b"x")), 127) is KernelCounter.UNREADABLE_HEADERS

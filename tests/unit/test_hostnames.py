@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.sinks.hostnames import HostNames
-from inspector.sinks.http import Response
-from inspector.sinks.server import MetricsServer
+from inspector.http.hostnames import HostNames
+from inspector.http.http1 import Response
+from inspector.http.server import MetricsServer
 
 if TYPE_CHECKING:
     from pathlib import Path

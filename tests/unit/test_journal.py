@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.model import NOTEWORTHY, Verdict
-from inspector.sinks.journal import MESSAGE_ID, Journal, encode, fields_of
-from inspector.sinks.jsonform import LINE_BYTES
+from inspector.output.journal import MESSAGE_ID, Journal, encode, fields_of
+from inspector.output.jsonform import LINE_BYTES
 from tests.build.findings import joined
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm

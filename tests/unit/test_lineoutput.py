@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import OutputError
-from inspector.sinks.lineoutput import LineFile, LineOutput
+from inspector.output.lineoutput import LineFile, LineOutput
 from tests.build.disk import small_disk
 from tests.conftest import require_tools
 
@@ -262,7 +262,7 @@ def test_every_place_where_a_write_may_end(monkeypatch: pytest.MonkeyPatch, cut:
 
 FULL_STANDARD_OUTPUT = """
 import sys
-from inspector.commands.delivery import Delivery
+from inspector.inspection.delivery import Delivery
 from inspector.config import Config
 from tests.unit.test_console import FINDING
 warned = []

@@ -12,7 +12,7 @@ import pytest
 
 from inspector import codecache, machinecode
 from inspector.columns import layout, tables
-from inspector.live.scan import count_like
+from inspector.live.rings.scan import count_like
 from tests.golden.store import GOLDEN
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _READ = """
 import sys
 from inspector import codecache
 {before}
-from inspector.sources import columns
-columns.COMPILED_FROM = 0
+from inspector.capture import blocks
+blocks.COMPILED_FROM = 0
 from inspector import cli, pipeline
 pipeline.COLUMNS_FROM = 1
 status = cli.main(["read", "--json", sys.argv[1]])

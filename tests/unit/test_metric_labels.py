@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.model import Finding, Interface, Verdict
-from inspector.sinks.metrics import LEARNED_INTERFACES, Metrics
+from inspector.metrics.updates import LEARNED_INTERFACES, Metrics
+from inspector.model import Finding, RpcInterface, Verdict
 from tests.build.findings import MAPI, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
             finding(
                 asked=str(IPv4Address(number)),
                 source=f"source {number}",
-                mappings=(mapping(interface=Interface(UUID(int=number), 1)),),
+                mappings=(mapping(interface=RpcInterface(UUID(int=number), 1)),),
                 requested=None,
             )
         )

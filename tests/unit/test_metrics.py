@@ -19,12 +19,12 @@ from inspector.errors import (
     PrivilegeError,
     ToolchainError,
 )
+from inspector.evidence.quota import LeftOut
+from inspector.losses import Loss
+from inspector.metrics.labels import attach_failure_reason
+from inspector.metrics.updates import CONTENT_TYPE, Metrics
 from inspector.model import Direction, Verdict
-from inspector.record import Counter
-from inspector.sinks.allowance import LeftOut
-from inspector.sinks.labels import attach_failure_reason
-from inspector.sinks.metrics import CONTENT_TYPE, Metrics
-from inspector.sinks.trouble import Loss
+from inspector.record import KernelCounter
 from tests.build.findings import PREFIX, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ def test_answers_are_counted_by_what_was_asked(metrics: Metrics) -> None:
 
 def test_kernel_counters_are_taken_over_by_difference(metrics: Metrics) -> None:
     """Each counter of the kernel has its metric; a program loaded anew begins at 0 and goes on counting."""
-    first = {counter: int(counter) + 1 for counter in Counter}
-    metrics.update_kernel({"eth0": first, "eth1": {Counter.SUBMITTED: 10}})
+    first = {counter: int(counter) + 1 for counter in KernelCounter}
+    metrics.update_kernel({"eth0": first, "eth1": {KernelCounter.SUBMITTED: 10}})
     metrics.update_kernel({"eth0": {counter: value + 10 for counter, value in first.items()}})
-    metrics.update_kernel({"eth0": dict.fromkeys(Counter, 1)})
+    metrics.update_kernel({"eth0": dict.fromkeys(KernelCounter, 1)})
     scraped = Scraped(metrics)
     assert scraped("packets_total", interface="eth0", direction="to_server") == 12
     assert scraped("packets_total", interface="eth0", direction="from_server") == 13

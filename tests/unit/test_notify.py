@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector.notify import Notifier
+from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

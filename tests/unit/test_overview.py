@@ -11,8 +11,8 @@ import pytest
 
 from inspector.columns import layout
 from inspector.columns.batch import FindingRows
+from inspector.http.overview import FINDINGS, OFFERS, Overview
 from inspector.model import Finding, Verdict
-from inspector.sinks.overview import FINDINGS, OFFERS, Overview
 from tests.unit.test_console import FINDING, Clock
 
 MATCH = replace(FINDING, verdict=Verdict.MATCH, mappings=(replace(FINDING.mappings[0], verdict=Verdict.MATCH),))

@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands.routes import ANSWER_BYTES, Routes
-from inspector.model import Interface, Verdict
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import FINDINGS, MAPPINGS, Overview
-from inspector.sinks.page import HEADERS, REFRESH_SECONDS, page
+from inspector.http.overview import FINDINGS, MAPPINGS, Overview
+from inspector.http.page import HEADERS, REFRESH_SECONDS, page
+from inspector.http.routes import ANSWER_BYTES, Routes
+from inspector.metrics.updates import Metrics
+from inspector.model import RpcInterface, Verdict
 from tests.build.state import STATE
 from tests.unit.test_console import FINDING
 
@@ -118,7 +118,7 @@ def test_nothing_is_loaded_or_run() -> None:
 
 def test_packets_cannot_write_on_it() -> None:
     """What comes from outside stands there as text, wherever it stands."""
-    evil = Interface(UUID(int=1), 1, name=EVIL)
+    evil = RpcInterface(UUID(int=1), 1, name=EVIL)
     finding = replace(FINDING, why=EVIL, requested=evil, mappings=(), source=EVIL)
     state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": EVIL, "explanation": EVIL}]}
     html = page(state, [OFFER | {"asked": EVIL, "service": EVIL}], [finding], healthy=True, refresh=False)

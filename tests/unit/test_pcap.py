@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
+from inspector.capture.packet import LONGEST_TIME_NS
+from inspector.capture.pcap import Packet, read_packets, read_records
+from inspector.capture.stored import CHUNK, MAXIMUM_PIECE, PieceReader, StoredFile
+from inspector.capture.writer import build_frame
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, Counter, unpack_record
-from inspector.sinks.capture import build_frame
-from inspector.sources.packet import LONGEST_TIME_NS
-from inspector.sources.pcap import Packet, read_packets, read_records
-from inspector.sources.stored import CHUNK, MAXIMUM_PIECE, PieceReader, StoredFile
+from inspector.record import HEADER_SIZE, KernelCounter, unpack_record
 from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.conftest import require_tools
 
@@ -298,7 +298,7 @@ def test_progress_counts_stored_bytes(tmp_path: Path, compress: Callable[[bytes]
 def test_standard_input() -> None:
     """A dash is standard input, here a pipe that delivers byte by byte at first."""
     program = (
-        "from pathlib import Path; from inspector.sources.pcap import read_packets\n"
+        "from pathlib import Path; from inspector.capture.pcap import read_packets\n"
         "print([bytes(packet.data) for packet in read_packets(Path('-'), progress=lambda done, total: None)])"
     )
     content = pcap("<", [(1, 0, b"one"), (2, 0, b"two")])
@@ -359,17 +359,17 @@ def test_records_and_counters(tmp_path: Path) -> None:
     ]
     path = tmp_path / "some.pcap"
     path.write_bytes(pcap("<", [(1, 0, frame) for frame in frames]))
-    counters = dict.fromkeys(Counter, 0)
+    counters = dict.fromkeys(KernelCounter, 0)
     records = list(read_records(path, ports={135}, counters=counters))
     assert [unpack_record(record) for record in records] == [request, answer]
     assert [len(record) for record in records] == [HEADER_SIZE + 3] * 2
     assert {counter: count for counter, count in counters.items() if count} == {
-        Counter.PACKETS_TO_SERVER: 2,
-        Counter.PACKETS_FROM_SERVER: 1,
-        Counter.MATCHED: 2,
-        Counter.SUBMITTED: 2,
-        Counter.LATER_FRAGMENTS: 1,
-        Counter.UNREADABLE_HEADERS: 1,
+        KernelCounter.PACKETS_TO_SERVER: 2,
+        KernelCounter.PACKETS_FROM_SERVER: 1,
+        KernelCounter.MATCHED: 2,
+        KernelCounter.SUBMITTED: 2,
+        KernelCounter.LATER_FRAGMENTS: 1,
+        KernelCounter.UNREADABLE_HEADERS: 1,
     }
 
 
@@ -392,9 +392,9 @@ def test_only_unknown_link_types_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "usb.pcap"
     path.write_bytes(pcap("<", [(1, 0, b"x")], link_type=189))
     with pytest.raises(CaptureError, match=r"usb\.pcap: its packets are of link type 189"):
-        list(read_records(path, ports={135}, counters=[0] * len(Counter)))
+        list(read_records(path, ports={135}, counters=[0] * len(KernelCounter)))
     mixed = section("<") + interface("<", 189) + interface("<") + enhanced("<", 0, 0, b"x") + enhanced("<", 1, 0, b"x")
     path.write_bytes(mixed)
-    counters = [0] * len(Counter)
+    counters = [0] * len(KernelCounter)
     assert list(read_records(path, ports={135}, counters=counters)) == []
-    assert counters[Counter.UNREADABLE_HEADERS] == 1
+    assert counters[KernelCounter.UNREADABLE_HEADERS] == 1

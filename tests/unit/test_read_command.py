@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from inspector.capture.pcap import read_records
 from inspector.judge.policy import Policy
+from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.progress import Shares
 from inspector.pipeline import Pipeline
-from inspector.record import Counter
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sinks.progress import Shares
-from inspector.sources.pcap import read_records
+from inspector.record import KernelCounter
 from tests.bench.conversations import write_big_capture, write_capture
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_large_files_give_what_is_read_record_by_record(tmp_path: Path) -> None:
     write_big_capture(path, 6000)
     pipeline, lines = Pipeline(Policy(), lambda _: str(path), columns=False), io.StringIO()
     sink = JsonLines(StreamLines(lines))
-    for record in read_records(path, ports={135}, counters=[0] * len(Counter)):
+    for record in read_records(path, ports={135}, counters=[0] * len(KernelCounter)):
         for finding in pipeline.feed(record):
             sink.show(finding)
     done = run("--json", path)

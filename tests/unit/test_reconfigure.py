@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.commands import delivery
-from inspector.commands.upkeep import Upkeep, changes
 from inspector.config import Config, load_config
+from inspector.http.overview import Overview
+from inspector.inspection import delivery
+from inspector.inspection.upkeep import Upkeep, changes
 from inspector.judge.policy import Policy
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, Verdict
+from inspector.output import batchlines
+from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
-from inspector.sinks import batchlines
-from inspector.sinks.jsonl import JsonLines, StreamLines
-from inspector.sinks.metrics import Metrics
-from inspector.sinks.overview import Overview
 from inspector.wire.limits import Limits
 from tests.build import pdu
 from tests.build.blocks import block_of

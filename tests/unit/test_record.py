@@ -23,7 +23,7 @@ from inspector.record import (
     OPTIONS_DTYPE,
     TUNNEL_DTYPE,
     Attribute,
-    Counter,
+    KernelCounter,
     pack_record,
     unpack_record,
 )
@@ -36,7 +36,7 @@ STRUCTURES = {
     "epm_compact_entry": COMPACT_ENTRY_DTYPE,
     "epm_lane": LANE_DTYPE,
     "epm_options": OPTIONS_DTYPE,
-    "epm_counters": np.dtype([("value", "u8", (len(Counter),))]),
+    "epm_counters": np.dtype([("value", "u8", (len(KernelCounter),))]),
 }
 CONSTANTS = {
     "EPM_COMPACT_PAYLOAD": record.COMPACT_PAYLOAD,
@@ -52,8 +52,8 @@ CONSTANTS = {
     "EPM_LANE_MARGIN": record.LANE_MARGIN,
     **{f"EPM_TUNNEL_{member.name}": int(member) for member in TunnelKind},
     **{f"EPM_{member.name}": int(member) for member in Attribute},
-    **{f"EPM_{member.name}": int(member) for member in Counter},
-    "EPM_COUNTERS": len(Counter),
+    **{f"EPM_{member.name}": int(member) for member in KernelCounter},
+    "EPM_COUNTERS": len(KernelCounter),
 }
 # The program prints a field's element type by what the compiler takes it for.
 TYPE_OF = """

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from inspector import redaction
+from inspector.capture import redaction
+from inspector.capture.redaction import PATIENCE_NS, Redacted, Redactor, redact
 from inspector.model import Segment
-from inspector.redaction import PATIENCE_NS, Redacted, Redactor, redact
 from tests.build import ntlm, pdu
 from tests.build.connection import Wire, udp
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower

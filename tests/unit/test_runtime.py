@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspector import runtime
 from inspector.errors import ListenError, RunningError
-from inspector.runtime import LocalSocket, Running, directories, find_running, open_local_socket
-from inspector.sinks.http import Response
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response
+from inspector.http.server import MetricsServer
+from inspector.inspection import runtime
+from inspector.inspection.runtime import LocalSocket, Running, directories, find_running, open_local_socket
 from tests.conftest import NOBODY, unavailable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HOLD_A_SOCKET = """
 import sys, time
 from pathlib import Path
-from inspector.runtime import LocalSocket
+from inspector.inspection.runtime import LocalSocket
 held = LocalSocket(Path(sys.argv[1]))
 print(held.path, flush=True)
 time.sleep(60)

@@ -16,13 +16,13 @@ import pytest
 from textual.widgets import DataTable, Input, Static
 from textual.worker import WorkerState
 
-from inspector.commands import screen
-from inspector.commands.screen import Screen, finding_rows, offer_rows, state_lines
 from inspector.commands.top import remote
-from inspector.commands.view import Source, View, look
 from inspector.errors import RunningError
-from inspector.sinks.http import Response
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response
+from inspector.http.server import MetricsServer
+from inspector.liveview import screen
+from inspector.liveview.screen import Screen, finding_rows, offer_rows, state_lines
+from inspector.liveview.view import Source, View, look
 from tests.unit.test_console import FINDING
 from tests.unit.test_page import OFFER, STATE
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import ListenError
-from inspector.sinks.http import Response, ServerLimits
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response, ServerLimits
+from inspector.http.server import MetricsServer
 from tests.conftest import unavailable
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from inspector.sinks.http import Response, ServerLimits
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response, ServerLimits
+from inspector.http.server import MetricsServer
 from tests.unit.test_server import BODY, everything, exchange, request
 
 if TYPE_CHECKING:
-    from inspector.sinks.tls import Certificates
+    from inspector.http.tls import Certificates
 
 LIMITS = ServerLimits(
     connections=8, header_bytes=4096, header_seconds=0.5, idle_seconds=0.5, write_seconds=0.3, goodbye_seconds=0.2

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import ListenError
-from inspector.sinks.http import Response
-from inspector.sinks.listening import BACKLOG, listen_with_reserve
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response
+from inspector.http.listening import BACKLOG, listen_with_reserve
+from inspector.http.server import MetricsServer
 from tests.build.flood import flood
 from tests.conftest import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.sinks.listening import Network
+    from inspector.http.listening import Network
 
 BODY = b"epm_inspector_up 1\n"
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

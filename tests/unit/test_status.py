@@ -17,8 +17,8 @@ from rich.text import Text
 
 from inspector.cli import main
 from inspector.commands.status import NOT_RUNNING
-from inspector.sinks.http import Response
-from inspector.sinks.server import MetricsServer
+from inspector.http.http1 import Response
+from inspector.http.server import MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspector.errors import ListenError
-from inspector.sinks.http import Response, ServerLimits
-from inspector.sinks.server import MetricsServer
-from inspector.sinks.tls import Certificates, TlsFiles
+from inspector.http.http1 import Response, ServerLimits
+from inspector.http.server import MetricsServer
+from inspector.http.tls import Certificates, TlsFiles
 from tests.build.certificates import KeyKind, Pair, issue, make_issuer
 from tests.conftest import require_tools
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from inspector import cli
+from inspector.capture.writer import CaptureWriter
 from inspector.model import Segment, Tunnel, TunnelKind
-from inspector.record import Attribute, Counter, pack_record
-from inspector.sinks.capture import CaptureWriter
+from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.frame import LinkType, read_frame
 from tests.build import pdu
 from tests.build.capture_files import pcap
@@ -59,7 +59,9 @@ CARRIED = [
 EACH = pytest.mark.parametrize(("kind", "frame"), [case[1:] for case in CARRIED], ids=[case[0] for case in CARRIED])
 
 
-def read(frame: bytes, *, ports: frozenset[int] = PORTS, wire_length: int | None = None) -> Segment | Counter | None:
+def read(
+    frame: bytes, *, ports: frozenset[int] = PORTS, wire_length: int | None = None
+) -> Segment | KernelCounter | None:
     """Read a frame, and what is in tunnels."""
     return read_frame(
         frame,
@@ -210,8 +212,8 @@ def test_not_inspected(packet: bytes) -> None:
 )
 def test_unreadable(packet: bytes) -> None:
     """Headers that are cut or contradict themselves are counted; padding behind the packet does not complete them."""
-    assert read(ETHERNET4 + packet) is Counter.UNREADABLE_HEADERS
-    assert read(ETHERNET4 + packet + bytes(4)) is Counter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + packet) is KernelCounter.UNREADABLE_HEADERS
+    assert read(ETHERNET4 + packet + bytes(4)) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_fragments() -> None:
@@ -220,7 +222,7 @@ def test_fragments() -> None:
     outside = segment(ETHERNET4 + ipv4(ipv4(tcp(b"x" * 100))[:60], protocol=4, fragment=0x2000))
     assert inside.attributes == outside.attributes == Attribute.FIRST_FRAGMENT | Attribute.TUNNELLED
     assert (outside.payload, outside.payload_length) == (b"x" * 20, 100)
-    assert read(ETHERNET4 + ipv4(ipv4(b"tail", fragment=0x0010), protocol=4)) is Counter.LATER_FRAGMENTS
+    assert read(ETHERNET4 + ipv4(ipv4(b"tail", fragment=0x0010), protocol=4)) is KernelCounter.LATER_FRAGMENTS
 
 
 def test_padding_belongs_to_no_packet() -> None:

@@ -4,7 +4,7 @@ Compiling takes 0.5 s outside and 7 s in an emulated machine, loading what was c
 program more than a hundred times, and what a kernel is tested for is the loading: so the instructions are kept, and for
 each test maps are made, and the program is verified and loaded. Processes which tests start compile by themselves.
 
-The stand-in takes the place of bcc's Python module, and offers of it what `inspector.live.loader` uses.
+The stand-in takes the place of bcc's Python module, and offers of it what `inspector.live.bpf.loader` uses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from inspector.live import kernel, uapi
+from inspector.live.bpf import syscalls, uapi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def _names(library: Any, module: Any, what: str) -> list[bytes]:
 def _describe_map(fd: int) -> dict[str, int]:
     info = _MapInfo()
     question = uapi.ObjectInfo(bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info))
-    kernel._call(kernel.Command.OBJ_GET_INFO_BY_FD, question)
+    syscalls._call(syscalls.Command.OBJ_GET_INFO_BY_FD, question)
     return {name: getattr(info, name) for name, _ in _MapAttributes._fields_}
 
 
@@ -83,7 +83,7 @@ class _Program:
         self._functions = kept["functions"]
         self._replaced: dict[int, int] = {}
         for one in kept["maps"]:
-            fd = kernel._call(kernel.Command.MAP_CREATE, _MapAttributes(**one["attributes"]))
+            fd = syscalls._call(syscalls.Command.MAP_CREATE, _MapAttributes(**one["attributes"]))
             self.descriptors[one["name"].encode()] = self._replaced[one["fd"]] = fd
 
     def dump_func(self, name: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from inspector.live import loader
+from inspector.live.bpf import loader
 from tests.vm.bytecode import Compiler
 from tests.vm.results import MARK
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from inspector.live import kernel, loader
+from inspector.live.bpf import loader, syscalls
 from tests.kernel import frames
 from tests.kernel.harness import Harness, expected, without_time
 from tests.vm.bytecode import Compiler, relocate
@@ -38,12 +38,12 @@ def must_not_compile() -> NoReturn:
 def test_kept_program_is_the_compiled_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same instructions by the kernel's own hash, with maps of their own; other options are compiled."""
     with Harness() as compiled:
-        tags = {name: kernel.program_info(fd).tag for name, fd in compiled.program.programs.items()}
+        tags = {name: syscalls.program_info(fd).tag for name, fd in compiled.program.programs.items()}
     real = loader.import_bcc
     for import_bcc in (real, must_not_compile):
         monkeypatch.setattr(loader, "import_bcc", Compiler(import_bcc, tmp_path).module)
         with Harness() as kept, Harness() as another:
-            assert {name: kernel.program_info(fd).tag for name, fd in kept.program.programs.items()} == tags
+            assert {name: syscalls.program_info(fd).tag for name, fd in kept.program.programs.items()} == tags
             outcome = kept.run(loader.XDP_PROGRAM, frames.FRAMES["response"])
             assert [without_time(record) for record in outcome.records] == expected(frames.FRAMES["response"])[0]
             assert not any(another.totals().values())

@@ -1,0 +1,88 @@
+"""Capture files as blocks of records: most packets are read in compiled code, the others one by one.
+
+Both ways give the same records in the same order, and count the same. Compiled code is loaded for long input only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inspector import codecache
+from inspector.capture.pcap import SegmentReader, open_packets
+from inspector.capture.stored import EndOfFileError
+from inspector.errors import CaptureError
+from inspector.record import pack_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from inspector.capture.packet import Packet
+    from inspector.capture.scanner import Scanner
+    from inspector.capture.stored import Progress
+    from inspector.record import KernelCounter
+
+    Block = npt.NDArray[np.uint64]
+
+COMPILED_FROM: Final = 1 << 20
+"""Bytes of input from which on compiled code is worth being loaded."""
+
+
+def read_batches(
+    path: Path,
+    *,
+    ports: Collection[int],
+    counters: dict[KernelCounter, int] | list[int],
+    progress: Progress | None = None,
+    tunnels: bool = False,
+    blocks: int = 1,
+) -> Iterator[Block | bytes]:
+    """Yield the records of a capture file, in order: blocks of many, and single ones.
+
+    A block is uint64[n, words], a row for each record: one word that means nothing, the record as `read_records`
+    has it, and what is left of the row undefined. It is valid until so many things more have been asked for as there
+    are `blocks`. Other arguments, counters and errors are those of `read_records`; errors come after all records
+    before them.
+    """
+    segments = SegmentReader(ports, counters, tunnels=tunnels)
+    with open_packets(path, progress) as (pieces, reader):
+        scanner = _load_scanner(segments, blocks) if (pieces.total or 0) >= COMPILED_FROM else None
+        packet: Packet | None
+        while True:
+            if scanner is None and pieces.offset >= COMPILED_FROM:
+                scanner = _load_scanner(segments, blocks)
+            if scanner is not None:
+                while scanner.scan(pieces, reader):
+                    yield scanner.take()
+                # A pipe may have nothing more for long.
+                if pieces.total is None and len(scanner):
+                    yield scanner.take()
+            try:
+                packet = reader.next_packet()
+            except (CaptureError, EndOfFileError):
+                if scanner is not None and len(scanner):
+                    yield scanner.take()
+                raise
+            if packet is None:
+                break
+            segment = segments.segment(packet)
+            if segment is None or (scanner is not None and scanner.add(segment)):
+                continue
+            if scanner is not None and len(scanner):
+                yield scanner.take()
+            yield pack_record(segment)
+        if scanner is not None and len(scanner):
+            yield scanner.take()
+    segments.finish(path)
+
+
+def _load_scanner(segments: SegmentReader, blocks: int) -> Scanner | None:
+    """Return what reads packets in compiled code, where that can be had."""
+    if not codecache.has_compiler():
+        return None
+    from inspector.capture.scanner import Scanner
+
+    return Scanner(segments, blocks)

@@ -1,0 +1,1 @@
+"""The HTTP server of a running inspection: connections, TLS, routes, the page."""

@@ -1,0 +1,1 @@
+"""The program on interfaces: which hooks, who holds them, attaching, watching."""

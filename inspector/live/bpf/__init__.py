@@ -1,0 +1,1 @@
+"""bpf(2): the program compiled and loaded, its maps and counters."""

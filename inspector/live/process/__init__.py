@@ -1,0 +1,1 @@
+"""What this process may do, as whom, and in which network namespace."""

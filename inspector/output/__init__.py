@@ -1,0 +1,1 @@
+"""Findings for people and programs: standard output, files, the journal."""

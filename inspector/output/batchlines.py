@@ -1,0 +1,92 @@
+"""The JSON lines of a batch of findings, many at once. Imported with the first batch, which compiled code has made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from inspector.output.jsonform import lines_of
+from inspector.output.lines import FOUND_JUDGEMENT, LONGEST, PIECES, write_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inspector.model import Finding, FindingBatch
+
+JUDGEMENTS: Final = 4096
+"""Judgements whose text is kept, at most; those of one batch may be more."""
+
+OUTPUT: Final = 1 << 18
+"""Bytes made at once, at most, unless a line is longer."""
+
+# What differs between the findings of one judgement, in the order of the JSON form, and whether it is quoted.
+_DIFFERING: Final = {"time": True, "client": True, "client_port": False, "call_id": False, "latency_ms": False}
+
+
+class BatchLines:
+    """Makes lines; the text of a judgement is made once, and kept as long as its number means the same."""
+
+    def __init__(self) -> None:
+        self._output = np.zeros(OUTPUT, np.uint8)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._judgements: dict[int, Finding] = {}
+        self._templates = np.zeros(1, np.int64)
+        self._pieces = np.zeros((0, PIECES + 1), np.int64)
+        self._text = np.zeros(0, np.uint8)
+
+    def make(self, batch: FindingBatch) -> Iterator[bytes]:
+        """Yield the lines of a batch's findings, in order."""
+        rows = np.ascontiguousarray(batch.rows)
+        # Two texts each; also those of judgements which have been replaced.
+        if len(self._pieces) > 2 * JUDGEMENTS:
+            self._forget()
+        for number in np.flatnonzero(np.bincount(rows[:, FOUND_JUDGEMENT])).tolist():
+            judgement = batch.judgements[number]
+            if self._judgements.get(number) is not judgement:
+                self._add(number, judgement)
+        at = 0
+        while at < len(rows):
+            at, length = write_lines(rows, self._templates, self._text, self._pieces, at, self._output)
+            if length:
+                yield self._output[:length].tobytes()
+            elif at < len(rows):
+                yield from (f"{line}\n".encode() for one in batch[at : at + 1].findings() for line in lines_of(one))
+                at += 1
+
+    def _add(self, number: int, judgement: Finding) -> None:
+        """Make the text of a judgement; of another which had its number before, the text stays behind unused."""
+        self._judgements[number] = judgement
+        if number >= len(self._templates):
+            more = np.zeros(2 * number, np.int64)
+            more[: len(self._templates)] = self._templates
+            self._templates = more
+        self._templates[number] = len(self._pieces)
+        for latency_ns in (0, None):
+            pieces = _pieces(replace(judgement, client=IPv4Address(0), call_id=0, latency_ns=latency_ns))
+            ends = len(self._text) + np.cumsum([0, *map(len, pieces)])
+            self._pieces = np.vstack((self._pieces, ends))
+            self._text = np.concatenate((self._text, np.frombuffer(b"".join(pieces), np.uint8)))
+            longest = int(ends[-1] - ends[0]) + LONGEST
+            if longest > len(self._output):
+                self._output = np.zeros(longest, np.uint8)
+
+
+def _pieces(finding: Finding) -> list[bytes]:
+    """Return a finding's line in pieces between what differs; without latency the last of them is empty."""
+    pieces, piece = [], "{"
+    for number, (key, value) in enumerate(finding.as_dict().items()):
+        piece += f"{',' if number else ''}{json.dumps(key)}:"
+        if key not in _DIFFERING:
+            piece += json.dumps(value, separators=(",", ":"))
+            continue
+        quote = '"' if _DIFFERING[key] else ""
+        pieces.append(piece + quote)
+        piece = quote
+    pieces.append(piece + "}\n")
+    return [piece.encode() for piece in pieces] + [b""] * (PIECES - len(pieces))

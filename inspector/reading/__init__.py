@@ -1,0 +1,1 @@
+"""Capture files inspected one after the other or by several processes."""

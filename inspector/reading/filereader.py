@@ -1,0 +1,140 @@
+"""A capture file on its way through a decoder, and what `read` is asked to do with it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from inspector.capture.blocks import read_batches
+from inspector.config import Config
+from inspector.decode import is_compiled
+from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
+from inspector.escape import display_name
+from inspector.evidence.recorder import Evidence
+from inspector.model import Finding, FindingBatch, Verdict
+from inspector.pipeline import Pipeline
+from inspector.reading.ahead import read_ahead
+from inspector.record import KernelCounter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from inspector.capture.stored import Progress
+
+    Block = npt.NDArray[np.uint64]
+
+# Of blocks of records: one is being read, one waits, one is being decoded.
+_BLOCKS_AHEAD: Final = 3
+_BATCHES_AHEAD: Final = 4
+# Blocks of records which are decoded together: large records between them make many of them small.
+_GATHERED: Final = 4
+# Findings in a batch which is shown at once.
+_BATCH: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ReadArguments:
+    """What the command line of `read` says; without `jobs` that is decided by cores and files."""
+
+    files: Sequence[Path]
+    config: Config
+    json: bool
+    fail_on: frozenset[Verdict]
+    summary: bool = False
+    jobs: int | None = None
+    evidence: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """What is left of a file that was read."""
+
+    counters: Counter[KernelCounter]
+    records: int
+    verdicts: Counter[Verdict]
+    anomalies: Counter[Anomaly]
+
+
+@dataclass(slots=True)
+class FileReader:
+    """One capture file on its way through a decoder of its own: connections of different files are not related.
+
+    `threads` are up to two more: one reads the file, the other decodes while findings are shown.
+    """
+
+    path: Path
+    config: Config
+    evidence: Evidence | None = None
+    threads: int = 0
+    counters: Counter[KernelCounter] = field(default_factory=Counter)
+    pipeline: Pipeline = field(init=False)
+
+    def __post_init__(self) -> None:
+        source = display_name(os.fsencode(self.path))
+        self.pipeline = Pipeline(
+            self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
+        )
+
+    def findings(
+        self, warn: Callable[[str], None], progress: Progress | None = None
+    ) -> Iterator[Finding | FindingBatch]:
+        """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
+        found = self._findings(warn, progress)
+        if self.evidence is not None:
+            self.evidence.forget()
+            return self.evidence.name(found)
+        return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
+
+    def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[Finding | FindingBatch]:
+        gathered: list[Block | bytes] = []
+        # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
+        most = _GATHERED if self.evidence is None and self.path.is_file() else 1
+        try:
+            batches = read_batches(
+                self.path,
+                ports=self.config.ports,
+                counters=self.counters,
+                progress=progress,
+                tunnels=self.config.tunnels,
+                blocks=most + (_BLOCKS_AHEAD if self.threads else 0),
+            )
+            for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
+                if self.evidence is not None:
+                    self.evidence.keep(batch)
+                gathered.append(batch)
+                if len(gathered) >= most:
+                    yield from self.pipeline.feed_batches(gathered, hold=most > 1)
+                    gathered.clear()
+        except CaptureError as error:
+            yield from self.pipeline.feed_batches(gathered)
+            if not isinstance(error, CaptureTruncatedError):
+                raise
+            warn(str(error))
+        else:
+            yield from self.pipeline.feed_batches(gathered)
+        yield from self.pipeline.flush()
+
+    def counts(self) -> FileCounts:
+        """Return what was counted."""
+        return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
+
+
+def _gather(found: Iterator[Finding | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+    """Yield what stays valid: findings, and few long batches of them instead of many short ones."""
+    held: list[FindingBatch] = []
+    for one in found:
+        fits = not isinstance(one, Finding) and held and one.judgements is held[0].judgements
+        if held and (not fits or sum(map(len, held)) >= _BATCH):
+            yield held[0].joined(held[1:])
+            held = []
+        if isinstance(one, Finding):
+            yield one
+        else:
+            held.append(one.kept())
+    if held:
+        yield held[0].joined(held[1:])

@@ -1,0 +1,223 @@
+"""A process that reads capture files for another, and sends it what it finds in bounded pieces."""
+
+from __future__ import annotations
+
+import io
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from inspector import log
+from inspector.errors import CaptureError
+from inspector.model import Finding, FindingBatch
+from inspector.output.console import Console
+from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.reading.filereader import FileCounts, FileReader
+
+if TYPE_CHECKING:
+    from inspector.config import Config
+
+PIECE: Final = 1 << 18
+"""Characters from which on a piece is sent."""
+
+# More rows than that a second no terminal is shown; the rest is counted.
+_ROWS: Final = 200
+_FINDINGS: Final = 4096
+_REPORT_EVERY: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text."""
+
+    config: Config
+    json: bool
+    summary: bool
+    terminal: bool
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Text for standard output."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Findings for a terminal, and how many rows more there would have been."""
+
+    findings: list[Finding]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning about a file."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How many bytes of a file were read."""
+
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A file cannot be read any further; the last that is said of it."""
+
+    message: str
+
+
+Message = Lines | Rows | Warned | Reached | Failed | FileCounts
+
+
+class _Sink(Protocol):
+    """Where a reading process puts what it finds."""
+
+    def show(self, finding: Finding) -> bool:
+        """Take one finding."""
+
+    def show_batch(self, batch: FindingBatch) -> bool:
+        """Take many findings."""
+
+
+class _Text(io.TextIOBase):
+    """A text stream into a connection, in pieces."""
+
+    def __init__(self, connection: Connection, encoding: str) -> None:
+        self._connection = connection
+        self._encoding = encoding
+        self._parts: list[str] = []
+        self._length = 0
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the base has an attribute
+        """That of the standard output on which the text ends."""
+        return self._encoding
+
+    def write(self, text: str) -> int:
+        """Keep a text, and send all of it once there is enough."""
+        self._parts.append(text)
+        self._length += len(text)
+        if self._length >= PIECE:
+            self.finish()
+        return len(text)
+
+    def finish(self) -> None:
+        """Send what was kept."""
+        if self._parts:
+            self._connection.send(Lines("".join(self._parts)))
+        self._parts, self._length = [], 0
+
+
+class _Terminal:
+    """Findings for a terminal: as many as could be shown, and the number of the others."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._findings: list[Finding] = []
+        self._rows = self._taken = 0
+
+    def show(self, finding: Finding) -> bool:
+        """Take one finding."""
+        if len(self._findings) < _ROWS:
+            self._findings.append(finding)
+        else:
+            self._rows += max(len(finding.mappings), 1)
+        self._take(1)
+        return True
+
+    def show_batch(self, batch: FindingBatch) -> bool:
+        """Take many findings."""
+        room = _ROWS - len(self._findings)
+        self._findings += batch[:room].findings()
+        self._rows += sum(count * max(len(judgement.mappings), 1) for judgement, count in batch[room:].counts())
+        self._take(len(batch))
+        return True
+
+    def finish(self) -> None:
+        """Send what was kept."""
+        if self._taken:
+            self._connection.send(Rows(self._findings, self._rows))
+        self._findings, self._rows, self._taken = [], 0, 0
+
+    def _take(self, count: int) -> None:
+        self._taken += count
+        if self._taken >= _FINDINGS:
+            self.finish()
+
+
+class _Nowhere:
+    """Findings that are only counted."""
+
+    def show(self, _finding: Finding) -> bool:
+        """Leave one finding."""
+        return True
+
+    def show_batch(self, _batch: FindingBatch) -> bool:
+        """Leave many findings."""
+        return True
+
+
+def work(connection: Connection, wanted: Wanted) -> None:
+    """Read the files whose paths come through the connection, and send all of it as `Message`; end when it is closed.
+
+    Ctrl-C is for the other end, which the terminal tells as well.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.set_up()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            path: Path = connection.recv()
+            _read(path, connection, wanted)
+
+
+def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
+    """Read one file and send what is found, what was counted at last."""
+    reader = FileReader(path, wanted.config)
+    text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
+    sink: _Sink = _Nowhere()
+    if wanted.json:
+        # All that it uses of a stream is there.
+        sink = JsonLines(StreamLines(text))  # type: ignore[arg-type]
+    elif wanted.terminal:
+        sink = rows
+    else:
+        sink = Console(text, terminal=False, header=False)  # type: ignore[arg-type]  # the same
+    if wanted.summary:
+        sink = _Nowhere()
+    reached = 0
+
+    def progress(done: int, _total: int | None) -> None:
+        nonlocal reached
+        # Often enough that a process whose other end has gone notices.
+        if done - reached >= _REPORT_EVERY:
+            reached = done
+            connection.send(Reached(done))
+
+    last: Message
+    try:
+        for found in reader.findings(lambda message: _send_after(connection, text, rows, Warned(message)), progress):
+            if isinstance(found, Finding):
+                sink.show(found)
+            else:
+                sink.show_batch(found)
+        last = reader.counts()
+    except CaptureError as error:
+        last = Failed(str(error))
+    _send_after(connection, text, rows, last)
+
+
+def _send_after(connection: Connection, text: _Text, rows: _Terminal, message: Message) -> None:
+    """Send a message after what was found before it."""
+    text.finish()
+    rows.finish()
+    connection.send(message)

@@ -1,1 +1,0 @@
-"""Where findings, counts and packets go: one file for each kind of reader."""

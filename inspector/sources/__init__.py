@@ -1,1 +1,0 @@
-"""Where packets come from when no interface is watched: capture files."""

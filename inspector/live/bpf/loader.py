@@ -167,6 +167,11 @@ def lane_count(*, lanes: bool | None = None) -> int:
     return possible_cpus() if (platform.machine() in ORDERED_MACHINES if lanes is None else lanes) else 0
 
 
+def is_preempt_rt(version: str) -> bool:
+    """Say whether a kernel of this version (`uname -v`) is built with PREEMPT_RT."""
+    return "PREEMPT_RT" in version.split()
+
+
 def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
     """Run `work` in a child process; return what it returned, with this process's own numbers for its descriptors.
 
@@ -290,6 +295,7 @@ def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
         *(f"-D{name.upper().replace('EPM_', 'EPM_WITH_')}={int(name in names)}" for name in PROGRAMS),
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
+        f"-DEPM_PREEMPT_RT={int(is_preempt_rt(platform.version()))}",
         f"-DEPM_CPUS={wanted.lanes}",
         f"-DEPM_LANE_ENTRIES={entries}",
         f"-DEPM_COMPACT_ENTRIES={wanted.lanes * entries}",

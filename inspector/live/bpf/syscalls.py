@@ -17,7 +17,7 @@ from inspector.live.bpf import uapi
 
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_LINK_TYPE_TRACING: Final = 2
+LINK_TYPE_TRACING: Final = 2
 
 
 class Command(enum.IntEnum):
@@ -242,7 +242,7 @@ def link_info(link_fd: int) -> LinkInfo:
         Command.OBJ_GET_INFO_BY_FD,
         uapi.ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
     )
-    if info.type == _LINK_TYPE_TRACING:
+    if info.type == LINK_TYPE_TRACING:
         return LinkInfo(int(info.id), int(info.prog_id), 0, int(info.target_obj_id))
     return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex), 0)
 

@@ -31,8 +31,9 @@ ENVIRONMENT ?= $(PREFIX)/lib/epm-inspector
 UNIT_FOLDER ?= /etc/systemd/system
 LOCATIONS = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' ENVIRONMENT='$(ENVIRONMENT)' UNIT_FOLDER='$(UNIT_FOLDER)'
 WHEELS := build/wheels.stamp
-# What the decoder is compiled from; layout.pxd is written from layout.py.
-DECODER = $(filter-out %/layout.pxd,$(wildcard inspector/decode/*.py inspector/decode/*.pxd))
+# Modules with C types beside them are compiled; layout.pxd is written from layout.py.
+TYPES := $(shell find inspector -name '*.pxd' ! -name layout.pxd)
+COMPILED := $(TYPES) $(TYPES:.pxd=.py) $(shell find inspector -name layout.py)
 # What is installed from the network is what locks/ names, by version and hash.
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
@@ -152,7 +153,7 @@ endef
 
 # The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
 # The decoder is compiled by the installation, where there is a compiler: changed sources install it again.
-$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(DECODER)
+$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(COMPILED)
 	@[ ! -x $(SYSTEM_PYTHON) ] || $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		$(SYSTEM_PYTHON) --version >&2; \
 		echo "the distribution's Python must be 3.11 or later (Debian 12, Ubuntu 24.04): its bcc is used" >&2; exit 1; }
@@ -160,7 +161,6 @@ $(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.tx
 	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
 	@echo "installing the inspector and what it needs into $(VENV)"
 	$(call from_lock,lab)
-	@$(PYTHON) -m inspector.prepare
 	@touch $@
 
 $(VENV)/stack.stamp: $(VENV)/run.stamp locks/stack.txt

@@ -9,14 +9,8 @@ import enum
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -262,38 +256,6 @@ class Finding:
         if self.left_out:
             result["mappings_left_out"] = self.left_out
         return result
-
-
-class FindingBatch(Protocol):
-    """Findings of many records, made only when they are asked for; valid until the next ones are.
-
-    `rows` is int64[n, words]: the number of a judgement, and what differs between its findings; `judgements` are
-    findings without client, call id and times. The words are `FOUND_*` in `inspector.columns.layout`.
-    """
-
-    rows: npt.NDArray[np.int64]
-    judgements: Sequence[Finding]
-
-    def __len__(self) -> int:
-        """Return how many findings there are."""
-
-    def __getitem__(self, part: slice) -> FindingBatch:
-        """Return some of them."""
-
-    def kept(self) -> FindingBatch:
-        """Return the same findings, to be valid for as long as they are needed."""
-
-    def joined(self, others: Sequence[FindingBatch]) -> FindingBatch:
-        """Return the findings of this and of others, which have the same judgements, as one batch."""
-
-    def counts(self) -> Iterator[tuple[Finding, int]]:
-        """Yield each judgement that was met, and how often."""
-
-    def latencies_ns(self) -> npt.NDArray[np.int64]:
-        """Return the latencies of all findings which have one, int64[m]."""
-
-    def findings(self) -> Iterator[Finding]:
-        """Yield the findings, in the order of their answers."""
 
 
 def format_time(time_ns: int) -> str:

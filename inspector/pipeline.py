@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from inspector import codecache
+from inspector.decode.batch import FindingBatch
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.record import unpack_record, unpack_row
 from inspector.wire.conversations import Conversations
 from inspector.wire.exchange import Observed
@@ -21,21 +21,20 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from inspector.columns.decoder import Columns
     from inspector.decode.decoder import Decoder
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
 
-COLUMNS_FROM: Final = 256
-"""Records in a block from which on compiled code is worth being loaded; before, memory stays small."""
+
+# Findings of one batch, of those which were judged singly: each may have some hundred mappings.
+_TOGETHER: Final = 64
 
 
 class Pipeline:
     """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
-    `columns` says whether the compiled path may be used: `inspector.columns` has the same results, and is loaded
-    with the first block of many records. `engine` takes `inspector.decode` in its place.
+    With `engine`, `inspector.decode` follows the connections: it has the same results, faster if it was compiled.
     """
 
     def __init__(
@@ -44,18 +43,19 @@ class Pipeline:
         source_name: Callable[[int], str],
         limits: Limits | None = None,
         *,
-        columns: bool = True,
         engine: bool = False,
     ) -> None:
         self._policy = policy
         self._source_name = source_name
         self._conversations = Conversations(limits)
-        self._may_load = columns and codecache.has_compiler()
-        self._columns: Columns | None = None
-        self._may_load_engine = engine
-        self._decoder: Decoder | None = None
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+        self._decoder: Decoder | None = None
+        if engine:
+            # Where nothing was compiled, memory stays small.
+            from inspector.decode.decoder import Decoder
+
+            self._decoder = Decoder(self._conversations, self._finding)
 
     @property
     def records(self) -> int:
@@ -81,22 +81,7 @@ class Pipeline:
     @property
     def tracked_connections(self) -> int:
         """Connections in the tables now."""
-        compiled = self._decoder if self._decoder is not None else self._columns
-        return len(self._conversations) + (len(compiled) if compiled is not None else 0)
-
-    def load_columns(self) -> bool:
-        """Load the compiled path now, if there is one; return whether it is used."""
-        if self._decoder is None and self._may_load_engine:
-            from inspector.decode.decoder import Decoder
-
-            self._decoder = Decoder(self._conversations, self._finding)
-        if self._decoder is not None:
-            return True
-        if self._columns is None and self._may_load:
-            from inspector.columns.decoder import Columns
-
-            self._columns = Columns(self._conversations, self._finding)
-        return self._columns is not None
+        return len(self._conversations) + (len(self._decoder) if self._decoder is not None else 0)
 
     def reconfigure(self, policy: Policy, limits: Limits) -> None:
         """Judge by another policy and wait for other times from now on; limits on memory stay what they were."""
@@ -105,92 +90,62 @@ class Pipeline:
         limits = replace(held, idle_ns=limits.idle_ns, gap_ns=limits.gap_ns, unanswered_ns=limits.unanswered_ns)
         if limits != held:
             self._conversations.change_limits(limits)
-            for compiled in (self._columns, self._decoder):
-                if compiled is not None:
-                    compiled.change_limits()
+            if self._decoder is not None:
+                self._decoder.change_limits()
         self.forget_judgements()
 
     def forget_judgements(self) -> None:
         """Judge anew what was judged before: policy or names have changed."""
-        for compiled in (self._columns, self._decoder):
-            if compiled is not None:
-                compiled.forget_judgements()
-
-    def feed(self, record: bytes | memoryview) -> Iterator[Finding]:
-        """Take one record; yield the findings it completes."""
-        yield from self._singly(self.feed_batch(record))
-
-    def feed_batches(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[Finding | FindingBatch]:
-        """Take many batches at once, as `feed_batch` takes one.
-
-        With `hold`, findings may wait until more of them have come, or until the next call without it.
-        """
-        if not self._may_load_engine:
-            for batch in batches:
-                yield from self.feed_batch(batch)
-            return
-        self.load_columns()
-        assert self._decoder is not None  # noqa: S101 - said by the line above
-        yield from self._count(self._decoder.feed(batches, hold=hold))
-
-    def feed_batch(self, batch: Batch) -> Iterator[Finding | FindingBatch]:
-        """Take a block of records (uint64[n, words], as in `inspector.columns.layout`) or one record.
-
-        Yield the findings they complete, in order; a batch of findings is valid until the next thing is asked for.
-        """
-        if self._may_load_engine:
-            yield from self.feed_batches((batch,))
-            return
-        if isinstance(batch, bytes | memoryview):
-            self._records += 1
-            if self._columns is None:
-                yield from self._judge(self._conversations.feed(unpack_record(batch)))
-            else:
-                yield from self._count(self._columns.feed_record(batch))
-            return
-        self._records += len(batch)
-        if self._columns is not None or (len(batch) >= COLUMNS_FROM and self.load_columns()):
-            assert self._columns is not None  # noqa: S101 - said by the line above
-            yield from self._count(self._columns.feed(batch))
-            return
-        for row in batch:
-            yield from self._judge(self._conversations.feed(unpack_row(row)))
-
-    def advance(self, now_ns: int) -> Iterator[Finding]:
-        """Move time forward when no record does."""
         if self._decoder is not None:
-            yield from self._singly(self._count(self._decoder.advance(now_ns)))
-        else:
-            yield from self._judge((self._columns or self._conversations).advance(now_ns))
+            self._decoder.forget_judgements()
 
-    def flush(self) -> Iterator[Finding]:
+    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingBatch]:
+        """Take blocks of records (uint64[n, words], as in `inspector.decode.layout`) and single records.
+
+        Yield the findings they complete, in order; a batch is valid until the next thing is asked for. With `hold`,
+        findings may wait until more of them have come, or until the next call without it.
+        """
+        if self._decoder is not None:
+            return self._judged(self._decoder.feed(batches, hold=hold))
+        return self._judged(self._decode(batches))
+
+    def advance(self, now_ns: int) -> Iterator[FindingBatch]:
+        """Move time forward when no record does."""
+        return self._judged((self._decoder or self._conversations).advance(now_ns))
+
+    def flush(self) -> Iterator[FindingBatch]:
         """End the input: what waits for bytes that will not come is decided without them."""
         if self._decoder is not None:
-            yield from self._singly(self._count(self._decoder.drain()))
-        yield from self._judge(self._conversations.flush())
+            yield from self._judged(self._decoder.drain())
+        yield from self._judged(self._conversations.flush())
 
-    @staticmethod
-    def _singly(found: Iterable[Finding | FindingBatch]) -> Iterator[Finding]:
-        for one in found:
-            if isinstance(one, Finding):
-                yield one
+    def _decode(self, batches: Iterable[Batch]) -> Iterator[Observed]:
+        """Let the scalar decoder take records, one by one."""
+        for batch in batches:
+            if isinstance(batch, bytes | memoryview):
+                self._records += 1
+                yield from self._conversations.feed(unpack_record(batch))
             else:
-                yield from one.findings()
+                self._records += len(batch)
+                for row in batch:
+                    yield from self._conversations.feed(unpack_row(row))
 
     def _finding(self, observed: Observed) -> Finding:
         return judge(observed, self._policy, self._source_name(observed.interface_index))
 
-    def _judge(self, observations: Iterable[Observed]) -> Iterator[Finding]:
-        for observed in observations:
-            finding = self._finding(observed)
-            self.verdicts[finding.verdict] += 1
-            yield finding
-
-    def _count(self, found: Iterable[Observed | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+    def _judged(self, found: Iterable[Observed | FindingBatch]) -> Iterator[FindingBatch]:
+        """Count what was found by verdict, and yield it; what was observed singly is judged, and put together."""
+        held: list[Finding] = []
         for one in found:
             if isinstance(one, Observed):
-                yield from self._judge((one,))
-                continue
-            for judgement, count in one.counts():
-                self.verdicts[judgement.verdict] += count
-            yield one
+                held.append(self._finding(one))
+                self.verdicts[held[-1].verdict] += 1
+            if held and (len(held) >= _TOGETHER or not isinstance(one, Observed)):
+                yield FindingBatch.of(held)
+                held = []
+            if isinstance(one, FindingBatch):
+                for template, count in one.counts():
+                    self.verdicts[template.verdict] += count
+                yield one
+        if held:
+            yield FindingBatch.of(held)

@@ -46,7 +46,6 @@ put() {  # put MODE FROM TO
 note_folders "$PROGRAM"
 install -d "$DESTDIR$PREFIX/bin"
 ln -srf "$environment/bin/epm-inspector" "$DESTDIR$PROGRAM"
-put 755 packaging/prepare.sh "$ENVIRONMENT/prepare.sh"
 put 644 build/documents/epm-inspector.8 "$MANUAL"
 put 644 build/documents/epm-inspector "$BASH_COMPLETION"
 put 644 build/documents/_epm-inspector "$ZSH_COMPLETION"
@@ -79,7 +78,7 @@ sort -u "$folders" > "$environment/originals/folders"
 
 [ -z "$DESTDIR" ] || exit 0
 /usr/bin/python3 -c 'import bcc' 2>/dev/null || echo "missing, for 'attach' and 'check': python3-bpfcc (apt install python3-bpfcc linux-libc-dev)"
-"$ENVIRONMENT/prepare.sh" "$ENVIRONMENT"
+"$ENVIRONMENT/bin/python3" -m compileall -q -j 0 "$ENVIRONMENT"/lib/python3.*/site-packages || echo "some of the libraries' code could not be compiled" >&2
 if has_systemd; then
 	systemctl daemon-reload
 	systemctl try-restart epm-inspector.service

@@ -19,7 +19,6 @@ done
 folders="$(sort -r "$DESTDIR$ORIGINALS/folders" 2>/dev/null || true) /etc/epm-inspector"
 rm -rf "$DESTDIR$ENVIRONMENT" "$DESTDIR$DOCUMENTS"
 rm -f "$DESTDIR$PROGRAM" "$DESTDIR$MANUAL" "$DESTDIR$BASH_COMPLETION" "$DESTDIR$ZSH_COMPLETION" "$DESTDIR$FISH_COMPLETION" "$DESTDIR$UNIT"
-rm -rf "$DESTDIR/var/cache/epm-inspector" "$DESTDIR/var/cache/private/epm-inspector"
 for kept in "$DESTDIR/var/lib/epm-inspector" "$DESTDIR/var/lib/private/epm-inspector"; do
 	if [ -n "${PURGE:-}" ]; then
 		rm -rf "$kept"

@@ -1,15 +1,16 @@
 """Capture files as blocks of records: most packets are read in compiled code, the others one by one.
 
-Both ways give the same records in the same order, and count the same. Compiled code is loaded for long input only.
+Both ways give the same records in the same order, and count the same.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from inspector import codecache
 from inspector.capture.pcap import SegmentReader, open_packets
+from inspector.capture.scanner import Scanner
 from inspector.capture.stored import EndOfFileError
+from inspector.decode import is_compiled
 from inspector.errors import CaptureError
 from inspector.record import pack_record
 
@@ -21,14 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.packet import Packet
-    from inspector.capture.scanner import Scanner
     from inspector.capture.stored import Progress
     from inspector.record import KernelCounter
 
     Block = npt.NDArray[np.uint64]
-
-COMPILED_FROM: Final = 1 << 20
-"""Bytes of input from which on compiled code is worth being loaded."""
 
 
 def read_batches(
@@ -49,11 +46,9 @@ def read_batches(
     """
     segments = SegmentReader(ports, counters, tunnels=tunnels)
     with open_packets(path, progress) as (pieces, reader):
-        scanner = _load_scanner(segments, blocks) if (pieces.total or 0) >= COMPILED_FROM else None
+        scanner = Scanner(segments, blocks) if is_compiled() else None
         packet: Packet | None
         while True:
-            if scanner is None and pieces.offset >= COMPILED_FROM:
-                scanner = _load_scanner(segments, blocks)
             if scanner is not None:
                 while scanner.scan(pieces, reader):
                     yield scanner.take()
@@ -77,12 +72,3 @@ def read_batches(
         if scanner is not None and len(scanner):
             yield scanner.take()
     segments.finish(path)
-
-
-def _load_scanner(segments: SegmentReader, blocks: int) -> Scanner | None:
-    """Return what reads packets in compiled code, where that can be had."""
-    if not codecache.has_compiler():
-        return None
-    from inspector.capture.scanner import Scanner
-
-    return Scanner(segments, blocks)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.capture import scan
+from inspector.capture import layout
 from inspector.capture.pcap import ClassicReader
+from inspector.capture.scan import Scan
 from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.frame import LinkType
 
@@ -35,9 +36,9 @@ _LINKS: Final = {
     int(LinkType.ETHERNET): (12, 14),
     int(LinkType.LINUX_SLL): (14, 16),
     int(LinkType.LINUX_SLL2): (0, 20),
-    int(LinkType.RAW): (scan.BY_VERSION, 0),
-    int(LinkType.RAW_BSD): (scan.BY_VERSION, 0),
-    int(LinkType.RAW_OPENBSD): (scan.BY_VERSION, 0),
+    int(LinkType.RAW): (layout.BY_VERSION, 0),
+    int(LinkType.RAW_BSD): (layout.BY_VERSION, 0),
+    int(LinkType.RAW_OPENBSD): (layout.BY_VERSION, 0),
 }
 
 
@@ -49,24 +50,23 @@ class Scanner:
 
     def __init__(self, segments: SegmentReader, blocks: int = 1) -> None:
         self._segments = segments
-        self._ports = np.zeros(_PORTS, np.uint8)
-        self._ports[list(segments.ports)] = 1
+        ports = np.zeros(_PORTS, np.uint8)
+        ports[list(segments.ports)] = 1
         self._blocks = itertools.cycle([np.zeros((ROWS, WORDS), np.uint64) for _ in range(blocks)])
         self._block = next(self._blocks)
-        self._registers = np.zeros(scan.REGISTERS, np.int64)
-        self._registers[scan.TUNNELS] = segments.tunnels
-        self._interfaces = np.zeros((1, scan.INTERFACE_WORDS), np.int64)
+        self._scan = Scan(ports, tunnels=segments.tunnels)
+        self._interfaces = np.zeros((1, layout.INTERFACE_WORDS), np.int64)
         self._section: Section | None = None
         self._known = 0
 
     def __len__(self) -> int:
         """How many records the block holds."""
-        return int(self._registers[scan.COUNT])
+        return int(self._scan.count)
 
     def take(self) -> npt.NDArray[np.uint64]:
         """Return the records so far, uint64[n, WORDS], valid until the block's next turn; another one begins."""
         taken = self._block[: len(self)]
-        self._registers[scan.COUNT] = 0
+        self._scan.count = 0
         self._block = next(self._blocks)
         return taken
 
@@ -78,61 +78,55 @@ class Scanner:
         if _HEADER + len(record) > WORDS * 8:
             return False
         self._block[count].view(np.uint8)[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
-        self._registers[scan.COUNT] += 1
+        self._scan.count += 1
         return True
 
     def scan(self, pieces: PieceReader, reader: ClassicReader | PcapngReader) -> bool:
         """Read packets until the block is full, which is said by True, or one comes that `reader` must read."""
-        ahead = pieces.ahead()
-        if not ahead or len(self) == len(self._block):
-            return len(self) == len(self._block)
+        ahead, before = pieces.ahead(), len(self)
+        if not ahead or before == len(self._block):
+            return before == len(self._block)
         self._describe(reader)
-        registers = self._registers
-        registers[scan.AT : scan.COUNT] = 0
-        registers[scan.PACKETS : scan.TIME] = 0
-        first = 0 if self._section is None else self._section.first_interface
-        data = np.frombuffer(ahead, np.uint8)
-        full = scan.scan(data, self._interfaces, first, self._ports, self._block.view(np.int64), registers)
-        pieces.skip(int(registers[scan.AT]))
-        if registers[scan.PACKETS]:
-            self._note()
+        full = self._scan.run(ahead, self._interfaces, self._block)
+        pieces.skip(int(self._scan.at))
+        if self._scan.packets:
+            self._note(len(self) - before)
         return bool(full)
 
-    def _note(self) -> None:
+    def _note(self, records: int) -> None:
         """Note what was read, as if it had been read one by one."""
-        _, _, _, to_server, from_server, records, time_ns = self._registers[: scan.TIME + 1].tolist()
         counters = self._segments.counters
-        counters[KernelCounter.PACKETS_TO_SERVER] += to_server
-        counters[KernelCounter.PACKETS_FROM_SERVER] += from_server
+        counters[KernelCounter.PACKETS_TO_SERVER] += int(self._scan.to_server)
+        counters[KernelCounter.PACKETS_FROM_SERVER] += int(self._scan.from_server)
         counters[KernelCounter.MATCHED] += records
         counters[KernelCounter.SUBMITTED] += records
         self._segments.readable = True
         if self._section is not None:
-            self._section.time_ns = time_ns
+            self._section.time_ns = int(self._scan.time)
 
     def _describe(self, reader: ClassicReader | PcapngReader) -> None:
-        """Say in registers and table what format the file is of, and what its interfaces are."""
-        registers = self._registers
+        """Tell the loop what format the file is of, and what its interfaces are."""
+        scan = self._scan
         if isinstance(reader, ClassicReader):
             if not self._known:
                 self._known = 1
-                registers[scan.FORMAT], registers[scan.BIG_ENDIAN] = scan.CLASSIC, reader.order == ">"
+                scan.classic, scan.big_endian = True, reader.order == ">"
                 self._interfaces[0] = _interface(reader.link_type, reader.unit)
             return
         section = reader.section
         if section is not self._section:
             self._section, self._known = section, 0
-            registers[scan.FORMAT], registers[scan.BIG_ENDIAN] = scan.PCAPNG, section.order == ">"
+            scan.big_endian, scan.first_interface = section.order == ">", section.first_interface
         count = len(section.interfaces)
         if count > self._known:
             if count > len(self._interfaces):
-                more = np.zeros((2 * count, scan.INTERFACE_WORDS), np.int64)
+                more = np.zeros((2 * count, layout.INTERFACE_WORDS), np.int64)
                 more[: self._known] = self._interfaces[: self._known]
                 self._interfaces = more
             for number in range(self._known, count):
                 self._interfaces[number] = _interface_of(section.interfaces[number])
             self._known = count
-        registers[scan.INTERFACES] = count
+        scan.interfaces = count
 
 
 def _interface_of(interface: CaptureInterface) -> tuple[int, int, int, int, int]:

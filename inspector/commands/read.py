@@ -12,7 +12,7 @@ from typing import Final
 
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.evidence.recorder import open_evidence
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
@@ -64,10 +64,8 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
         reader = FileReader(path, arguments.config, evidence, threads)
-        for found in reader.findings(warn, shares.of(number)):
-            if arguments.summary:
-                continue
-            if not (output.show(found) if isinstance(found, Finding) else output.show_batch(found)):
+        for batch in reader.findings(warn, shares.of(number)):
+            if not arguments.summary and not output.show(batch):
                 return None
         counts.append(reader.counts())
     if evidence is not None:

@@ -56,13 +56,16 @@ def _checked(state: Any, pid: int) -> dict[str, Any]:
     raise RunningError(f"the inspector with process id {pid} says nothing that can be understood of its status")
 
 
-def _show(states: Iterable[Mapping[str, Any]]) -> None:
-    """Print a row for each interface, and below the table why an interface has no program."""
+def _show(states: Sequence[Mapping[str, Any]]) -> None:
+    """Print a row for each interface, and below the table which decoders run and why an interface has no program."""
     interfaces = [(state, one) for state in states for one in state["interfaces"] if isinstance(one, dict)]
     from inspector.output.text import table_text
 
     table = _table(_row(state, one) for state, one in interfaces)
     print(table_text(table, terminal=sys.stdout.isatty()), end="")
+    for state in states:
+        if "decoder" in state:
+            print(harmless(f"process {state.get('pid')}: decoder: {state['decoder']}"))
     for _, interface in interfaces:
         if not interface.get("attached"):
             print(harmless(f"{_name(interface)}: not attached: {interface.get('explanation')}"))

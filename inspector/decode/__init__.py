@@ -14,10 +14,20 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 
 
 @functools.cache
 def is_compiled() -> bool:
-    """Return whether the engine was compiled with the package; interpreted, it is slower than `inspector.wire`."""
+    """Return whether the engine was compiled with the package; interpreted, it is slower than `inspector.wire`.
+
+    Compiled code reads little-endian integers as the machine's own.
+    """
     spec = importlib.util.find_spec("inspector.decode.engine")
-    return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
+    found = spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
+    return found and sys.byteorder == "little"
+
+
+def implementation() -> str:
+    """Return which decoder `attach` and `read` use, in one word for people: compiled, or interpreted."""
+    return "compiled" if is_compiled() else "interpreted"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.columns.batch import FindingRows
 from inspector.decode import layout
+from inspector.decode.batch import FindingBatch
 from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, import_into, is_plain, key_of
 from inspector.errors import Anomaly
@@ -70,7 +70,7 @@ class Decoder:
         self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
         self._templates: list[Finding] = []
         # Held findings of templates that were forgotten meanwhile.
-        self._stashed: list[FindingRows] = []
+        self._stashed: list[FindingBatch] = []
         self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
         self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
         engine = self._engine
@@ -121,7 +121,7 @@ class Decoder:
         """How many connections the engine holds."""
         return int(self._engine.count)
 
-    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingRows | Observed]:
+    def feed(self, batches: Sequence[Batch], *, hold: bool = False) -> Iterator[FindingBatch | Observed]:
         """Take blocks of records, uint64[n, words], and single records; yield what they complete, in order.
 
         A batch of findings is valid until the next is asked for. With `hold`, findings may wait until more of them have
@@ -135,11 +135,11 @@ class Decoder:
             yield from self._take_findings()
         self._count()
 
-    def drain(self) -> Iterator[FindingRows]:
+    def drain(self) -> Iterator[FindingBatch]:
         """Yield the findings which were held."""
         yield from self._take_findings()
 
-    def advance(self, now_ns: int) -> Iterator[FindingRows | Observed]:
+    def advance(self, now_ns: int) -> Iterator[FindingBatch | Observed]:
         """Move time forward when no record does."""
         yield from self._take_findings()
         if now_ns > self._engine.now:
@@ -151,7 +151,7 @@ class Decoder:
         if slot:
             self._engine.remove(slot)
 
-    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingRows | Observed]:
+    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingBatch | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
         while code != layout.DONE:
@@ -178,13 +178,13 @@ class Decoder:
                 number += 1
             code, number = engine.run(number, resume)
 
-    def _take_findings(self) -> Iterator[FindingRows]:
+    def _take_findings(self) -> Iterator[FindingBatch]:
         while self._stashed:
             yield self._stashed.pop(0)
         count = int(self._engine.found)
         if count:
             self._engine.found = 0
-            yield FindingRows(self._findings[:count], self._templates)
+            yield FindingBatch(self._findings[:count], self._templates)
 
     def _count(self) -> None:
         """Count anomalies which the engine has met."""

@@ -19,9 +19,10 @@ from inspector.protocols import ACK, SYN
 from inspector.record import Attribute, pack_record, record_time, unpack_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
     from inspector.model import Segment
 
 
@@ -84,11 +85,15 @@ def _begin(records: Sequence[bytes], finding: Finding) -> Sequence[bytes]:
 
 def _end(records: Sequence[bytes], finding: Finding, config: Config) -> int | None:
     """Return after how many of the records the same finding comes out of a decoder; None where it does not."""
-    pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits(), columns=False)
+    pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits())
     for number, record in enumerate(records):
-        if finding in pipeline.feed(record):
+        if _is_among(finding, pipeline.feed([record])):
             return number + 1
-    return len(records) if finding in pipeline.flush() else None
+    return len(records) if _is_among(finding, pipeline.flush()) else None
+
+
+def _is_among(finding: Finding, batches: Iterable[FindingBatch]) -> bool:
+    return any(one == finding for batch in batches for one in batch.findings())
 
 
 def _is_answer(segment: Segment, finding: Finding) -> bool:

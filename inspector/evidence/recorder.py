@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from inspector.decode.batch import FindingBatch
 from inspector.evidence.conversation import capture_of
 from inspector.evidence.folder import EvidenceFolder, file_name
 from inspector.evidence.quota import Allowance, LeftOut
 from inspector.evidence.recent import RecentRecords
 from inspector.losses import Trouble, reason_of
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Finding, Verdict
 from inspector.output.standard import warn
 from inspector.protocols import IPV4_MAPPED
 from inspector.record import record_time
@@ -142,53 +143,36 @@ class Evidence:
                 return
         self._folder.close()
 
-    def name(self, found: Iterable[Finding | FindingBatch]) -> Iterator[Finding | FindingBatch]:
+    def name(self, found: Iterable[FindingBatch]) -> Iterator[FindingBatch]:
         """Yield what was found, in order; a finding whose conversation is written apart, with the file's name."""
-        for one in found:
-            if not isinstance(one, Finding):
-                yield from self._name_some(one)
-            elif one.verdict is Verdict.MISMATCH and self._grants(one):
-                yield self._name(one)
-            else:
-                yield one
+        for batch in found:
+            yield from self._name_some(batch)
 
-    def _name_some(self, batch: FindingBatch) -> Iterator[Finding | FindingBatch]:
+    def _name_some(self, batch: FindingBatch) -> Iterator[FindingBatch]:
         done = 0
         for row in self._choose(batch):
             if row > done:
                 yield batch[done:row]
-            yield from (self._name(finding) for finding in batch[row : row + 1].findings())
+            yield FindingBatch.of([self._name(finding) for finding in batch[row : row + 1].findings()])
             done = row + 1
         if done < len(batch):
             yield batch[done:]
 
     def _choose(self, batch: FindingBatch) -> list[int]:
         """Return which findings of a batch get a file, by row."""
-        from inspector.output.selection import clients_of, first_time_ns, judgements_met, ports_of, rows_of
-
         chosen: list[int] = []
-        for number, judgement, count in judgements_met(batch):
+        for number, judgement, count in batch.numbered():
             if judgement.verdict is not Verdict.MISMATCH or self._is_paused(count):
                 continue
-            time_ns = first_time_ns(batch)
+            time_ns = batch.first_ns
             if not self._allowance.has_any(judgement.asked, time_ns, count):
                 continue
-            rows = rows_of(batch, number)
-            kept = rows[self._recent.keeps(ports_of(batch, rows), judgement.server_port)]
+            rows = batch.rows_of(number)
+            kept = rows[self._recent.keeps(batch.ports(rows), judgement.server_port)]
             self._left_out[LeftOut.SAMPLED] += len(rows) - len(kept)
-            granted = self._allowance.grant(judgement.asked, clients_of(batch, kept), time_ns)
+            granted = self._allowance.grant(judgement.asked, batch.clients(kept), time_ns)
             chosen += kept[granted].tolist()
         return sorted(chosen)
-
-    def _grants(self, finding: Finding) -> bool:
-        """Return whether a finding which comes alone gets a file."""
-        if self._is_paused(1):
-            return False
-        if not self._recent.keeps(np.array([finding.client_port], np.uint16), finding.server_port)[0]:
-            self._left_out[LeftOut.SAMPLED] += 1
-            return False
-        client = np.frombuffer(_packed(finding.client), np.int64).reshape(1, 2)
-        return bool(self._allowance.grant(finding.asked, client, finding.time_ns))
 
     def _is_paused(self, count: int) -> bool:
         paused = time.monotonic() < self._paused_until

@@ -12,15 +12,14 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from inspector.metrics.labels import service_name
 from inspector.model import Verdict, format_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspector.model import Finding, FindingBatch
+    from inspector.decode.batch import FindingBatch
+    from inspector.model import Finding
 
 OFFERS: Final = 512
 """Kinds of offers at most: those which were seen last."""
@@ -33,8 +32,6 @@ MAPPINGS: Final = 8
 
 _PER_SECOND: Final = 50
 _REMEMBERED: Final = 65_536
-# In `inspector.columns.layout`, which sinks must not know.
-_FOUND_JUDGEMENT: Final = 0
 
 
 class Offer(NamedTuple):
@@ -75,19 +72,15 @@ class Overview:
         self._second = 0.0
         self._room: dict[Verdict, int] = {}
 
-    def observe(self, finding: Finding) -> None:
-        """Take one finding."""
+    def observe(self, batch: FindingBatch) -> None:
+        """Take findings: all are counted, as many are kept as there is room for."""
+        if not len(batch):
+            return
+        newest_ns = batch.newest_ns
         with self._lock:
-            self._count(_offer_of(finding), 1, finding.time_ns)
-            if self._take_room(finding.verdict, 1):
-                self._findings[finding.verdict].append(finding.shortened(MAPPINGS))
-
-    def observe_batch(self, batch: FindingBatch) -> None:
-        """Take the findings of a batch: all are counted, as many are kept as there is room for."""
-        newest_ns = time.time_ns()
-        with self._lock:
-            for judgement, count in batch.counts():
-                self._count(self._remembered(judgement), count, newest_ns)
+            for template, count in batch.counts():
+                offer = self._remembered(template) if batch.lasting else _offer_of(template)
+                self._count(offer, count, newest_ns)
             self._keep(batch)
 
     def _count(self, offer: Offer, answers: int, time_ns: int) -> None:
@@ -124,17 +117,13 @@ class Overview:
 
     def _keep(self, batch: FindingBatch) -> None:
         """Keep the newest findings of each verdict, as far as there is room."""
-        numbers = batch.rows[:, _FOUND_JUDGEMENT]
-        verdicts: dict[Verdict, list[int]] = {}
-        for number in np.flatnonzero(np.bincount(numbers)).tolist():
-            verdicts.setdefault(batch.judgements[number].verdict, []).append(number)
-        for verdict, of_verdict in verdicts.items():
+        for verdict in {template.verdict: None for template, _ in batch.counts()}:
             if not self._take_room(verdict, 1):
                 continue
-            places = np.flatnonzero(np.isin(numbers, of_verdict))
-            count = 1 + self._take_room(verdict, len(places) - 1)
-            for place in places[-count:].tolist():
-                self._findings[verdict].extend(one.shortened(MAPPINGS) for one in batch[place : place + 1].findings())
+            rows = batch.rows_with(verdict)
+            count = 1 + self._take_room(verdict, len(rows) - 1)
+            for row in rows[-count:].tolist():
+                self._findings[verdict].extend(one.shortened(MAPPINGS) for one in batch[row : row + 1].findings())
 
     def findings(self) -> list[Finding]:
         """Return the findings which are kept, the newest first."""

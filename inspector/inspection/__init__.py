@@ -1,1 +1,1 @@
-"""A running inspection: what it says of itself, reloads, ends with, and where its findings go."""
+"""A running inspection: its main loop, signals, reloading, what it says of itself, where its findings go."""

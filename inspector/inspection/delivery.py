@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from inspector.capture.recording import Recording
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
     from inspector.evidence.recorder import Evidence
     from inspector.http.overview import Overview
     from inspector.metrics.updates import Metrics
-    from inspector.model import Finding, FindingBatch
     from inspector.output.console import Tally
 
 
@@ -32,11 +32,8 @@ _LOG: Final = logging.getLogger(__name__)
 class _Sink(Protocol):
     """One place where findings go."""
 
-    def show(self, finding: Finding) -> bool:
-        """Take one finding; return False once nobody reads any more."""
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Take many findings; return what `show` does."""
+    def show(self, batch: FindingBatch) -> bool:
+        """Take findings; return False once nobody reads any more."""
 
 
 class Delivery:
@@ -89,15 +86,10 @@ class Delivery:
         if self._journal is not None:
             self._journal.close()
 
-    def show(self, finding: Finding) -> None:
-        """Take one finding to all places."""
+    def show(self, batch: FindingBatch) -> None:
+        """Take findings to all places."""
         for sink in self._sinks:
-            self._guard(sink, partial(sink.show, finding))
-
-    def show_batch(self, batch: FindingBatch) -> None:
-        """Take many findings to all places."""
-        for sink in self._sinks:
-            self._guard(sink, partial(sink.show_batch, batch))
+            self._guard(sink, partial(sink.show, batch))
 
     def _guard(self, sink: _Sink, show: Callable[[], object]) -> None:
         """Show something; give the place up for ever where that fails: a terminal has gone, a stream's disk is full."""

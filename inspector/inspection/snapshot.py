@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inspector import __version__
+from inspector.decode import implementation
 from inspector.model import Verdict, format_time
 from inspector.record import LOSS_REASONS, KernelCounter
 
@@ -45,6 +46,7 @@ def take_snapshot(
     return {
         "version": __version__,
         "pid": os.getpid(),
+        "decoder": implementation(),
         "started": format_time(beginning.started_ns),
         "time": format_time(time.time_ns()),
         "configuration": str(upkeep.file) if upkeep.file is not None else None,

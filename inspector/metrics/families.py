@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, disable_created_metrics
 
 from inspector import __version__
+from inspector.decode import implementation
 from inspector.metrics.histogram import BulkHistogram
 
 # Powers of two and a half, roughly: endpoint mappers answer within a millisecond on a LAN, calls time out in seconds.
@@ -122,9 +123,9 @@ class Families:
 
     def _declare_process(self) -> None:
         """Declare what this process is: its versions, and what every exporter tells of itself under the same names."""
-        Info("epm_inspector_build", "Version of the inspector and of Python.", registry=self._registry).info(
-            {"version": __version__, "python_version": platform.python_version()}
-        )
+        Info(
+            "epm_inspector_build", "Version of the inspector and of Python; which decoder.", registry=self._registry
+        ).info({"version": __version__, "python_version": platform.python_version(), "decoder": implementation()})
         # CPU, memory, descriptors, the start.
         ProcessCollector(registry=self._registry)
 

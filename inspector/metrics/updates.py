@@ -19,13 +19,15 @@ from inspector.evidence.quota import LeftOut
 from inspector.losses import Loss
 from inspector.metrics.families import Families
 from inspector.metrics.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
-from inspector.model import OTHER_INTERFACES, Direction, Finding, FindingBatch, Verdict
+from inspector.model import OTHER_INTERFACES, Direction, Finding, Verdict
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
     from prometheus_client import Counter
+
+    from inspector.decode.batch import FindingBatch
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
@@ -69,13 +71,6 @@ class Metrics:
         for left_out in LeftOut:
             self._families.evidence_left_out.labels(str(left_out))
 
-    def observe(self, finding: Finding) -> None:
-        """Count one finding: its verdict, its latency and, if any of its mappings mismatches, one mismatch."""
-        for counter in self._counters(finding):
-            counter.inc()
-        if finding.latency_ns is not None:
-            self._families.latency.observe(finding.latency_ns / 1e9)
-
     def _counters(self, finding: Finding) -> list[Counter]:
         """Return the counters of a finding, those included of labels which have no value of their own for it."""
         mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
@@ -105,13 +100,15 @@ class Metrics:
             for verdict in Verdict:
                 self._families.vip_responses.labels(interface, vip, str(verdict))
 
-    def observe_batch(self, batch: FindingBatch) -> None:
-        """Count the findings of a batch, as `observe` would one by one."""
-        for judgement, count in batch.counts():
-            known = self._known.get(id(judgement))
-            if known is None:
-                known = self._remember(judgement)
-            for counter in known.counters:
+    def observe(self, batch: FindingBatch) -> None:
+        """Count findings: each one's verdict, its latency and, if any of its mappings mismatches, one mismatch."""
+        for template, count in batch.counts():
+            known = self._known.get(id(template)) if batch.lasting else None
+            if known is not None:
+                counters = known.counters
+            else:
+                counters = self._remember(template).counters if batch.lasting else self._counters(template)
+            for counter in counters:
                 counter.inc(count)
         self._families.latency.observe_many(batch.latencies_ns() / 1e9)
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from inspector.output.jsonform import lines_of
-from inspector.output.lines import FOUND_JUDGEMENT, LONGEST, PIECES, write_lines
+from inspector.output.layout import LONGEST, PIECES
+from inspector.output.lines import LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inspector.model import Finding, FindingBatch
+    from inspector.decode.batch import FindingBatch
+    from inspector.model import Finding
 
 JUDGEMENTS: Final = 4096
 """Judgements whose text is kept, at most; those of one batch may be more."""
@@ -42,20 +44,19 @@ class BatchLines:
 
     def make(self, batch: FindingBatch) -> Iterator[bytes]:
         """Yield the lines of a batch's findings, in order."""
-        rows = np.ascontiguousarray(batch.rows)
+        columns = batch.columns()
         # Two texts each; also those of judgements which have been replaced.
         if len(self._pieces) > 2 * JUDGEMENTS:
             self._forget()
-        for number in np.flatnonzero(np.bincount(rows[:, FOUND_JUDGEMENT])).tolist():
-            judgement = batch.judgements[number]
+        for number, judgement, _ in batch.numbered():
             if self._judgements.get(number) is not judgement:
                 self._add(number, judgement)
-        at = 0
-        while at < len(rows):
-            at, length = write_lines(rows, self._templates, self._text, self._pieces, at, self._output)
-            if length:
-                yield self._output[:length].tobytes()
-            elif at < len(rows):
+        at, writer = 0, LineWriter(self._output)
+        while at < len(batch):
+            at = writer.write(columns, self._templates, self._text, self._pieces, at)
+            if writer.at:
+                yield self._output[: writer.at].tobytes()
+            elif at < len(batch):
                 yield from (f"{line}\n".encode() for one in batch[at : at + 1].findings() for line in lines_of(one))
                 at += 1
 

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inspector.escape import harmless
-from inspector.model import Finding, FindingBatch, OfferedEndpoint, RpcInterface, Verdict, format_time
+from inspector.model import Finding, OfferedEndpoint, RpcInterface, Verdict, format_time
 from inspector.output.jsonl import write_or_close
 from inspector.output.text import columns, fold, table_text
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.table import Table
+
+    from inspector.decode.batch import FindingBatch
 
 REDRAWS_PER_SECOND: Final = 4
 
@@ -113,12 +115,21 @@ class Console:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def show(self, finding: Finding) -> bool:
-        """Show one finding, a row for each mapping; return False once nobody reads any more."""
-        self._begin()
-        for row in _rows(finding):
-            if self._may_show_row():
-                self._write(self._layout(self._clean(row)))
+    def show(self, batch: FindingBatch) -> bool:
+        """Show findings, a row for each mapping; return False once nobody reads any more.
+
+        Those which would be left out are counted without being made.
+        """
+        shown = 0
+        for finding in batch.findings():
+            if self._rows_per_second is not None and not self._has_room():
+                break
+            self._begin()
+            for row in _rows(finding):
+                if self._may_show_row():
+                    self._write(self._layout(self._clean(row)))
+            shown += 1
+        self._left_out += sum(count * max(len(template.mappings), 1) for template, count in batch[shown:].counts())
         return self.open
 
     def show_text(self, text: str) -> bool:
@@ -131,18 +142,6 @@ class Console:
     def leave_out(self, rows: int) -> None:
         """Say, when there is time, that so many rows more were not shown."""
         self._left_out += rows
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Show many findings; those which would be left out are counted without being made."""
-        shown = 0
-        for finding in batch.findings():
-            if self._rows_per_second is not None and not self._has_room():
-                break
-            self.show(finding)
-            shown += 1
-        rest = sum(count * max(len(judgement.mappings), 1) for judgement, count in batch[shown:].counts())
-        self._left_out += rest
-        return self.open
 
     def status(self, tally: Tally) -> None:
         """Show a line of state below the rows: on a terminal only, redrawn a few times a second at most."""

@@ -24,7 +24,7 @@ from inspector.output.jsonform import lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from inspector.model import FindingBatch
+    from inspector.decode.batch import FindingBatch
 
 SOCKET: Final = "/run/systemd/journal/socket"
 
@@ -72,20 +72,9 @@ class Journal:
         self._trouble = Trouble(f"the journal ({path})", warn)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
-    def show(self, finding: Finding) -> bool:
-        """Send one finding; always True: the journal may come back."""
-        if self._wants(finding):
-            if self._room():
-                self._send(finding)
-            else:
-                self.left_out += 1
-        return True
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Send as many findings of a batch as there is room for in this second."""
-        from inspector.output.selection import rows_where
-
-        rows = rows_where(batch, self._wants)
+    def show(self, batch: FindingBatch) -> bool:
+        """Send as many findings as there is room for in this second; always True: the journal may come back."""
+        rows = batch.rows_where(self._wants)
         sent = rows[: self._room()].tolist() if len(rows) else []
         for row in sent:
             for finding in batch[row : row + 1].findings():

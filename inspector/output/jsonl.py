@@ -11,7 +11,7 @@ from inspector.losses import reason_of
 from inspector.output.jsonform import lines_of
 
 if TYPE_CHECKING:
-    from inspector.model import Finding, FindingBatch
+    from inspector.decode.batch import FindingBatch
     from inspector.output.batchlines import BatchLines
 
 _LIKE_ASCII: Final = frozenset({"ascii", "us-ascii", "utf-8", "utf8", "iso8859-1", "iso-8859-1", "latin-1"})
@@ -51,12 +51,10 @@ class JsonLines:
         self._batch_lines: BatchLines | None = None
         self.open = True
 
-    def show(self, finding: Finding) -> bool:
-        """Write one finding, a long one as several lines; return False, for good, once nobody reads any more."""
-        return self.show_text("".join(f"{line}\n" for line in lines_of(finding)))
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Write many findings at once; return what `show` does."""
+    def show(self, batch: FindingBatch) -> bool:
+        """Write findings, a long one as several lines; return False, for good, once nobody reads any more."""
+        if not batch.lasting:
+            return self.show_text("".join(f"{line}\n" for one in batch.findings() for line in lines_of(one)))
         if self._batch_lines is None:
             from inspector.output.batchlines import BatchLines
 

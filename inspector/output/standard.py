@@ -6,13 +6,16 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from inspector.errors import Anomaly
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Verdict
 from inspector.output.console import Console, Tally
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.record import KernelCounter
+
+if TYPE_CHECKING:
+    from inspector.decode.batch import FindingBatch
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -78,13 +81,9 @@ class Output:
     def __exit__(self, *_exception: object) -> None:
         self.console.close()
 
-    def show(self, finding: Finding) -> bool:
-        """Show one finding; return False once nobody reads any more."""
-        return self._findings.show(finding)
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Show many findings; return False once nobody reads any more."""
-        return self._findings.show_batch(batch)
+    def show(self, batch: FindingBatch) -> bool:
+        """Show findings; return False once nobody reads any more."""
+        return self._findings.show(batch)
 
     def show_text(self, text: str) -> bool:
         """Show what was made of findings elsewhere, by the same kind of sink; return what `show` does."""

@@ -15,7 +15,7 @@ from inspector.decode import is_compiled
 from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
 from inspector.record import KernelCounter
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.stored import Progress
+    from inspector.decode.batch import FindingBatch
 
     Block = npt.NDArray[np.uint64]
 
@@ -80,9 +81,7 @@ class FileReader:
             self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
         )
 
-    def findings(
-        self, warn: Callable[[str], None], progress: Progress | None = None
-    ) -> Iterator[Finding | FindingBatch]:
+    def findings(self, warn: Callable[[str], None], progress: Progress | None = None) -> Iterator[FindingBatch]:
         """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
         found = self._findings(warn, progress)
         if self.evidence is not None:
@@ -90,7 +89,7 @@ class FileReader:
             return self.evidence.name(found)
         return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
 
-    def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[Finding | FindingBatch]:
+    def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[FindingBatch]:
         gathered: list[Block | bytes] = []
         # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
         most = _GATHERED if self.evidence is None and self.path.is_file() else 1
@@ -108,15 +107,15 @@ class FileReader:
                     self.evidence.keep(batch)
                 gathered.append(batch)
                 if len(gathered) >= most:
-                    yield from self.pipeline.feed_batches(gathered, hold=most > 1)
+                    yield from self.pipeline.feed(gathered, hold=most > 1)
                     gathered.clear()
         except CaptureError as error:
-            yield from self.pipeline.feed_batches(gathered)
+            yield from self.pipeline.feed(gathered)
             if not isinstance(error, CaptureTruncatedError):
                 raise
             warn(str(error))
         else:
-            yield from self.pipeline.feed_batches(gathered)
+            yield from self.pipeline.feed(gathered)
         yield from self.pipeline.flush()
 
     def counts(self) -> FileCounts:
@@ -124,17 +123,13 @@ class FileReader:
         return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
 
 
-def _gather(found: Iterator[Finding | FindingBatch]) -> Iterator[Finding | FindingBatch]:
-    """Yield what stays valid: findings, and few long batches of them instead of many short ones."""
+def _gather(found: Iterator[FindingBatch]) -> Iterator[FindingBatch]:
+    """Yield batches that stay valid, few long ones instead of many short ones."""
     held: list[FindingBatch] = []
     for one in found:
-        fits = not isinstance(one, Finding) and held and one.judgements is held[0].judgements
-        if held and (not fits or sum(map(len, held)) >= _BATCH):
+        if held and (not held[0].joins(one) or sum(map(len, held)) >= _BATCH):
             yield held[0].joined(held[1:])
             held = []
-        if isinstance(one, Finding):
-            yield one
-        else:
-            held.append(one.kept())
+        held.append(one.kept())
     if held:
         yield held[0].joined(held[1:])

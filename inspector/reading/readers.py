@@ -11,6 +11,7 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
+from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError
 from inspector.output.standard import warn
 from inspector.reading.filereader import FileCounts, ReadArguments
@@ -145,7 +146,7 @@ def _show(message: Message, output: Output) -> bool:
         return output.show_text(message.text)
     if not isinstance(message, Rows):
         return True
-    shown = all(output.show(finding) for finding in message.findings)
+    shown = output.show(FindingBatch.of(message.findings))
     output.console.leave_out(message.left_out)
     return shown
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector import log
 from inspector.errors import CaptureError
-from inspector.model import Finding, FindingBatch
+from inspector.model import Finding
 from inspector.output.console import Console
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
 
 if TYPE_CHECKING:
     from inspector.config import Config
+    from inspector.decode.batch import FindingBatch
 
 PIECE: Final = 1 << 18
 """Characters from which on a piece is sent."""
@@ -82,11 +83,8 @@ Message = Lines | Rows | Warned | Reached | Failed | FileCounts
 class _Sink(Protocol):
     """Where a reading process puts what it finds."""
 
-    def show(self, finding: Finding) -> bool:
-        """Take one finding."""
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Take many findings."""
+    def show(self, batch: FindingBatch) -> bool:
+        """Take findings."""
 
 
 class _Text(io.TextIOBase):
@@ -126,21 +124,14 @@ class _Terminal:
         self._findings: list[Finding] = []
         self._rows = self._taken = 0
 
-    def show(self, finding: Finding) -> bool:
-        """Take one finding."""
-        if len(self._findings) < _ROWS:
-            self._findings.append(finding)
-        else:
-            self._rows += max(len(finding.mappings), 1)
-        self._take(1)
-        return True
-
-    def show_batch(self, batch: FindingBatch) -> bool:
-        """Take many findings."""
+    def show(self, batch: FindingBatch) -> bool:
+        """Take findings."""
         room = _ROWS - len(self._findings)
         self._findings += batch[:room].findings()
-        self._rows += sum(count * max(len(judgement.mappings), 1) for judgement, count in batch[room:].counts())
-        self._take(len(batch))
+        self._rows += sum(count * max(len(template.mappings), 1) for template, count in batch[room:].counts())
+        self._taken += len(batch)
+        if self._taken >= _FINDINGS:
+            self.finish()
         return True
 
     def finish(self) -> None:
@@ -149,21 +140,12 @@ class _Terminal:
             self._connection.send(Rows(self._findings, self._rows))
         self._findings, self._rows, self._taken = [], 0, 0
 
-    def _take(self, count: int) -> None:
-        self._taken += count
-        if self._taken >= _FINDINGS:
-            self.finish()
-
 
 class _Nowhere:
     """Findings that are only counted."""
 
-    def show(self, _finding: Finding) -> bool:
-        """Leave one finding."""
-        return True
-
-    def show_batch(self, _batch: FindingBatch) -> bool:
-        """Leave many findings."""
+    def show(self, _batch: FindingBatch) -> bool:
+        """Leave findings."""
         return True
 
 
@@ -205,11 +187,8 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
 
     last: Message
     try:
-        for found in reader.findings(lambda message: _send_after(connection, text, rows, Warned(message)), progress):
-            if isinstance(found, Finding):
-                sink.show(found)
-            else:
-                sink.show_batch(found)
+        for batch in reader.findings(lambda message: _send_after(connection, text, rows, Warned(message)), progress):
+            sink.show(batch)
         last = reader.counts()
     except CaptureError as error:
         last = Failed(str(error))

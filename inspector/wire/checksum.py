@@ -2,7 +2,7 @@
 
 The sum of products (k[2i] + low half)(k[2i + 1] + high half) modulo 2^64 over the words of the data, its upper 32
 bits: two different texts of one length have the same with a probability of about 2^-32, whatever they are (multilinear
-hashing by halves, Lemire and Kaser, "Strongly universal string hashing is fast", 2014). `inspector.columns.payloads`
+hashing by halves, Lemire and Kaser, "Strongly universal string hashing is fast", 2014). `inspector.decode.streams`
 computes the same in compiled code.
 """
 

@@ -43,7 +43,7 @@ class _Deadline(NamedTuple):
 
 
 class Companion(Protocol):
-    """Another path which holds connections too, as `inspector.columns`; it keeps the limit on all together."""
+    """Another path which holds connections too, as `inspector.decode`; it keeps the limit on all together."""
 
     def dropped(self, flow: Flow) -> None:
         """Note that a connection was dropped here."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from inspector.decode.batch import FindingBatch
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
-from inspector.model import Finding, FindingBatch, Verdict
+from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from inspector.wire.limits import Limits
 
 INTERFACE: Final = "bench0"
-DECODERS: Final[dict[str, dict[str, Any]]] = {
-    "default": {},
-    "scalar": {"columns": False},
-    "engine": {"engine": True},
-}
-"""Arguments of `Pipeline` by the name of a decoder. `BENCH_DECODER` names the one which all benchmarks use."""
-
 _REFRESH_S: Final = 1.0
 
 
@@ -55,20 +48,15 @@ class Source(Protocol):
 
 
 def new_pipeline(limits: Limits | None = None, decoder: str | None = None) -> Pipeline:
-    """Return a pipeline with its compiled code loaded; without a name it uses the decoder of `BENCH_DECODER`."""
-    arguments = DECODERS[decoder or os.environ.get("BENCH_DECODER", "default")]
-    pipeline = Pipeline(Policy(), lambda _: INTERFACE, limits, **arguments)
-    pipeline.load_columns()
-    return pipeline
+    """Return a pipeline: "scalar" or "engine"; without a name the decoder is that of `BENCH_DECODER`, or the engine."""
+    engine = (decoder or os.environ.get("BENCH_DECODER", "engine")) == "engine"
+    return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=engine)
 
 
-def observe(metrics: Metrics, findings: Iterable[Finding | FindingBatch]) -> None:
-    """Count findings, single ones and batches, as they come out of the pipeline."""
-    for found in findings:
-        if isinstance(found, Finding):
-            metrics.observe(found)
-        else:
-            metrics.observe_batch(found)
+def observe(metrics: Metrics, findings: Iterable[FindingBatch]) -> None:
+    """Count findings as they come out of the pipeline."""
+    for batch in findings:
+        metrics.observe(batch)
 
 
 def judged(registry: CollectorRegistry) -> int:
@@ -84,11 +72,12 @@ def judged(registry: CollectorRegistry) -> int:
     )
 
 
-def answers_of(found: Finding | FindingBatch, asked: IPAddress) -> int:
+def answers_of(found: FindingBatch, asked: IPAddress) -> int:
     """Return how many answers there are of one server that was asked."""
-    counts = [(found, 1)] if isinstance(found, Finding) else found.counts()
     return sum(
-        count for finding, count in counts if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
+        count
+        for finding, count in found.counts()
+        if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
     )
 
 
@@ -154,17 +143,11 @@ class Consumer:
             found = self._count_asked(found, self._asked)
         observe(self._metrics, found)
 
-    def _decode(self, batches: list[Block]) -> Iterable[Finding | FindingBatch]:
-        """Decode the blocks of a reading: all at once, where the pipeline takes several."""
-        take_several = getattr(self._pipeline, "feed_batches", None)
-        if take_several is not None:
-            found: Iterable[Finding | FindingBatch] = take_several(batches)
-            return found
-        return itertools.chain.from_iterable(map(self._pipeline.feed_batch, batches))
+    def _decode(self, batches: list[Block]) -> Iterable[FindingBatch]:
+        """Decode the blocks of a reading."""
+        return self._pipeline.feed(batches)
 
-    def _count_asked(
-        self, findings: Iterable[Finding | FindingBatch], asked: IPAddress
-    ) -> Iterator[Finding | FindingBatch]:
+    def _count_asked(self, findings: Iterable[FindingBatch], asked: IPAddress) -> Iterator[FindingBatch]:
         for found in findings:
             self.of_asked += answers_of(found, asked)
             yield found

@@ -55,7 +55,7 @@ def hold(connections: int) -> float:
     limits = replace(limits, connections=max(limits.connections, connections))
     pipeline = new_pipeline(limits)
     for block in _blocks(connections):
-        for _ in pipeline.feed_batch(block):
+        for _ in pipeline.feed([block]):
             pass
     if pipeline.tracked_connections != connections or pipeline.verdicts.total() != connections:
         raise RuntimeError(f"{pipeline.tracked_connections} of {connections} connections are held")

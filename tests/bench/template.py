@@ -110,7 +110,7 @@ def _answers(segments: Sequence[Segment]) -> tuple[int, ...]:
     metrics, pipeline = Metrics(registry), new_pipeline(decoder="scalar")
     counts, before = [], 0
     for segment in segments:
-        observe(metrics, pipeline.feed(pack_record(segment)))
+        observe(metrics, pipeline.feed([pack_record(segment)]))
         now = judged(registry)
         counts.append(now - before)
         before = now

@@ -21,6 +21,7 @@ from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
+from tests.build.blocks import batch_of, findings_of_batch, singly
 from tests.build.state import STATE
 
 CONSTANT = 48 * 1024
@@ -51,7 +52,7 @@ class Outputs:
         """Take one finding to all of them."""
         self.sizes.update(sizes_of(finding))
         self.sizes["terminal"] += len(shown(finding, terminal=True))
-        self.overview.observe(finding)
+        self.overview.observe(batch_of(finding))
 
     def check(self, received: int) -> None:
         """Compare all sizes with their bounds."""
@@ -91,7 +92,7 @@ def check_sizes(findings: Iterable[Finding], received: int) -> None:
 def shown(finding: Finding, *, terminal: bool) -> str:
     """Return what the console shows of a finding."""
     stream = io.StringIO()
-    Console(stream, terminal=terminal, width=80, header=False).show(finding)
+    Console(stream, terminal=terminal, width=80, header=False).show(batch_of(finding))
     return stream.getvalue()
 
 
@@ -118,10 +119,10 @@ def check_memory(segments: Iterable[Segment]) -> None:
 
 
 def _findings(records: list[bytes]) -> Iterator[Finding]:
-    pipeline = Pipeline(Policy(), str, Limits(connections=1000), columns=False)
+    pipeline = Pipeline(Policy(), str, Limits(connections=1000))
     for record in records:
-        yield from pipeline.feed(record)
-    yield from pipeline.flush()
+        yield from findings_of_batch(pipeline, record)
+    yield from singly(pipeline.flush())
 
 
 @contextmanager

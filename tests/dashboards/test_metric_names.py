@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from inspector.errors import Anomaly
 from inspector.metrics.updates import Metrics
+from tests.build.blocks import batch_of
 from tests.dashboards.committed import (
     Expression,
     load_rules,
@@ -35,7 +36,7 @@ def declared() -> dict[str, set[str]]:
     """Return the labels of each metric of an inspector that has something of everything."""
     metrics = Metrics(CollectorRegistry(), vips=["10.11.2.2"])
     metrics.attached("eth0", "xdp", "native")
-    metrics.observe(finding(latency_ns=1_000_000))
+    metrics.observe(batch_of(finding(latency_ns=1_000_000)))
     metrics.observe_anomaly(Anomaly.STREAM_GAP)
     labels: dict[str, set[str]] = {}
     for name, pairs in Scraped(metrics).samples:

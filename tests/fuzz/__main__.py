@@ -10,7 +10,6 @@ from pathlib import Path
 
 import atheris
 
-# The column path is loaded later, when it is used: a compiler cannot read what was instrumented.
 with atheris.instrument_imports(include=["inspector"]):
     from tests.fuzz.targets import TARGETS
 

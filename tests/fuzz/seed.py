@@ -99,7 +99,6 @@ def seeds() -> dict[str, list[bytes]]:
         "conversation": whole,
         "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
         + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
-        "columns": whole,
         "decode": whole,
         "redaction": whole,
         "configuration": [

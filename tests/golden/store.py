@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 
 from inspector.config import Config, load_config
-from inspector.model import Finding
 from inspector.output.standard import Output, tally_of, warn
 from inspector.reading.filereader import FileReader
 from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces
@@ -51,11 +50,8 @@ def baseline_of(name: str, golden: Path = GOLDEN) -> dict[str, str]:
         contextlib.redirect_stderr(io.StringIO()),
         Output(json=True) as output,
     ):
-        for found in reader.findings(warn):
-            if isinstance(found, Finding):
-                output.show(found)
-            else:
-                output.show_batch(found)
+        for batch in reader.findings(warn):
+            output.show(batch)
     anomalies = tally_of([reader.counters], [reader.pipeline]).anomalies
     lines = (f"{reason} {count}\n" for reason, count in sorted(anomalies.items()) if count)
     return {name + FINDINGS: findings.getvalue(), name + ANOMALIES: "".join(lines)}

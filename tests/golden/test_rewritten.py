@@ -12,6 +12,7 @@ from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, unpack_record
+from tests.build.blocks import findings_of_batch, singly
 from tests.build.connection import raw_address
 from tests.golden.store import GOLDEN, config_of, trace_names
 
@@ -32,8 +33,8 @@ def findings_of(name: str, *, rewritten: bool) -> list[Finding]:
     vips: dict[bytes, bytes] = {}
     for record in read_records(path, ports=config.ports, counters=Counter()):
         segment = unpack_record(record)
-        findings += pipeline.feed(pack_record(behind_vip(segment, vips) if rewritten else segment))
-    return findings + list(pipeline.flush())
+        findings += findings_of_batch(pipeline, pack_record(behind_vip(segment, vips) if rewritten else segment))
+    return findings + list(singly(pipeline.flush()))
 
 
 @pytest.mark.parametrize("name", trace_names())

@@ -39,7 +39,7 @@ MILLION: Final = 1_000_000
 _BATCH: Final = 128
 _LARGEST: Final = 1 << 17
 _SHOWN: Final = 400
-_COUNTERS: Final = struct.Struct(f"={len(Counter)}Q")
+_COUNTERS: Final = struct.Struct(f"={len(KernelCounter)}Q")
 # What the test call takes as a socket buffer: one page, less what the kernel keeps for itself.
 _LARGEST_ON_TC: Final = 3400
 # An IP header that is cut is refused there too.

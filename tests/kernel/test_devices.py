@@ -13,10 +13,11 @@ from inspector.judge.policy import Policy
 from inspector.live import proof
 from inspector.live.attach import drivers, preflight
 from inspector.live.process.namespaces import inside
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.build import pdu
+from tests.build.blocks import findings_of_batch, singly
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_until_up
@@ -60,8 +61,8 @@ def check_records(records: list[bytes], wanted: dict[bool, bytes]) -> None:
 def check_finding(records: list[bytes], cable: Cable) -> None:
     """Decode, and compare the finding with what was said through the device."""
     pipeline = Pipeline(Policy(), lambda _: cable.near)
-    found = [one for record in records for one in pipeline.feed(record)] + list(pipeline.flush())
-    [finding] = [one for one in found if isinstance(one, Finding)]
+    found = [one for record in records for one in findings_of_batch(pipeline, record)] + list(singly(pipeline.flush()))
+    [finding] = found
     said = finding.as_dict()
     assert (said["source"], said["client"], said["asked"]) == (cable.near, cable.near_address, cable.far_address)
     assert (finding.verdict, said["mappings"][0]["address"]) == (Verdict.MISMATCH, DIP)

@@ -54,6 +54,8 @@ def test_status(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         command.wait_for(lambda: command.status()["records_consumed"] == 3)
         state = command.status()
         assert (state["pid"], state["configuration"]) == (command.process.pid, None)
+        assert state["decoder"] == "compiled"
+        assert any(line == "decoder: compiled" for line in command.lines)
         assert state["started"] < state["interfaces"][0]["since"] < state["time"]
         near, loopback = state["interfaces"]
         assert (near["name"], near["netns"], near["hook"], near["mode"]) == (cable.near, cable.here, "xdp", "generic")
@@ -63,7 +65,9 @@ def test_status(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert (loopback["name"], loopback["index"], loopback["matched"]) == ("lo", 1, 0)
         assert (state["matched"], state["submitted"], sum(state["lost"].values())) == (3, 3, 0)
         assert main(["status", "--runtime-directory", str(command.runtime_directory)]) == 0
-        row = capsys.readouterr().out.splitlines()[1].split()
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[3:] == [f"process {command.process.pid}: decoder: compiled"]
+        row = lines[1].split()
         assert row[:6] == [
             str(command.process.pid),
             f"{cable.near}@{cable.here}",

@@ -15,6 +15,7 @@ from inspector.model import Tunnel, TunnelKind, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import KernelCounter, unpack_record
 from tests.build import pdu
+from tests.build.blocks import findings_of_batch, singly
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.tunnels import UDP, geneve
@@ -90,7 +91,9 @@ def test_a_conversation_through_a_tunnel(cable: Cable, mode: Mode, tcx: bool, ki
     assert {segment.tunnel for segment in segments} == ({there, back} if mode == "tc" else {back})
     assert stream(segments, from_server=True) == answer
     pipeline = Pipeline(Policy(), lambda _: cable.near)
-    [finding] = [one for record in records for one in pipeline.feed(record)] + list(pipeline.flush())
+    [finding] = [one for record in records for one in findings_of_batch(pipeline, record)] + list(
+        singly(pipeline.flush())
+    )
     said = finding.as_dict()
     assert (said["client"], said["client_port"], said["asked"]) == (NEAR, client_port, FAR)
     assert said["tunnel"] == {

@@ -179,7 +179,7 @@ def test_no_file_ends_the_service(running: Command) -> None:
 
 
 def test_a_pool_is_declared_while_compiled_code_judges(cable: Cable, running: Command) -> None:
-    """The same with records by the hundred, which the column path takes."""
+    """The same with records by the hundred, for which findings have templates."""
     for number, text in enumerate(("", POOLED)):
         (running.folder / "c.toml").write_text(text)
         running.process.send_signal(signal.SIGHUP)

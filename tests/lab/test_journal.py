@@ -41,11 +41,12 @@ cat /run/found
 """
 SENDER = """
 from inspector.output.journal import Journal
+from tests.build.blocks import batch_of
 from tests.unit.test_console import FINDING
 from tests.unit.test_journal import LARGE
 sink = Journal(print)
-sink.show(FINDING)
-sink.show(LARGE)
+sink.show(batch_of(FINDING))
+sink.show(batch_of(LARGE))
 assert not sink.failed
 """
 

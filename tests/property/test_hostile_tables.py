@@ -12,20 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.columns import layout
-from inspector.columns.decoder import Columns
-from inspector.columns.tables import bucket_of
+from inspector.decode import layout
+from inspector.decode.decoder import Decoder
+from inspector.decode.table import Table
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Segment
+from inspector.protocols import ACK, SYN
 from inspector.record import pack_record
-from inspector.wire.connection import ACK, SYN, Connection
+from inspector.wire.connection import Connection
 from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
 from tests.build.blocks import block_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 CLIENT, SERVER = bytes(10) + b"\xff\xff", bytes(10) + b"\xff\xff" + bytes((10, 11, 2, 2))
 SIX = bytes.fromhex("20010db800000000")
@@ -64,36 +65,41 @@ def test_connections_are_adopted_in_the_order_of_last_touch(numbers: list[int], 
 
 
 def seconds_to_hand_over(connections: int, count: int) -> float:
-    """Return how long noise on so many of so many half-open connections takes; all of it goes to the scalar path."""
-    columns = Columns(Conversations(), lambda observed: judge(observed, Policy(), ""))
-    list(columns.feed(block_of([pack_record(segment(number)) for number in range(connections)])))
-    noise = [segment(number, struct.pack(">I", number) * 5, ACK, sequence=1) for number in range(connections)]
-    list(columns.feed(block_of([pack_record(one) for one in noise])))
-    again = [segment(number, b"\xff" * 20, ACK, sequence=21) for number in range(0, connections, connections // count)]
-    opened = [segment(connections + number) for number in range(count)]
-    refused = [segment(connections + number, b"\xfe" * 20, ACK, sequence=1) for number in range(count)]
-    list(columns.feed(block_of([pack_record(one) for one in opened])))
+    """Return how long noise on so many of so many half-open connections takes; all of it goes to the scalar decoder."""
+    decoder = Decoder(Conversations(), lambda observed: judge(observed, Policy(), ""))
+
+    def feed(segments: Iterable[Segment]) -> float:
+        block = block_of([pack_record(one) for one in segments])
+        began = time.perf_counter()
+        list(decoder.feed([block]))
+        return time.perf_counter() - began
+
+    feed(segment(number) for number in range(connections))
+    # The greeting of ncacn_http starts with this letter: only the scalar decoder reads on.
+    feed(segment(number, b"n" + struct.pack(">I", number) * 5, ACK, sequence=1) for number in range(connections))
+    feed(segment(connections + number) for number in range(count))
     # Touched long ago, with many others touched since.
-    list(columns.feed(block_of([pack_record(one) for one in again])))
-    block = block_of([pack_record(one) for one in refused])
-    began = time.perf_counter()
-    list(columns.feed(block))
-    return time.perf_counter() - began
+    numbers = range(0, connections, connections // count)
+    feed(segment(number, b"\xff" * 20, ACK, sequence=22) for number in numbers)
+    before = decoder.handed_over
+    seconds = feed(segment(connections + number, b"n" + b"\xfe" * 19, ACK, sequence=1) for number in range(count))
+    assert decoder.handed_over - before == count
+    return seconds
 
 
 def test_noise_costs_the_same_however_many_connections_there_are() -> None:
-    """Each connection that leaves the compiled path costs as much among many thousands as among few."""
+    """Each connection that leaves the compiled decoder costs as much among many thousands as among few."""
     seconds_to_hand_over(500, 100)
     few, many = (min(seconds_to_hand_over(connections, 400) for _ in range(2)) for connections in (1000, 16000))
     assert many < 4 * few
 
 
 @pytest.mark.parametrize("kind", ["xor", "xor of both halves", "low bits", "ports"])
-def test_chosen_connections_do_not_share_a_bucket(kind: str) -> None:
+def test_chosen_connections_do_not_share_a_place(kind: str) -> None:
     """Without the secret nobody can choose addresses and ports that all go to one place."""
-    buckets = np.zeros(1 << 16, np.int32)
-    secret = int(np.random.default_rng(1).integers(-(2**63), 2**63))
-    places = Counter()
+    table = Table(20_000)
+    halves = table.arrays["slots"].view(np.uint32)
+    places: Counter[int] = Counter()
     for number in range(20_000):
         four = struct.unpack("<q", b"\0\0\xff\xff" + struct.pack(">I", number * 2654435761 & 0xFFFFFFFF))[0]
         wide = struct.unpack("<q", struct.pack(">Q", number * 0x9E3779B97F4A7C15 & (1 << 64) - 1))[0]
@@ -103,14 +109,11 @@ def test_chosen_connections_do_not_share_a_bucket(kind: str) -> None:
             "low bits": (0, number << 32, 0, 0, 40000 | 135 << 16),
             "ports": (0, number >> 16, 0, 0, number & 0xFFFF | 135 << 16),
         }[kind]
-        places[bucket_of(secret, *key, buckets)] += 1
+        places[int(halves[table.insert(key, 0), layout.HALF_TAG]) & 0xFFFF] += 1
     assert max(places.values()) < 12
 
 
 def test_every_table_has_its_own_secret() -> None:
     """Drawn when it is made."""
-    secrets = {
-        int(Columns(Conversations(), lambda observed: judge(observed, Policy(), ""))._arrays.slots[0, layout.SECRET])
-        for _ in range(3)
-    }
+    secrets = {(table.secret, table.multiplier) for table in (Table(1), Table(1), Table(1))}
     assert len(secrets) == 3

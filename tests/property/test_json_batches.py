@@ -11,11 +11,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.columns import layout
-from inspector.columns.batch import FindingRows
+from inspector.decode import layout
+from inspector.decode.batch import FindingBatch
 from inspector.judge.addresses import address_of
 from inspector.model import Direction, Finding, FindingTunnel, OfferedEndpoint, RpcInterface, Verdict, format_time
-from inspector.output import batchlines, lines
+from inspector.output import batchlines
 from inspector.output.batchlines import BatchLines
 from inspector.output.jsonl import JsonLines, StreamLines
 from tests.build.connection import raw_address
@@ -50,11 +50,11 @@ latencies = st.integers(-5, 10**12) | st.sampled_from([0, 1, 99, 100, 101, 10**6
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> FindingRows:
+def batches(draw: st.DrawFn) -> FindingBatch:
     """Batches of findings: any client, call, time and latency, or none."""
     rows = np.zeros((draw(st.integers(0, 6)), layout.FOUND_WORDS), np.int64)
     for row in rows:
-        row[layout.FOUND_JUDGEMENT] = draw(st.integers(0, len(JUDGEMENTS) - 1))
+        row[layout.FOUND_TEMPLATE] = draw(st.integers(0, len(JUDGEMENTS) - 1))
         row[layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2] = np.frombuffer(
             raw_address(draw(st.sampled_from(ADDRESSES))), np.int64
         )
@@ -64,17 +64,17 @@ def batches(draw: st.DrawFn) -> FindingRows:
         row[layout.FOUND_TIME] = time_ns
         row[layout.FOUND_ASKED] = max(time_ns - draw(latencies), -1) if draw(st.booleans()) else -1
         row[layout.FOUND_ASKED] = min(int(row[layout.FOUND_ASKED]), 2**63 - 1)
-    return FindingRows(rows, JUDGEMENTS)
+    return FindingBatch(rows, JUDGEMENTS)
 
 
 @settings(deadline=None)
 @given(st.lists(batches(), max_size=3))
-def test_lines_of_a_batch(found: list[FindingRows]) -> None:
+def test_lines_of_a_batch(found: list[FindingBatch]) -> None:
     """Byte for byte what `json.dumps` makes of each finding, whatever there is to escape."""
     stream = io.StringIO()
     sink = JsonLines(StreamLines(stream))
     for batch in found:
-        assert sink.show_batch(batch)
+        assert sink.show(batch)
     expected = [
         json.dumps(finding.as_dict(), separators=(",", ":")) + "\n" for batch in found for finding in batch.findings()
     ]
@@ -87,10 +87,10 @@ def test_texts_are_bounded_and_numbers_may_come_to_mean_something_else() -> None
     rows = np.zeros((1, layout.FOUND_WORDS), np.int64)
     for status in range(3):
         judgement = replace(_JUDGEMENT, status=status)
-        assert b"".join(made.make(FindingRows(rows, [judgement]))).count(b'"status":%d,' % status) == 1
+        assert b"".join(made.make(FindingBatch(rows, [judgement]))).count(b'"status":%d,' % status) == 1
     rows = np.zeros((batchlines.JUDGEMENTS + 10, layout.FOUND_WORDS), np.int64)
-    rows[:, layout.FOUND_JUDGEMENT] = range(len(rows))
-    batch = FindingRows(rows, [replace(_JUDGEMENT, status=number) for number in range(len(rows))])
+    rows[:, layout.FOUND_TEMPLATE] = range(len(rows))
+    batch = FindingBatch(rows, [replace(_JUDGEMENT, status=number) for number in range(len(rows))])
     for part in (batch, batch[:1], batch[-1:]):
         expected = [json.dumps(finding.as_dict(), separators=(",", ":")) + "\n" for finding in part.findings()]
         assert b"".join(made.make(part)) == "".join(expected).encode()
@@ -102,33 +102,21 @@ def test_a_line_longer_than_the_output() -> None:
     rows = np.zeros((3000, layout.FOUND_WORDS), np.int64)
     rows[:, layout.FOUND_TIME] = np.arange(3000) * 40
     for judgement in (_JUDGEMENT, replace(_JUDGEMENT, why="x" * 2 * batchlines.OUTPUT)):
-        batch = FindingRows(rows if judgement is _JUDGEMENT else rows[:3], [judgement])
+        batch = FindingBatch(rows if judgement is _JUDGEMENT else rows[:3], [judgement])
         expected = [json.dumps(finding.as_dict(), separators=(",", ":")) + "\n" for finding in batch.findings()]
         assert b"".join(BatchLines().make(batch)) == "".join(expected).encode()
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**63 - 1))
-def test_times(time_ns: int) -> None:
-    """Every time a row can say is written as `format_time` writes it."""
-    out = np.zeros(64, np.uint8)
-    end = lines.put_fraction(out, lines.put_second(out, 0, time_ns // 10**9), time_ns)
-    assert bytes(out[:end]).decode() == format_time(time_ns)
-
-
-@settings(deadline=None)
 @given(
+    times,
     st.binary(min_size=16, max_size=16)
-    | st.lists(st.sampled_from([b"\0\0", b"\0\1", b"\xab\0"]), min_size=8, max_size=8).map(b"".join)
+    | st.lists(st.sampled_from([b"\0\0", b"\0\1", b"\xab\0"]), min_size=8, max_size=8).map(b"".join),
 )
-def test_addresses(packed: bytes) -> None:
-    """Every address is written as Python writes it; zeros are left out where they are most."""
-    out = np.zeros(64, np.uint8)
-    high, low = np.frombuffer(packed, np.int64).tolist()
-    assert bytes(out[: lines.put_address(out, 0, high, low)]).decode() == str(address_of(packed))
-
-
-def test_words_are_those_of_the_layout() -> None:
-    """The words of a row are declared twice, and equal."""
-    for name in ("JUDGEMENT", "CLIENT", "PORT", "CALL", "TIME", "ASKED"):
-        assert getattr(lines, f"FOUND_{name}") == getattr(layout, f"FOUND_{name}")
+def test_times_and_addresses(time_ns: int, packed: bytes) -> None:
+    """Each time is written as `format_time` writes it, each address as Python writes it."""
+    row = np.zeros((1, layout.FOUND_WORDS), np.int64)
+    row[0, layout.FOUND_TIME], row[0, layout.FOUND_ASKED] = time_ns, -1
+    row[0, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2] = np.frombuffer(packed, np.int64)
+    line = json.loads(b"".join(BatchLines().make(FindingBatch(row, JUDGEMENTS))))
+    assert (line["time"], line["client"]) == (format_time(time_ns), str(address_of(packed)))

@@ -14,13 +14,13 @@ from random import Random
 
 import pytest
 
-from inspector.capture import blocks
 from inspector.capture.blocks import read_batches
 from inspector.capture.pcap import read_records
 from inspector.capture.writer import build_frame
+from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError
 from inspector.judge.policy import Policy
-from inspector.model import Finding, FindingBatch, format_time
+from inspector.model import format_time
 from inspector.output.jsonform import lines_of
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
@@ -42,47 +42,39 @@ _OFFSETS = (0, 0, 0, 1, -1, 10**9, 2**33, 2**63 - 1, -(2**63))
 _BYTES = (0, 1, 2, 3, 5, 6, 0x7F, 0x80, 0xFF)
 
 
-@pytest.fixture(autouse=True)
-def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
-
-
-Found = Finding | FindingBatch
 Said = tuple[str, str, list[int], dict[str, int], dict[str, int], int]
 
 
 def slow(path: Path) -> Said:
     """Return what is said of a file record by record: lines, error, counters, verdicts, anomalies, connections."""
-    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, columns=False), [0] * len(KernelCounter), io.StringIO()
+    pipeline, counters, text = Pipeline(Policy(), str, _LIMITS), [0] * len(KernelCounter), io.StringIO()
 
-    def show(found: Found) -> None:
-        assert isinstance(found, Finding)
-        text.writelines(f"{line}\n" for line in lines_of(found))
+    def show(found: FindingBatch) -> None:
+        text.writelines(f"{line}\n" for one in found.findings() for line in lines_of(one))
 
-    def read() -> Iterator[Found]:
+    def read() -> Iterator[FindingBatch]:
         for record in read_records(path, ports=(135, 593), counters=counters, tunnels=True):
-            yield from pipeline.feed(record)
+            yield from pipeline.feed([record])
 
     return said(pipeline, counters, text, run(read, pipeline, show))
 
 
 def fast(path: Path, *, engine: bool) -> Said:
-    """Return the same as compiled code says it: with the engine, or by columns."""
+    """Return the same as compiled code says it: with the engine, or with the scalar decoder."""
     pipeline, counters, text = Pipeline(Policy(), str, _LIMITS, engine=engine), [0] * len(KernelCounter), io.StringIO()
-    assert pipeline.load_columns()
     sink = JsonLines(StreamLines(text))
 
-    def show(found: Found) -> None:
-        assert sink.show(found) if isinstance(found, Finding) else sink.show_batch(found)
+    def show(found: FindingBatch) -> None:
+        assert sink.show(found)
 
-    def read() -> Iterator[Found]:
+    def read() -> Iterator[FindingBatch]:
         for batch in read_batches(path, ports=(135, 593), counters=counters, tunnels=True):
-            yield from pipeline.feed_batch(batch)
+            yield from pipeline.feed([batch])
 
     return said(pipeline, counters, text, run(read, pipeline, show))
 
 
-def run(read: Callable[[], Iterator[Found]], pipeline: Pipeline, show: Callable[[Found], None]) -> str:
+def run(read: Callable[[], Iterator[FindingBatch]], pipeline: Pipeline, show: Callable[[FindingBatch], None]) -> str:
     """Show all that is read; return the error with which the file ends."""
     error = ""
     try:

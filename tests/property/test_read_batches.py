@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.capture import blocks, scanner, stored
+from inspector.capture import scanner, stored
 from inspector.capture.blocks import read_batches
 from inspector.capture.packet import Packet
 from inspector.capture.pcap import SegmentReader, read_records
@@ -39,11 +39,6 @@ _CAPTURED_LENGTH = 56
 # Where their headers have numbers that decide.
 _HEADERS = 74
 seeds = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(autouse=True)
-def _compiled_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "COMPILED_FROM", 0)
 
 
 def unroll(batch: npt.NDArray[np.uint64] | bytes) -> Iterator[bytes]:
@@ -299,18 +294,6 @@ def test_plain_packets_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum(blocks) == len(records)
     assert set(blocks[:-1]) == {scanner.ROWS}
     assert alone <= path.stat().st_size // stored.CHUNK + 1
-
-
-def test_short_files_load_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file shorter than the limit is read one by one, and a longer pipe is not from the limit on."""
-    path = tmp_path / "some.pcap"
-    write_big_capture(path, 100)
-    size = path.stat().st_size
-    for limit, kinds in ((size + 1, {bytes}), (size, {np.ndarray}), (size // 2, {bytes, np.ndarray})):
-        monkeypatch.setattr(blocks, "COMPILED_FROM", limit)
-        monkeypatch.setattr(stored, "_total", lambda _, known=limit == size: size if known else None)
-        batches = read_batches(path, ports=PORTS, counters=[0] * len(KernelCounter))
-        assert {type(batch) for batch in batches} == kinds
 
 
 def test_a_pipe_that_pauses_holds_nothing_back() -> None:

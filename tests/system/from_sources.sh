@@ -7,8 +7,6 @@ SOURCE=$1 PACKAGES=$2
 opt=opt/epm-inspector
 mkdir -p "$opt/bin" "$opt/source" "$opt/packages"
 mount --bind -o ro "$SOURCE" "$opt/source"
-# What is compiled there already would be taken over: here the service has to compile.
-[ ! -d "$opt/source/inspector/__pycache__" ] || mount -t tmpfs -o ro tmpfs "$opt/source/inspector/__pycache__"
 mount --bind -o ro "$PACKAGES" "$opt/packages"
 ln -sf /usr/bin/python3 "$opt/bin/python3"
 printf 'home = /usr/bin\ninclude-system-site-packages = true\n' > "$opt/pyvenv.cfg"

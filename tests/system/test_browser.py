@@ -17,6 +17,7 @@ from inspector.http.overview import Overview
 from inspector.http.routes import Routes
 from inspector.http.server import MetricsServer
 from inspector.metrics.updates import Metrics
+from tests.build.blocks import batch_of
 from tests.conftest import require_tools
 from tests.unit.test_console import FINDING, UNANSWERED
 from tests.unit.test_page import Inspected
@@ -32,8 +33,8 @@ _PATIENCE_S = 60
 def serving() -> Iterator[tuple[MetricsServer, Overview]]:
     """Serve the page of an inspection with some findings."""
     overview = Overview()
-    overview.observe(FINDING)
-    overview.observe(UNANSWERED)
+    overview.observe(batch_of(FINDING))
+    overview.observe(batch_of(UNANSWERED))
     routes = Routes(Metrics(CollectorRegistry()), overview)
     routes.inspection = Inspected()
     with MetricsServer("127.0.0.1", 0, routes.table()) as server:
@@ -80,7 +81,7 @@ def test_refresh(tmp_path: Path) -> None:
     """The page which is to be refreshed shows a new finding by itself; its link leads to the one that stays."""
     with serving() as (server, overview), browser(tmp_path) as it:
         it.get(server.url + "/live")
-        overview.observe(FINDING)
+        overview.observe(batch_of(FINDING))
         waiting = WebDriverWait(it, _PATIENCE_S)
         waiting.until(lambda page: "10.11.2.7 mismatch 2" in page.find_element(By.TAG_NAME, "main").text)
         it.find_element(By.LINK_TEXT, "stop refreshing").click()

@@ -21,6 +21,7 @@ from inspector.output.console import REDRAWS_PER_SECOND, Console, Tally
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.output.progress import DELAY_SECONDS, show_progress
 from inspector.output.text import columns, fold
+from tests.build.blocks import batch_of
 
 MAPI = RpcInterface(UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81, "MAPI")
 WHY = "the answer names 10.11.2.7, another server than the 10.11.2.2 that was asked: a strict RPC filter drops it"
@@ -85,7 +86,7 @@ def plain(*findings: Finding) -> list[str]:
     stream = io.StringIO()
     console = Console(stream)
     for finding in findings:
-        assert console.show(finding)
+        assert console.show(batch_of(finding))
     return stream.getvalue().splitlines()
 
 
@@ -94,7 +95,7 @@ def on_terminal(*findings: Finding, width: int = 80) -> str:
     stream = Terminal()
     console = Console(stream, width=width)
     for finding in findings:
-        console.show(finding)
+        console.show(batch_of(finding))
     return stream.getvalue()
 
 
@@ -196,7 +197,7 @@ def test_a_stream_that_cannot_say_everything() -> None:
         binary = io.BytesIO()
         stream = io.TextIOWrapper(binary, encoding="ascii")
         console = Console(stream, terminal=terminal, width=100)
-        console.show(replace(FINDING, mappings=(replace(OFFERED, address=None, endpoint="Grüße→"),)))
+        console.show(batch_of(replace(FINDING, mappings=(replace(OFFERED, address=None, endpoint="Grüße→"),))))
         stream.flush()
         assert rb"Gr\xfc\xdfe\u2192" in binary.getvalue()
 
@@ -245,7 +246,7 @@ def test_rows_go_on_above_the_state() -> None:
     stream = Terminal()
     with Console(stream, width=100) as console:
         console.status(TALLY)
-        console.show(FINDING)
+        console.show(batch_of(FINDING))
     assert "10.11.2.7:41376" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
 
@@ -283,20 +284,20 @@ def test_rows_beyond_reading_are_left_out_and_said() -> None:
     stream, clock = Terminal(), Clock()
     console = Console(stream, width=100, rows_per_second=3, clock=clock)
     for _ in range(10):
-        console.show(UNANSWERED)
+        console.show(batch_of(UNANSWERED))
     assert stream.getvalue().count("no answer") == 3
     clock.now += 1
-    console.show(UNANSWERED)
+    console.show(batch_of(UNANSWERED))
     assert stream.getvalue().count("no answer") == 4
     assert stream.getvalue().count("... 7 more rows") == 1
     for _ in range(4):
-        console.show(UNANSWERED)
+        console.show(batch_of(UNANSWERED))
     console.summary(TALLY)
     assert "... 2 more rows" in stream.getvalue()
     file = io.StringIO()
     console = Console(file, rows_per_second=3, clock=clock)
     for _ in range(10):
-        console.show(UNANSWERED)
+        console.show(batch_of(UNANSWERED))
     assert file.getvalue().count("no answer") == 10
 
 
@@ -312,7 +313,7 @@ def test_json_lines() -> None:
     stream = Stream()
     lines = JsonLines(StreamLines(stream))
     bad = replace(FINDING, why="\x1b[2J\u2028\udc80 ü\n")
-    assert lines.show(bad)
+    assert lines.show(batch_of(bad))
     assert stream.flushed == stream.getvalue()
     (line,) = stream.getvalue().splitlines()
     assert line.isascii()
@@ -327,12 +328,13 @@ import sys
 from tests.unit.test_console import FINDING
 from inspector.output.console import Console
 from inspector.output.jsonl import JsonLines, StreamLines
+from tests.build.blocks import batch_of
 sink = {sink}
 shown = 0
-while sink.show(FINDING):
+while sink.show(batch_of(FINDING)):
     shown += 1
     assert shown < 100000
-assert not sink.show(FINDING)
+assert not sink.show(batch_of(FINDING))
 print("clean", file=sys.stderr)
 """
 
@@ -382,7 +384,7 @@ def test_progress_below_the_rows() -> None:
         assert update is not None
         clock.now += DELAY_SECONDS
         update(5_000_000, 10_000_000)
-        console.show(FINDING)
+        console.show(batch_of(FINDING))
     assert "a.pcap" in stream.getvalue()
     assert "10.11.2.7:41376" in stream.getvalue()
     with show_progress("a.pcap", console=Console(io.StringIO()), stream=io.StringIO()) as update:

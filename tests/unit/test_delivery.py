@@ -14,6 +14,7 @@ from inspector.errors import OutputError
 from inspector.inspection.delivery import Delivery
 from inspector.losses import Loss
 from inspector.model import Verdict
+from tests.build.blocks import batch_of
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm
 from tests.unit.test_journal import Batches, Daemon
@@ -32,7 +33,7 @@ def test_every_place_at_once(
     config = Config(findings_file=path, findings_journal=True, journal_verdicts=[Verdict.MISMATCH])
     with Delivery(json=True, config=config, warn=print) as delivery:
         findings = inspect(Batches(delivery), [storm(9)])  # type: ignore[arg-type]
-        delivery.show(FINDING)
+        delivery.show(batch_of(FINDING))
         assert dict(delivery.losses()) == dict.fromkeys(set(Loss) - {Loss.CAPTURE_FAILED}, 0)
     lines = path.read_text()
     assert capfd.readouterr().out == lines
@@ -46,11 +47,11 @@ def test_rotation_by_hand(tmp_path: Path) -> None:
     """`reopen` goes to a new file at once."""
     path = tmp_path / "findings.jsonl"
     with Delivery(json=False, config=Config(findings_file=path), warn=print) as delivery:
-        delivery.show(FINDING)
+        delivery.show(batch_of(FINDING))
         path.rename(tmp_path / "old")
         delivery.reopen()
-        delivery.show(FINDING)
-        delivery.show(FINDING)
+        delivery.show(batch_of(FINDING))
+        delivery.show(batch_of(FINDING))
     assert [len(one.read_text().splitlines()) for one in (tmp_path / "old", path)] == [1, 2]
 
 
@@ -58,7 +59,7 @@ def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Into a file or the journal of a service no table goes where findings go elsewhere; the summary comes still."""
     for config, rows in ((Config(), 1), (Config(findings_file=tmp_path / "f"), 0)):
         with Delivery(json=False, config=config, warn=print) as delivery:
-            delivery.show(FINDING)
+            delivery.show(batch_of(FINDING))
         assert capsys.readouterr().out.count("MAPI") == rows
 
 
@@ -85,7 +86,7 @@ def test_a_terminal_that_has_gone(monkeypatch: pytest.MonkeyPatch, json_lines: b
     monkeypatch.setattr("sys.stdout", Gone())
     with Delivery(json=json_lines, config=Config(), warn=said.append) as delivery:
         for _ in range(3):
-            delivery.show(FINDING)
+            delivery.show(batch_of(FINDING))
         inspect(Batches(delivery), [storm(3)])  # type: ignore[arg-type]
     (line,) = said
     assert line.endswith("nothing is shown there any more, the inspection goes on")

@@ -14,6 +14,7 @@ import pytest
 
 from inspector.capture.pcap import read_records
 from inspector.config import Config
+from inspector.decode.batch import FindingBatch
 from inspector.evidence import recorder as module
 from inspector.evidence.quota import LeftOut
 from inspector.evidence.recorder import Evidence, open_evidence
@@ -22,7 +23,7 @@ from inspector.pipeline import Pipeline
 from inspector.reading.filereader import FileReader
 from inspector.record import pack_record, unpack_record
 from tests.build import pdu
-from tests.build.blocks import block_of
+from tests.build.blocks import block_of, singly
 from tests.build.connection import Wire
 from tests.build.disk import small_disk
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
@@ -61,36 +62,29 @@ def inspect(
     evidence: Evidence | None,
     batches: Iterable[Sequence[Segment]],
     *,
-    columns: bool = True,
+    engine: bool = True,
     settings: Config | None = None,
 ) -> list[Finding]:
     """Take blocks of segments through a pipeline as `attach` does; return all findings, one by one."""
     settings = settings or Config()
-    pipeline = Pipeline(settings.policy(), lambda _: "eth0", settings.decoder_limits(), columns=columns)
-    if columns:
-        assert pipeline.load_columns()
+    pipeline = Pipeline(settings.policy(), lambda _: "eth0", settings.decoder_limits(), engine=engine)
     findings: list[Finding] = []
 
-    def take(found: Iterable[Any]) -> None:
-        for one in found if evidence is None else evidence.name(found):
-            findings.extend([one] if isinstance(one, Finding) else one.findings())
+    def take(found: Iterable[FindingBatch]) -> None:
+        findings.extend(singly(found if evidence is None else evidence.name(found)))
 
     for segments in batches:
         block = block_of([pack_record(segment) for segment in segments])
         if evidence is not None:
             evidence.keep(block)
-        take(pipeline.feed_batch(block))
+        take(pipeline.feed([block]))
     take(pipeline.flush())
     return findings
 
 
 def reread(path: Path, settings: Config | None = None) -> list[Finding]:
     """Return the findings of a file."""
-    return [
-        finding
-        for found in FileReader(path, settings or Config()).findings(print)
-        for finding in ([found] if isinstance(found, Finding) else found.findings())
-    ]
+    return list(singly(FileReader(path, settings or Config()).findings(print)))
 
 
 def proved(findings: Iterable[Finding], folder: Path, settings: Config | None = None) -> int:
@@ -121,28 +115,24 @@ def test_every_golden_trace(tmp_path: Path, name: str) -> None:
     settings = config(config_of(name), **MANY)
     evidence = Evidence(tmp_path, settings, {}, live=False)
     reader = FileReader(GOLDEN / "traces" / (name + CAPTURE), settings, evidence)
-    findings = [
-        finding
-        for found in reader.findings(print)
-        for finding in ([found] if isinstance(found, Finding) else found.findings())
-    ]
+    findings = list(singly(reader.findings(print)))
     evidence.close()
     assert not accounted(evidence, findings)
     assert all((finding.evidence is not None) == (finding.verdict is Verdict.MISMATCH) for finding in findings)
     proved(findings, tmp_path, settings)
 
 
-@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("engine", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_much_traffic_at_once(tmp_path: Path, seed: int, columns: bool) -> None:
+def test_much_traffic_at_once(tmp_path: Path, seed: int, engine: bool) -> None:
     """Interleaved connections, a thread that writes: the findings are those without evidence, and each file proves."""
     segments = traffic(Random(seed), 800)  # noqa: S311 - nothing secret
     batches = [segments[start : start + 300] for start in range(0, len(segments), 300)]
     settings = config(most_files=10_000, **MANY)
     evidence = Evidence(tmp_path, settings, {1: "wan", 2: "lan"})
-    findings = inspect(evidence, batches, columns=columns)
+    findings = inspect(evidence, batches, engine=engine)
     evidence.close()
-    assert [replace(finding, evidence=None) for finding in findings] == inspect(None, batches, columns=columns)
+    assert [replace(finding, evidence=None) for finding in findings] == inspect(None, batches, engine=engine)
     assert set(accounted(evidence, findings)) <= {LeftOut.WRITER_BEHIND}
     assert proved(findings, tmp_path, Config(tunnels=True)) > 40
 
@@ -166,7 +156,7 @@ def storm(count: int, clients: int = 1, vips: int = 1) -> list[Segment]:
     return found
 
 
-@pytest.mark.parametrize("columns", [True, False])
+@pytest.mark.parametrize("engine", [True, False])
 @pytest.mark.parametrize(
     ("clients", "vips", "written", "reasons"),
     [
@@ -177,13 +167,13 @@ def storm(count: int, clients: int = 1, vips: int = 1) -> list[Segment]:
     ],
 )
 def test_a_storm_writes_few_files(
-    tmp_path: Path, clients: int, vips: int, written: int, reasons: set[LeftOut], columns: bool
+    tmp_path: Path, clients: int, vips: int, written: int, reasons: set[LeftOut], engine: bool
 ) -> None:
     """So many per client, VIP and minute, every other one counted under its reason; the next minute there are more."""
     evidence = Evidence(tmp_path, config(), {}, live=False)
     segments = storm(3000, clients, vips)
     later = [one._replace(time_ns=one.time_ns + 61 * 10**9, sequence=one.sequence + 152) for one in segments]
-    findings = inspect(evidence, [segments, later], columns=columns)
+    findings = inspect(evidence, [segments, later], engine=engine)
     evidence.close()
     assert len(findings) == 6000
     assert set(accounted(evidence, findings)) >= reasons

@@ -355,15 +355,15 @@ def test_a_flood_of_connections_stays_cheap(talk: Callable[[Wire], None], most: 
         talk(wire)
     records = [pack_record(segment) for wire in wires for segment in wire.segments]
     # What is made once, and not for each connection, is there before.
-    pipeline = Pipeline(Policy(), str, columns=False)
+    pipeline = Pipeline(Policy(), str)
     warm = Wire()
     talk(warm)
     for segment in warm.segments:
-        list(pipeline.feed(pack_record(segment)))
+        list(pipeline.feed([pack_record(segment)]))
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for record in records:
-        list(pipeline.feed(record))
+        list(pipeline.feed([record]))
     list(pipeline.advance(START_NS + 9 * 10**9))
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

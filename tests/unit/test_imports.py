@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -27,38 +28,30 @@ ALLOWED = {
     "resources": {"errors"},
     "stdio": {"errors"},
     "systemd": {"escape"},
-    "machinecode": set(),
-    "codecache": {"machinecode"},
-    "compiled": {"codecache"},
-    "objectfile": {"machinecode"},
     "wire": FOUNDATION,
     "judge": FOUNDATION | {"wire"},
     "config": FOUNDATION | {"bounds", "escape", "judge", "wire"},
-    "columns": FOUNDATION | {"compiled", "judge", "wire"},
-    "decode": FOUNDATION | {"columns", "judge", "wire"},
-    "pipeline": FOUNDATION | {"codecache", "columns", "decode", "judge", "wire"},
-    "capture": FOUNDATION | {"codecache", "compiled", "config", "losses", "wire"},
+    "decode": FOUNDATION | {"judge", "wire"},
+    "pipeline": FOUNDATION | {"decode", "judge", "wire"},
+    "capture": FOUNDATION | {"config", "decode", "losses", "wire"},
     "live.process": FOUNDATION,
     "live.bpf": FOUNDATION,
-    "live.rings": FOUNDATION | {"codecache", "compiled", "live.bpf"},
+    "live.rings": FOUNDATION | {"decode", "live.bpf"},
     "live.attach": FOUNDATION | {"escape", "live.bpf", "live.process"},
     "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings"},
-    "output": FOUNDATION | {"compiled", "escape", "losses"},
-    "evidence": FOUNDATION | {"capture", "config", "losses", "output", "pipeline"},
-    "metrics": FOUNDATION | {"evidence", "losses"},
-    "http": FOUNDATION | {"escape", "metrics", "output"},
+    "output": FOUNDATION | {"decode", "escape", "losses"},
+    "evidence": FOUNDATION | {"capture", "config", "decode", "losses", "output", "pipeline"},
+    "metrics": FOUNDATION | {"decode", "evidence", "losses"},
+    "http": FOUNDATION | {"decode", "escape", "metrics", "output"},
     "inspection": FOUNDATION
-    | {"capture", "config", "evidence", "http", "losses", "metrics", "output", "pipeline"}
-    | {"live", "live.attach", "live.process"},
+    | {"capture", "config", "decode", "evidence", "http", "losses", "metrics", "output", "pipeline", "systemd"}
+    | {"live", "live.attach", "live.process", "live.rings"},
     "reading": FOUNDATION | {"capture", "config", "decode", "escape", "evidence", "log", "output", "pipeline"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
-    "rehearsal": FOUNDATION | {"capture", "columns", "judge", "live.rings", "output", "wire"},
-    "prepare": {"codecache", "compiled", "log", "objectfile", "rehearsal"},
     "commands": FOUNDATION
-    | {"capture", "codecache", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics"}
-    | {"output", "pipeline", "reading", "systemd"}
-    | {"live", "live.attach", "live.rings", "liveview"},
+    | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
+    | {"live", "live.attach", "liveview", "reading"},
     "cli": FOUNDATION | {"bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
     "__main__": {"cli"},
 }
@@ -150,6 +143,13 @@ def test_every_kind_of_circle_is_found(tmp_path: Path, back: str) -> None:
     circle = circle_in(tmp_path / "made")
     assert circle[0] == circle[-1]
     assert set(circle) == {"made.sub.first", "made.sub.second", "made.sub.third"}
+
+
+def test_every_package_is_installed() -> None:
+    """Those are named one by one, since the kernel program's sources are one of them."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    installed = set(project["tool"]["setuptools"]["packages"]) - {"inspector._bpf"}
+    assert installed == {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inspector.decode.batch import FindingBatch
 from inspector.model import NOTEWORTHY, Verdict
 from inspector.output.journal import MESSAGE_ID, Journal, encode, fields_of
 from inspector.output.jsonform import LINE_BYTES
+from tests.build.blocks import batch_of
 from tests.build.findings import joined
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm
@@ -96,7 +98,7 @@ def journal(daemon: Daemon, said: list[str] | None = None, **options: object) ->
 def test_the_fields_of_an_entry(daemon: Daemon) -> None:
     """One message for people, what to search by in fields of its own, and the whole finding."""
     sink = journal(daemon)
-    assert sink.show(replace(FINDING, evidence="a.pcapng"))
+    assert sink.show(batch_of(replace(FINDING, evidence="a.pcapng")))
     sink.close()
     (entry,) = daemon.entries()
     finding = json.loads(entry["EPM_FINDING"][0])
@@ -125,7 +127,7 @@ def test_line_ends_and_control_characters(daemon: Daemon) -> None:
     """A value with line ends is sent with its length; nothing from the wire forges a field or moves a cursor."""
     hostile = "x\nPRIORITY=0\n\x1b[2J"
     sink = journal(daemon)
-    sink.show(replace(FINDING, why=hostile, source=hostile))
+    sink.show(batch_of(replace(FINDING, why=hostile, source=hostile)))
     (entry,) = daemon.entries()
     assert entry["PRIORITY"] == ["4"]
     assert entry["EPM_SOURCE"] == [hostile]
@@ -142,7 +144,7 @@ def test_what_is_too_long_for_a_datagram(daemon: Daemon) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this process
     sink = journal(daemon)
     for finding in (LARGE, FINDING, LARGE):
-        sink.show(finding)
+        sink.show(batch_of(finding))
     entries = daemon.entries()
     assert daemon.sealed == 2
     assert [joined(map(json.loads, entry["EPM_FINDING"])) for entry in entries] == [
@@ -158,11 +160,11 @@ def test_priorities_and_verdicts(daemon: Daemon) -> None:
     """What should not come at all goes there unless more is asked for; the worse, the higher."""
     sink, all_of_them = journal(daemon), journal(daemon, verdicts=list(Verdict))
     for verdict in Verdict:
-        sink.show(replace(FINDING, verdict=verdict))
+        sink.show(batch_of(replace(FINDING, verdict=verdict)))
     assert {entry["EPM_VERDICT"][0] for entry in daemon.entries()} == NOTEWORTHY
     priorities: dict[str, str] = {}
     for verdict in Verdict:
-        all_of_them.show(replace(FINDING, verdict=verdict))
+        all_of_them.show(batch_of(replace(FINDING, verdict=verdict)))
         (entry,) = daemon.entries()
         priorities[entry["EPM_VERDICT"][0]] = entry["PRIORITY"][0]
     assert set(priorities) == set(Verdict)
@@ -174,13 +176,13 @@ def test_no_journal_is_counted_and_said_once(tmp_path: Path) -> None:
     said: list[str] = []
     sink = Journal(said.append, path=str(tmp_path / "socket"))
     for finding in (FINDING, LARGE, FINDING):
-        assert sink.show(finding)
+        assert sink.show(batch_of(finding))
     assert sink.failed == 3
     daemon = Daemon(tmp_path / "socket")
-    sink.show(FINDING)
+    sink.show(batch_of(FINDING))
     assert len(daemon.entries()) == 1
     for _ in range(290):
-        sink.show(FINDING)
+        sink.show(batch_of(FINDING))
     assert sink.failed > 3, "nobody reads, and the queue of the socket is full"
     assert sink.failed + len(daemon.entries()) + 1 == 3 + 291
     assert [line.partition(" written")[2] for line in said] == [
@@ -210,12 +212,11 @@ class Batches:
     def keep(self, _block: object) -> None:
         """There is nothing to keep."""
 
-    def name(self, found: Iterator[object]) -> Iterator[object]:
+    def name(self, found: Iterator[FindingBatch]) -> Iterator[FindingBatch]:
         """Show what is found on its way."""
-        for one in found:
-            show = self.sink.show_batch if hasattr(one, "rows") else self.sink.show
-            show(one)  # type: ignore[operator, arg-type]
-            yield one
+        for batch in found:
+            self.sink.show(batch)
+            yield batch
 
 
 def test_a_storm_is_cut_down_to_the_rate(daemon: Daemon) -> None:
@@ -228,12 +229,12 @@ def test_a_storm_is_cut_down_to_the_rate(daemon: Daemon) -> None:
     assert [json.loads(entry["EPM_FINDING"][0]) for entry in entries] == [one.as_dict() for one in findings[:5]]
     assert sink.left_out == 995
     for _ in range(7):
-        sink.show(FINDING)
+        sink.show(batch_of(FINDING))
     assert sink.left_out == 995 + 7
     clock.now += 1
     inspect(Batches(sink), [storm(3)])  # type: ignore[arg-type]
     for _ in range(3):
-        sink.show(FINDING)
+        sink.show(batch_of(FINDING))
     assert len(daemon.entries()) == 5
     assert sink.left_out == 995 + 7 + 1
     others = journal(daemon, verdicts=[Verdict.REJECTED], per_second=5)

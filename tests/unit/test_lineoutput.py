@@ -264,11 +264,12 @@ FULL_STANDARD_OUTPUT = """
 import sys
 from inspector.inspection.delivery import Delivery
 from inspector.config import Config
+from tests.build.blocks import batch_of
 from tests.unit.test_console import FINDING
 warned = []
 with Delivery(json={json}, config=Config(), warn=warned.append) as delivery:
     for _ in range(200):
-        delivery.show(FINDING)
+        delivery.show(batch_of(FINDING))
     lost = dict(delivery.losses())
 print(len(warned), warned[0], sum(lost.values()), file=sys.stderr)
 """

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from inspector.metrics.updates import LEARNED_INTERFACES, Metrics
 from inspector.model import Finding, RpcInterface, Verdict
+from tests.build.blocks import batch_of
 from tests.build.findings import MAPI, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def metrics() -> Metrics:
 
 
 class Batch:
-    """Many findings at once: each judgement, and how often."""
+    """Many findings at once: each template, and how often."""
+
+    lasting = True
 
     def __init__(self, *counts: tuple[Finding, int]) -> None:
         self._counts = counts
@@ -36,7 +39,7 @@ class Batch:
         return sum(count for _, count in self._counts)
 
     def counts(self) -> Iterator[tuple[Finding, int]]:
-        """Yield each judgement with its count."""
+        """Yield each template with its count."""
         yield from self._counts
 
     def latencies_ns(self) -> npt.NDArray[np.int64]:
@@ -48,8 +51,8 @@ def test_a_learned_vip_is_counted_apart_from_then_on(metrics: Metrics) -> None:
     """What was asked of it before is under `other`, also where the judgement is the one of before."""
     match, mismatch = finding(Verdict.MATCH, asked="10.9.9.9"), finding(asked="10.9.9.9")
     for _ in range(2):
-        metrics.observe_batch(Batch((match, 3)))  # type: ignore[arg-type]  # as much of a batch as is used
-    metrics.observe_batch(Batch((mismatch, 1), (match, 5)))  # type: ignore[arg-type]  # the same
+        metrics.observe(Batch((match, 3)))  # type: ignore[arg-type]  # as much of a batch as is used
+    metrics.observe(Batch((mismatch, 1), (match, 5)))  # type: ignore[arg-type]  # the same
     scraped = Scraped(metrics)
     assert scraped("vip_responses_total", interface="eth0", vip="other", verdict="match") == 6
     assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="match") == 5
@@ -61,7 +64,7 @@ def test_a_learned_vip_is_counted_apart_from_then_on(metrics: Metrics) -> None:
 def test_vips_are_learned_up_to_a_number(metrics: Metrics) -> None:
     """Configured ones always have a label, the first few others too, the rest share one and are counted."""
     for last in (5, 6, 7, 8, 5, 2):
-        metrics.observe(finding(asked=f"10.11.2.{last}"))
+        metrics.observe(batch_of(finding(asked=f"10.11.2.{last}")))
     scraped = Scraped(metrics)
     counts = {
         vip: scraped("mismatches_total", interface="eth0", vip=vip, service="MAPI")
@@ -74,14 +77,14 @@ def test_vips_are_learned_up_to_a_number(metrics: Metrics) -> None:
 def test_configured_vips_are_compared_as_addresses() -> None:
     """An IPv6 address may be written in several ways."""
     metrics = Metrics(CollectorRegistry(), vips=["2001:DB8:0::1"], learned_vips=0)
-    metrics.observe(finding(asked="2001:db8::1"))
+    metrics.observe(batch_of(finding(asked="2001:db8::1")))
     assert Scraped(metrics)("mismatches_total", interface="eth0", vip="2001:db8::1", service="MAPI") == 1
 
 
 def test_services_without_a_name_share_a_label(metrics: Metrics) -> None:
     """A UUID is never a label; the name is the mismatching mapping's before the request's."""
-    metrics.observe(finding(mappings=(mapping(interface=UNNAMED),), requested=None))
-    metrics.observe(finding(mappings=(mapping(interface=None),), requested=MAPI))
+    metrics.observe(batch_of(finding(mappings=(mapping(interface=UNNAMED),), requested=None)))
+    metrics.observe(batch_of(finding(mappings=(mapping(interface=None),), requested=MAPI)))
     scraped = Scraped(metrics)
     assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="other") == 1
     assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 1
@@ -92,11 +95,13 @@ def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
     """Random addresses, UUIDs and sources leave the number of series where the bounds are."""
     for number in range(500):
         metrics.observe(
-            finding(
-                asked=str(IPv4Address(number)),
-                source=f"source {number}",
-                mappings=(mapping(interface=RpcInterface(UUID(int=number), 1)),),
-                requested=None,
+            batch_of(
+                finding(
+                    asked=str(IPv4Address(number)),
+                    source=f"source {number}",
+                    mappings=(mapping(interface=RpcInterface(UUID(int=number), 1)),),
+                    requested=None,
+                )
             )
         )
     scraped = Scraped(metrics)
@@ -107,7 +112,7 @@ def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
     assert scraped.series("service_responses_total") <= (LEARNED_INTERFACES + 1) * 4
     before = len(scraped.samples)
     for number in range(1000, 1500):
-        metrics.observe(finding(asked=str(IPv4Address(number)), source=f"source {number}"))
+        metrics.observe(batch_of(finding(asked=str(IPv4Address(number)), source=f"source {number}")))
     # Of the one service that is named now: its mismatches, and its answers.
     assert len(Scraped(metrics).samples) <= before + 2
 
@@ -116,8 +121,8 @@ def test_how_many_vips_may_be_learned_can_change(metrics: Metrics) -> None:
     """What was learned keeps its label and its place in the count."""
     for last, allowed in ((3, 2), (4, 2), (5, 2), (6, 3), (7, 3), (8, 1)):
         metrics.reconfigure([], allowed)
-        metrics.observe(finding(asked=f"10.11.2.{last}"))
-    metrics.observe(finding(asked="10.11.2.3"))
+        metrics.observe(batch_of(finding(asked=f"10.11.2.{last}")))
+    metrics.observe(batch_of(finding(asked="10.11.2.3")))
     scraped = Scraped(metrics)
     learned = {
         f"10.11.2.{last}": scraped("mismatches_total", interface="eth0", vip=f"10.11.2.{last}", service="MAPI")

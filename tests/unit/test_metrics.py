@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from inspector import __version__
+from inspector.decode import implementation
 from inspector.errors import (
     Anomaly,
     AttachError,
@@ -25,6 +26,7 @@ from inspector.metrics.labels import attach_failure_reason
 from inspector.metrics.updates import CONTENT_TYPE, Metrics
 from inspector.model import Direction, Verdict
 from inspector.record import KernelCounter
+from tests.build.blocks import batch_of
 from tests.build.findings import PREFIX, UNNAMED, Scraped, finding, mapping
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def test_known_series_start_at_zero(metrics: Metrics) -> None:
 
 def test_a_mismatch(metrics: Metrics) -> None:
     """One finding counts once, however many of its mappings mismatch."""
-    metrics.observe(finding(mappings=(mapping(), mapping(), mapping(Verdict.MATCH)), latency_ns=3_000_000))
+    metrics.observe(batch_of(finding(mappings=(mapping(), mapping(), mapping(Verdict.MATCH)), latency_ns=3_000_000)))
     scraped = Scraped(metrics)
     assert scraped("responses_total", interface="eth0", verdict="mismatch") == 1
     assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 1
@@ -92,8 +94,8 @@ def test_a_mismatch(metrics: Metrics) -> None:
 
 def test_a_match_prepares_the_series_of_its_service(metrics: Metrics) -> None:
     """For configured VIPs a service that goes bad later steps up from 0; other VIPs mint nothing by matching."""
-    metrics.observe(finding(Verdict.MATCH))
-    metrics.observe(finding(Verdict.MATCH, asked="10.9.9.9"))
+    metrics.observe(batch_of(finding(Verdict.MATCH)))
+    metrics.observe(batch_of(finding(Verdict.MATCH, asked="10.9.9.9")))
     scraped = Scraped(metrics)
     assert scraped("mismatches_total", interface="eth0", vip="10.11.2.2", service="MAPI") == 0
     assert scraped.series("mismatches_total") == 1
@@ -102,9 +104,9 @@ def test_a_match_prepares_the_series_of_its_service(metrics: Metrics) -> None:
 
 def test_answers_are_counted_by_what_was_asked(metrics: Metrics) -> None:
     """A declared VIP has its verdicts and services apart, each verdict from 0 on; the rest is together."""
-    metrics.observe(finding(Verdict.MATCH))
-    metrics.observe(finding(Verdict.NOT_REGISTERED, mappings=(), requested=UNNAMED))
-    metrics.observe(finding(Verdict.UNANSWERED, asked="10.9.9.9", mappings=()))
+    metrics.observe(batch_of(finding(Verdict.MATCH)))
+    metrics.observe(batch_of(finding(Verdict.NOT_REGISTERED, mappings=(), requested=UNNAMED)))
+    metrics.observe(batch_of(finding(Verdict.UNANSWERED, asked="10.9.9.9", mappings=())))
     scraped = Scraped(metrics)
     vip, other = {"interface": "eth0", "vip": "10.11.2.2"}, {"interface": "eth0", "vip": "other"}
     for verdict in Verdict:
@@ -206,8 +208,8 @@ def test_lost_and_put_back(metrics: Metrics) -> None:
 
 
 def test_build_info(metrics: Metrics) -> None:
-    """Which version is running."""
-    assert 'epm_inspector_build_info{python_version="3' in metrics.render().decode()
+    """Which version is running, and which decoder."""
+    assert f'epm_inspector_build_info{{decoder="{implementation()}",python_version="3' in metrics.render().decode()
     assert f'version="{__version__}"' in metrics.render().decode()
 
 

@@ -13,6 +13,7 @@ from inspector.wire.body import Syntax, read_request, read_response
 from inspector.wire.epm import read_map_request, read_map_response
 from inspector.wire.pdu import PduType, split_pdu
 from inspector.wire.tower import Floor, Protocol
+from tests.build.blocks import findings_of_batch
 from tests.build.connection import Wire
 from tests.build.epm import MAPI
 from tests.build.pdu import bind, bind_ack
@@ -96,7 +97,7 @@ def test_the_finding() -> None:
         (3769475906, 2005199068),
     ]
     pipeline = Pipeline(Policy(), lambda _: "inner0")
-    (finding,) = [one for segment in wire.segments for one in pipeline.feed(pack_record(segment))]
+    (finding,) = [one for segment in wire.segments for one in findings_of_batch(pipeline, pack_record(segment))]
     assert finding.verdict is Verdict.MISMATCH
     assert finding.direction is Direction.FROM_SERVER
     assert finding.as_dict() == {

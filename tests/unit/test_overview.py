@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.columns import layout
-from inspector.columns.batch import FindingRows
+from inspector.decode import layout
+from inspector.decode.batch import FindingBatch
 from inspector.http.overview import FINDINGS, OFFERS, Overview
 from inspector.model import Finding, Verdict
+from tests.build.blocks import batch_of
 from tests.unit.test_console import FINDING, Clock
 
 MATCH = replace(FINDING, verdict=Verdict.MATCH, mappings=(replace(FINDING.mappings[0], verdict=Verdict.MATCH),))
 
 
-def batch(judgements: list[Finding], numbers: list[int]) -> FindingRows:
+def batch(judgements: list[Finding], numbers: list[int]) -> FindingBatch:
     """Return a batch in which these judgements are met in this order, a nanosecond apart."""
     rows = np.zeros((len(numbers), layout.FOUND_WORDS), np.int64)
-    rows[:, layout.FOUND_JUDGEMENT] = numbers
+    rows[:, layout.FOUND_TEMPLATE] = numbers
     rows[:, layout.FOUND_TIME] = np.arange(len(numbers))
     rows[:, layout.FOUND_ASKED] = -1
-    return FindingRows(rows, judgements)
+    return FindingBatch(rows, judgements)
 
 
 def rows_of(overview: Overview) -> list[tuple[Any, ...]]:
@@ -35,9 +36,9 @@ def rows_of(overview: Overview) -> list[tuple[Any, ...]]:
 def test_offers_are_counted_by_kind() -> None:
     """Asked and offered address, service and verdict make a kind; single findings and batches count alike."""
     overview = Overview()
-    overview.observe(FINDING)
-    overview.observe_batch(batch([FINDING, MATCH], [0, 1, 1, 1, 0]))
-    overview.observe(replace(FINDING, verdict=Verdict.UNANSWERED, mappings=(), requested=None))
+    overview.observe(batch_of(FINDING))
+    overview.observe(batch([FINDING, MATCH], [0, 1, 1, 1, 0]))
+    overview.observe(batch_of(replace(FINDING, verdict=Verdict.UNANSWERED, mappings=(), requested=None)))
     assert rows_of(overview) == [
         ("10.11.2.2", "MAPI", "10.11.2.7", "mismatch", 3),
         ("10.11.2.2", "MAPI", "10.11.2.7", "match", 3),
@@ -50,9 +51,9 @@ def test_forged_offers_do_not_displace_real_ones() -> None:
     """However many kinds come, so many are kept: those which come again stay, and nothing goes uncounted."""
     overview = Overview()
     for number in range(3 * OFFERS):
-        overview.observe(replace(FINDING, asked=IPv4Address(number)))
+        overview.observe(batch_of(replace(FINDING, asked=IPv4Address(number))))
         if number % 100 == 0:
-            overview.observe(FINDING)
+            overview.observe(batch_of(FINDING))
     offers, beyond = overview.offers()
     assert len(offers) == OFFERS
     assert offers[0]["answers"] == -(-3 * OFFERS // 100)
@@ -62,10 +63,10 @@ def test_forged_offers_do_not_displace_real_ones() -> None:
 def test_the_last_findings_of_each_verdict_are_kept() -> None:
     """Those that come often displace none of the others; the newest come first."""
     overview, clock = Overview(clock := Clock()), clock
-    overview.observe(replace(FINDING, time_ns=5))
+    overview.observe(batch_of(replace(FINDING, time_ns=5)))
     for number in range(10 * FINDINGS):
         clock.now += 1
-        overview.observe(replace(MATCH, time_ns=10 + number))
+        overview.observe(batch_of(replace(MATCH, time_ns=10 + number)))
     found = overview.findings()
     assert len(found) == FINDINGS + 1
     assert found[-1].verdict is Verdict.MISMATCH
@@ -75,7 +76,7 @@ def test_the_last_findings_of_each_verdict_are_kept() -> None:
 def test_a_rare_finding_of_a_batch_is_kept() -> None:
     """One mismatch among thousands of matches is there, with its client's data."""
     overview = Overview()
-    overview.observe_batch(batch([MATCH, FINDING], [*[0] * 5000, 1, *[0] * 3000]))
+    overview.observe(batch([MATCH, FINDING], [*[0] * 5000, 1, *[0] * 3000]))
     assert [one.time_ns for one in overview.findings() if one.verdict is Verdict.MISMATCH] == [5000]
 
 
@@ -83,17 +84,17 @@ def test_no_more_findings_are_made_than_somebody_can_read(monkeypatch: pytest.Mo
     """At line rate a second's room is used up and the rest only counted; the next second there is room again."""
     overview, clock = Overview(clock := Clock()), clock
     made = 0
-    findings = FindingRows.findings
+    findings = FindingBatch.findings
 
-    def counting(self: FindingRows) -> Any:
+    def counting(self: FindingBatch) -> Any:
         nonlocal made
         made += len(self)
         return findings(self)
 
-    monkeypatch.setattr(FindingRows, "findings", counting)
+    monkeypatch.setattr(FindingBatch, "findings", counting)
     for _ in range(100):
-        overview.observe_batch(batch([FINDING], [0] * 1000))
+        overview.observe(batch([FINDING], [0] * 1000))
     assert 0 < made <= 50
     clock.now += 1
-    overview.observe_batch(batch([FINDING], [0]))
+    overview.observe(batch([FINDING], [0]))
     assert rows_of(overview)[0][4] == 100_001

@@ -19,6 +19,7 @@ from inspector.http.page import HEADERS, REFRESH_SECONDS, page
 from inspector.http.routes import ANSWER_BYTES, Routes
 from inspector.metrics.updates import Metrics
 from inspector.model import RpcInterface, Verdict
+from tests.build.blocks import batch_of
 from tests.build.state import STATE
 from tests.unit.test_console import FINDING
 
@@ -149,7 +150,7 @@ def test_nothing_so_far() -> None:
 def routes() -> Routes:
     """Return the routes of an inspection which has found a mismatch."""
     overview = Overview()
-    overview.observe(FINDING)
+    overview.observe(batch_of(FINDING))
     return Routes(Metrics(CollectorRegistry()), overview)
 
 
@@ -198,7 +199,7 @@ def test_findings_and_page_are_bounded() -> None:
     for number in range(FINDINGS + 5):
         for verdict in Verdict:
             mappings = tuple(replace(long_one, verdict=verdict) for _ in range(500 if verdict != "fault" else 0))
-            overview.observe(replace(FINDING, time_ns=number, verdict=verdict, mappings=mappings))
+            overview.observe(batch_of(replace(FINDING, time_ns=number, verdict=verdict, mappings=mappings)))
     answer = routes.table()["/findings"]()
     found = json.loads(answer.body)
     assert len(answer.body) <= ANSWER_BYTES + len("[]\n\n\n")
@@ -215,7 +216,7 @@ def test_a_long_listing_is_shortened() -> None:
     """Of its mappings those are kept which the verdict is about, and how many more there are is said."""
     overview = Overview()
     matches = [replace(FINDING.mappings[0], verdict=Verdict.MATCH, port=port) for port in range(490)]
-    overview.observe(replace(FINDING, mappings=(*matches, FINDING.mappings[0])))
+    overview.observe(batch_of(replace(FINDING, mappings=(*matches, FINDING.mappings[0]))))
     routes = Routes(Metrics(CollectorRegistry()), overview)
     [found] = json.loads(routes.table()["/findings"]().body)
     assert [mapping["port"] for mapping in found["mappings"]] == [41376, *range(MAPPINGS - 1)]

@@ -61,11 +61,11 @@ def test_large_files_give_what_is_read_record_by_record(tmp_path: Path) -> None:
     """The lines of a file that is read in compiled code, byte for byte, and a pipe from it."""
     path = tmp_path / "large.pcap"
     write_big_capture(path, 6000)
-    pipeline, lines = Pipeline(Policy(), lambda _: str(path), columns=False), io.StringIO()
+    pipeline, lines = Pipeline(Policy(), lambda _: str(path)), io.StringIO()
     sink = JsonLines(StreamLines(lines))
     for record in read_records(path, ports={135}, counters=[0] * len(KernelCounter)):
-        for finding in pipeline.feed(record):
-            sink.show(finding)
+        for batch in pipeline.feed([record]):
+            sink.show(batch)
     done = run("--json", path)
     assert done.stdout == lines.getvalue()
     command = f"cat {path} | {sys.executable} -m inspector read --json -"

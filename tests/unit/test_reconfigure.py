@@ -20,27 +20,25 @@ from inspector.inspection import delivery
 from inspector.inspection.upkeep import Upkeep, changes
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
-from inspector.model import Finding, Verdict
+from inspector.model import Verdict
 from inspector.output import batchlines
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
 from tests.build import pdu
-from tests.build.blocks import block_of
+from tests.build.blocks import block_of, singly
 from tests.build.connection import START_NS, Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.unit.test_metrics import Scraped
 
 POOL = Policy({IPv4Address("10.11.2.2"): (IPv4Network("10.11.2.7/32"),)})
-BOTH_PATHS = pytest.mark.parametrize("columns", [False, True], ids=["scalar", "columns"])
+BOTH_PATHS = pytest.mark.parametrize("engine", [False, True], ids=["scalar", "engine"])
 
 
-def pipeline_of(columns: bool, limits: Limits | None = None) -> Pipeline:
+def pipeline_of(engine: bool, limits: Limits | None = None) -> Pipeline:
     """Return a pipeline on one of the two paths."""
-    pipeline = Pipeline(Policy(), lambda index: f"eth{index}", limits, columns=columns)
-    assert pipeline.load_columns() == columns
-    return pipeline
+    return Pipeline(Policy(), lambda index: f"eth{index}", limits, engine=engine)
 
 
 def asked(client_port: int, *, answered: bool = True) -> list[bytes]:
@@ -62,13 +60,9 @@ class Sinks:
 
     def take(self, pipeline: Pipeline, records: Sequence[bytes]) -> None:
         """Put records through as one block."""
-        for found in pipeline.feed_batch(block_of(records)):
-            if isinstance(found, Finding):
-                self.metrics.observe(found)
-                self._lines.show(found)
-            else:
-                self.metrics.observe_batch(found)
-                self._lines.show_batch(found)
+        for batch in pipeline.feed([block_of(records)]):
+            self.metrics.observe(batch)
+            self._lines.show(batch)
 
     def verdicts(self) -> list[str]:
         """Return the verdict of each line, and of its mapping."""
@@ -79,9 +73,9 @@ class Sinks:
 
 
 @BOTH_PATHS
-def test_a_mismatch_becomes_pooled_when_its_pool_is_declared(columns: bool) -> None:
+def test_a_mismatch_becomes_pooled_when_its_pool_is_declared(engine: bool) -> None:
     """The same answers, judged before and after: in lines, in counts, in metrics; and back again."""
-    pipeline, sinks = pipeline_of(columns), Sinks()
+    pipeline, sinks = pipeline_of(engine), Sinks()
     expected = []
     for number, policy in enumerate((None, POOL, Policy())):
         if policy is not None:
@@ -99,9 +93,9 @@ def test_a_mismatch_becomes_pooled_when_its_pool_is_declared(columns: bool) -> N
 
 
 @BOTH_PATHS
-def test_a_declared_vip_gets_its_label(columns: bool) -> None:
+def test_a_declared_vip_gets_its_label(engine: bool) -> None:
     """What was `other` before has a label of its own afterwards; what it counted stays where it was."""
-    pipeline, sinks = pipeline_of(columns), Sinks()
+    pipeline, sinks = pipeline_of(engine), Sinks()
     sinks.take(pipeline, asked(5000))
     pipeline.reconfigure(Policy(), Limits())
     sinks.metrics.reconfigure(["10.11.2.2"], 0)
@@ -114,11 +108,10 @@ def test_a_declared_vip_gets_its_label(columns: bool) -> None:
 
 
 @BOTH_PATHS
-def test_an_interface_that_takes_anothers_index(columns: bool) -> None:
+def test_an_interface_that_takes_anothers_index(engine: bool) -> None:
     """Findings of the index carry the new name once what was judged before is forgotten."""
     names = {1: "eth1"}
-    pipeline = Pipeline(Policy(), lambda index: names[index], columns=columns)
-    assert pipeline.load_columns() == columns
+    pipeline = Pipeline(Policy(), lambda index: names[index], engine=engine)
     sinks = Sinks()
     sinks.take(pipeline, asked(5000))
     names[1] = "eth2"
@@ -131,21 +124,21 @@ def test_an_interface_that_takes_anothers_index(columns: bool) -> None:
 
 @BOTH_PATHS
 @pytest.mark.parametrize(("before", "after"), [(10, 1), (1, 10)])
-def test_patience_changes_for_what_waits_already(columns: bool, before: int, after: int) -> None:
+def test_patience_changes_for_what_waits_already(engine: bool, before: int, after: int) -> None:
     """A question which waits is given up after the new time, be it shorter or longer."""
-    pipeline = pipeline_of(columns, Limits(unanswered_ns=before * 10**9))
+    pipeline = pipeline_of(engine, Limits(unanswered_ns=before * 10**9))
     assert list(feed(pipeline, asked(5000, answered=False))) == []
     pipeline.reconfigure(Policy(), Limits(unanswered_ns=after * 10**9))
     [question_ns] = [START_NS + 4_000_000]
     assert list(pipeline.advance(question_ns + after * 10**9 - 1)) == []
-    [finding] = pipeline.advance(question_ns + after * 10**9)
+    [finding] = singly(pipeline.advance(question_ns + after * 10**9))
     assert (finding.verdict, finding.time_ns) == (Verdict.UNANSWERED, question_ns + after * 10**9)
 
 
 @BOTH_PATHS
-def test_silent_connections_are_forgotten_after_the_new_time(columns: bool) -> None:
+def test_silent_connections_are_forgotten_after_the_new_time(engine: bool) -> None:
     """The idle time holds for connections that are there already; limits on memory stay what they were."""
-    pipeline = pipeline_of(columns)
+    pipeline = pipeline_of(engine)
     assert len(list(feed(pipeline, asked(5000)))) == 1
     pipeline.reconfigure(Policy(), Limits(idle_ns=10**9, connections=1, buffered_bytes=1))
     assert len(list(feed(pipeline, asked(5001)))) == 1
@@ -156,18 +149,18 @@ def test_silent_connections_are_forgotten_after_the_new_time(columns: bool) -> N
 
 def feed(pipeline: Pipeline, records: Sequence[bytes]) -> Iterator[object]:
     """Yield what records complete."""
-    yield from pipeline.feed_batch(block_of(records))
+    yield from pipeline.feed([block_of(records)])
 
 
 def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading the configuration again and again takes no more memory than once."""
     monkeypatch.setattr(batchlines, "JUDGEMENTS", 8)
-    pipeline, lines = pipeline_of(columns=True), batchlines.BatchLines()
+    pipeline, lines = pipeline_of(engine=True), batchlines.BatchLines()
     held = []
     for number in range(40):
         pipeline.reconfigure(POOL if number % 2 else Policy(), Limits())
-        for found in pipeline.feed_batch(block_of(asked(5000 + number))):
-            assert not isinstance(found, Finding)
+        for found in pipeline.feed([block_of(asked(5000 + number))]):
+            assert found.lasting
             made = b"".join(lines.make(found))
             assert json.loads(made)["verdict"] == ("pooled" if number % 2 else "mismatch")
         held.append(lines._text.nbytes + np.asarray(lines._pieces).nbytes)
@@ -217,7 +210,7 @@ class Running:
         session: Any = SimpleNamespace(places=SimpleNamespace(set_ports=self.ports.extend), changes=list)
         self.reopened = 0
         output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
-        self.pipeline = pipeline_of(columns=False)
+        self.pipeline = pipeline_of(engine=False)
         sinks = delivery.Sinks(self.metrics, Overview(), output, None, None)
         self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
 

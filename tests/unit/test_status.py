@@ -83,6 +83,15 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].index("HOOK") == lines[1].index("xdp") == lines[3].index("xdp")
 
 
+@pytest.mark.parametrize("decoder", ["compiled", "interpreted"])
+def test_which_decoder_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], decoder: str) -> None:
+    """It is said of each process, whatever its version calls it; older versions do not say it."""
+    newer = json.dumps({"pid": 12, "decoder": decoder, "interfaces": [INTERFACE]}).encode()
+    with inspector(tmp_path, 12, newer), inspector(tmp_path, 13, said(13, INTERFACE)):
+        assert main(["status", "--runtime-directory", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == [f"process 12: decoder: {decoder}"]
+
+
 LONG = "an-interface-with-a-name-of-its-own-" + "x" * 100
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import unavailable
 from tests.unit.test_cli import write_capture
 
 HOSTILE = os.fsdecode(b"a\xff\x1b[31m\xe2\x80\xae\xe2\x81\xa6\n.pcapng")
@@ -142,3 +143,23 @@ def test_top_escapes_what_another_machine_says(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "\\x1b[31m" in done.stderr
     assert done.stderr.strip().isprintable()
+
+
+# PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN (prctl(2), Linux 6.3): what systemd's MemoryDenyWriteExecute does.
+_WITHOUT_NEW_CODE = """
+import ctypes, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(9)
+from inspector import cli
+from inspector.decode import is_compiled
+sys.exit(cli.main(["read", "--json", "a.pcapng"]) if is_compiled() else 8)
+"""
+
+
+def test_memory_need_not_be_written_and_executed(tmp_path: Path) -> None:
+    """The limits of a service, or SELinux, may refuse such memory: compiled code does without."""
+    write_capture(tmp_path / "a.pcapng")
+    done = shell(f"{shlex.quote(sys.executable)} -c {shlex.quote(_WITHOUT_NEW_CODE)}", tmp_path)
+    if done.returncode == 9:
+        unavailable("this kernel cannot forbid it")
+    assert (done.returncode, done.stderr) == (0, shell("EPM read --json a.pcapng", tmp_path).stderr)
+    assert done.stdout == shell("EPM read --json a.pcapng", tmp_path).stdout != ""

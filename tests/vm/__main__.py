@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import tomllib
@@ -20,18 +19,11 @@ from tests.vm import machine, packages, results
 from tests.vm.machine import BUILD, ROOT, Machine
 
 LIST: Final = Path(__file__).with_name("kernels.toml")
-# Compiled code is for a processor; an emulated one is another. This is what both are.
-_COMPILED_FOR: Final = {
-    "NUMBA_CPU_NAME": "generic",
-    "NUMBA_CPU_FEATURES": "",
-    "CACHE_DIRECTORY": str(BUILD / "vm-cache"),
-}
 _ENVIRONMENT: Final = {
     "PATH": machine.PATH,
     # Nothing may be skipped for want of something.
     "CI": "true",
     "PYTHONDONTWRITEBYTECODE": "1",
-    **_COMPILED_FOR,
 }
 
 
@@ -76,9 +68,6 @@ class Run:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         if await machine.has_kvm(kernels[0], BUILD / "vm-kvm", self._machine, self._given["boot_seconds"]):
             self._machine = replace(self._machine, kvm=True)
-        # Compiled code is made here, and only read in the machines.
-        prepare = [sys.executable, "-m", "inspector.prepare"]
-        await asyncio.to_thread(subprocess.run, prepare, env=os.environ | _COMPILED_FOR, check=True)
         at_once = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // self._machine.cpus))
 
         async def test_in_turn(kernel: packages.Kernel) -> results.Outcome:

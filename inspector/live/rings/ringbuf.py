@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from inspector import codecache
+from inspector.decode import is_compiled
+from inspector.live.rings import scan
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,8 +38,6 @@ _PAGE: Final = mmap.PAGESIZE
 _WORD: Final = 8
 _TIME_WORD: Final = 1
 _FIRST_WINDOW: Final = 64
-# Entries from which on compiled code is worth being loaded.
-_MANY: Final = 256
 
 
 class Run(NamedTuple):
@@ -101,11 +100,8 @@ def count_like(words: Block, header: int, word: int, width: int, most: int) -> i
 
     A header is the lower half of an entry's first word; entries have `width` words.
     """
-    if most >= _MANY and codecache.has_compiler():
-        # Loaded by traffic that is worth it.
-        from inspector.live.rings.scan import count_like as count_compiled
-
-        return count_compiled(words, header, word, width, most)
+    if is_compiled():
+        return scan.count_like(words, header, word, width, most)
     headers = words.view(np.uint32)[2 * word : 2 * (word + most * width) : 2 * width]
     count, window = 1, _FIRST_WINDOW
     while count < most:

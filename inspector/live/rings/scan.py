@@ -1,34 +1,33 @@
-"""The compiled look at a ring: its records lie in another processor's cache, and are fetched before they are needed."""
+# cython: boundscheck=True, wraparound=False
+"""The compiled search of a ring: its records are in another processor's cache, and are fetched before use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from inspector.compiled import exported, prefetch
+import cython
+
+from inspector.decode import hints, layout
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_LINE_WORDS: Final = 8
-# So many entries ahead: a line takes as long to come as some entries to be looked at.
-_AHEAD: Final = 12
-# Of an entry: beyond are only the longest payloads.
-_MOST_LINES: Final = 4
 
-
-@exported
 def count_like(words: npt.NDArray[np.uint64], header: int, word: int, width: int, most: int) -> int:
-    """Return how many entries in a row, up to `most`, have this header, the first being at `word`, `width` words each.
+    """Return how many consecutive entries, up to `most`, have this header, the first being at `word`.
 
-    Their lines are asked for on the way, so that they are near when they are read.
+    Entries are `width` words long. Their cache lines are fetched some entries ahead.
     """
-    lines = min((width + _LINE_WORDS - 1) // _LINE_WORDS, _MOST_LINES)
+    return count(words.data, header, word, width, most)
+
+
+def count(words: memoryview, header: int, at: int, width: int, most: int) -> int:
+    """Do what `count_like` says."""
     for number in range(most):
-        at = word + number * width
-        if number + _AHEAD < most:
-            for line in range(lines):
-                prefetch(words, at + _AHEAD * width + line * _LINE_WORDS)
-        if words[at] & 0xFFFFFFFF != header:
+        if cython.compiled and number + layout.ROW_AHEAD < most:
+            hints.fetch_row(cython.address(words[at + layout.ROW_AHEAD * width]))
+        if words[at] & layout.LOW != header:
             return number
+        at += width
     return most

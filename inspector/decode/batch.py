@@ -1,0 +1,171 @@
+"""What leaves the decoder: findings in batches, in the order of their answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from inspector.decode import layout
+from inspector.judge.addresses import address_of
+from inspector.protocols import IPV4_MAPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from inspector.model import Finding, IPAddress, Verdict
+
+    Numbers = npt.NDArray[np.int64]
+
+_ADDRESS_BYTES: Final = 16
+
+
+class Columns(NamedTuple):
+    """The columns of a batch: numbers of templates, and what differs between findings of one template.
+
+    `clients` are addresses, uint64[n, 2]; `asked` is the time of the question, or -1.
+    """
+
+    templates: Numbers
+    clients: npt.NDArray[np.uint64]
+    ports: Numbers
+    calls: Numbers
+    times: Numbers
+    asked: Numbers
+
+
+class FindingBatch:
+    """Findings of many records, made only when they are asked for; valid until the next batch is asked for.
+
+    `rows` is int64[n, FOUND_WORDS]. A row names a template, which is a finding without client, call identifier and
+    times. Templates are `lasting`: later batches have them again, under the same number. `of` makes a batch whose
+    templates are whole findings, each met once: it stays valid.
+    """
+
+    def __init__(self, rows: Numbers, templates: Sequence[Finding], *, lasting: bool = True) -> None:
+        self._rows = rows
+        self._templates = templates
+        self.lasting = lasting
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding]) -> FindingBatch:
+        """Return a batch of findings which are there already."""
+        rows = np.full((len(findings), layout.FOUND_WORDS), -1, np.int64)
+        for number, (row, one) in enumerate(zip(rows, findings, strict=True)):
+            row[layout.FOUND_TEMPLATE] = number
+            row[layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2] = np.frombuffer(packed(one.client), np.int64)
+            row[layout.FOUND_PORT] = one.client_port
+            row[layout.FOUND_TIME] = one.time_ns
+        return cls(rows, findings, lasting=False)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> FindingBatch:
+        return FindingBatch(self._rows[part], self._templates, lasting=self.lasting)
+
+    def kept(self) -> FindingBatch:
+        """Return a copy that stays valid."""
+        return FindingBatch(self._rows.copy(), self._templates) if self.lasting else self
+
+    def joins(self, other: FindingBatch) -> bool:
+        """Return whether this batch and another may become one."""
+        return self.lasting and other.lasting and self._templates is other._templates
+
+    def joined(self, others: Sequence[FindingBatch]) -> FindingBatch:
+        """Return one batch of this and of others which join it."""
+        if not others:
+            return self
+        return FindingBatch(np.concatenate([self._rows, *(other._rows for other in others)]), self._templates)
+
+    @property
+    def newest_ns(self) -> int:
+        """The time of the newest finding; there must be one."""
+        return int(self._rows[:, layout.FOUND_TIME].max())
+
+    @property
+    def first_ns(self) -> int:
+        """The time of the first finding; there must be one."""
+        return int(self._rows[0, layout.FOUND_TIME])
+
+    def numbered(self) -> Iterator[tuple[int, Finding, int]]:
+        """Yield the number of each template that is met, the template, and how often it is met."""
+        counts = np.bincount(self._rows[:, layout.FOUND_TEMPLATE])
+        for number in np.flatnonzero(counts).tolist():
+            yield number, self._templates[number], int(counts[number])
+
+    def counts(self) -> Iterator[tuple[Finding, int]]:
+        """Yield each template that is met, and how often."""
+        for _, template, count in self.numbered():
+            yield template, count
+
+    def rows_of(self, number: int) -> Numbers:
+        """Return which rows have the template of that number."""
+        return np.flatnonzero(self._rows[:, layout.FOUND_TEMPLATE] == number)
+
+    def rows_where(self, wanted: Callable[[Finding], bool]) -> Numbers:
+        """Return which rows have a template that is wanted."""
+        numbers = [number for number, template, _ in self.numbered() if wanted(template)]
+        if not numbers:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(np.isin(self._rows[:, layout.FOUND_TEMPLATE], numbers))
+
+    def rows_with(self, verdict: Verdict) -> Numbers:
+        """Return which rows have a verdict."""
+        return self.rows_where(lambda template: template.verdict is verdict)
+
+    def clients(self, rows: Numbers) -> Numbers:
+        """Return the clients' addresses of some rows, int64[n, 2]."""
+        return self._rows[rows, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2]
+
+    def ports(self, rows: Numbers) -> npt.NDArray[np.uint16]:
+        """Return the clients' ports of some rows."""
+        ports: npt.NDArray[np.uint16] = self._rows[rows, layout.FOUND_PORT].astype(np.uint16)
+        return ports
+
+    def columns(self) -> Columns:
+        """Return the columns, valid as long as the batch; those of calls and questions only of a `lasting` one."""
+        rows = self._rows
+        return Columns(
+            rows[:, layout.FOUND_TEMPLATE],
+            rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].view(np.uint64),
+            rows[:, layout.FOUND_PORT],
+            rows[:, layout.FOUND_CALL],
+            rows[:, layout.FOUND_TIME],
+            rows[:, layout.FOUND_ASKED],
+        )
+
+    def latencies_ns(self) -> Numbers:
+        """Return the time from question to answer of all findings which have both, int64[m]."""
+        if not self.lasting:
+            found = (one.latency_ns for one in self.findings())
+            return np.array([latency for latency in found if latency is not None], np.int64)
+        asked = self._rows[:, layout.FOUND_ASKED]
+        latencies = (self._rows[:, layout.FOUND_TIME] - asked)[asked >= 0]
+        return latencies[latencies >= 0]
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the findings, made one by one."""
+        if not self.lasting:
+            yield from (self._templates[number] for number in self._rows[:, layout.FOUND_TEMPLATE].tolist())
+            return
+        clients = self._rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].tobytes()
+        for number, row in enumerate(self._rows.tolist()):
+            asked, time_ns = row[layout.FOUND_ASKED], row[layout.FOUND_TIME]
+            yield replace(
+                self._templates[row[layout.FOUND_TEMPLATE]],
+                time_ns=time_ns,
+                client=address_of(clients[_ADDRESS_BYTES * number : _ADDRESS_BYTES * (number + 1)]),
+                client_port=row[layout.FOUND_PORT],
+                call_id=row[layout.FOUND_CALL],
+                latency_ns=time_ns - asked if 0 <= asked <= time_ns else None,
+            )
+
+
+def packed(address: IPAddress) -> bytes:
+    """Return an address as records have it."""
+    octets = address.packed
+    return octets if len(octets) == _ADDRESS_BYTES else IPV4_MAPPED + octets

@@ -61,6 +61,8 @@ static __always_inline void epm_fill(struct epm_record *record, const struct epm
 	record->tcp_flags = span->flags;
 	record->attributes = packet->attributes + packet->fragment;
 	record->interface_index = epm_interface_index(context);
+	*(__u64 *)&record->hop_limit = 0;
+	record->hop_limit = packet->attributes & EPM_IPV6 ? packet->ipv6->hop_limit : packet->ipv4->ttl;
 }
 
 /* Both are 8-byte aligned, which memcpy() would not know. */

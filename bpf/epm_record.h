@@ -14,7 +14,7 @@
 #include <linux/types.h>
 
 /* Payload bytes which each size class of record can hold. */
-#define EPM_COMPACT_PAYLOAD 184
+#define EPM_COMPACT_PAYLOAD 176
 #define EPM_BULK_SMALL_PAYLOAD 1472
 #define EPM_BULK_MEDIUM_PAYLOAD 9088
 #define EPM_BULK_LARGE_PAYLOAD 65472
@@ -64,6 +64,8 @@ struct epm_record {
 	__u8 tcp_flags;                /* byte 13 of the TCP header */
 	__u8 attributes;               /* enum epm_attribute */
 	__u32 interface_index;         /* where the packet was seen */
+	__u8 hop_limit;                /* of IP: IPv4's time to live; within a tunnel, of the packet in it */
+	__u8 padding[7];               /* zero */
 };
 
 /* The tunnel which carried the packet: the outermost, where there were several. */
@@ -137,7 +139,7 @@ struct epm_lane {
 
 #define EPM_LANE_MARGIN 4
 
-_Static_assert(sizeof(struct epm_record) == 64, "the record's header is 64 bytes");
+_Static_assert(sizeof(struct epm_record) == 72, "the record's header is 72 bytes");
 _Static_assert(sizeof(struct epm_tunnel) == 40, "what a tunnel adds to it is 40 bytes");
 _Static_assert(sizeof(struct epm_compact_entry) == 256, "entries of the compact ring are 256 bytes");
 _Static_assert(sizeof(struct epm_lane) == 128, "the two sides of a lane are in cache lines of their own");

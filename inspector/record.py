@@ -17,7 +17,7 @@ from inspector.model import Segment, Tunnel, TunnelKind
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-COMPACT_PAYLOAD: Final = 184
+COMPACT_PAYLOAD: Final = 176
 BULK_SMALL_PAYLOAD: Final = 1472
 BULK_MEDIUM_PAYLOAD: Final = 9088
 BULK_LARGE_PAYLOAD: Final = 65472
@@ -79,6 +79,8 @@ HEADER_DTYPE: Final = np.dtype(
         ("tcp_flags", "u1"),
         ("attributes", "u1"),
         ("interface_index", "u4"),
+        ("hop_limit", "u1"),
+        ("padding", "u1", (7,)),
     ]
 )
 HEADER_SIZE: Final = HEADER_DTYPE.itemsize
@@ -133,6 +135,7 @@ def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
 
 _HEADER = _struct_of(HEADER_DTYPE)
 _TUNNEL = _struct_of(TUNNEL_DTYPE)
+_PADDING = bytes(7)
 _TUNNEL_PADDING = bytes(6)
 _TIME = struct.Struct("=Q")
 
@@ -164,6 +167,8 @@ def pack_record(segment: Segment) -> bytes:
             segment.tcp_flags,
             segment.attributes,
             segment.interface_index,
+            segment.hop_limit,
+            _PADDING,
         )
         + _pack_tunnel(segment.tunnel)
         + segment.payload
@@ -178,7 +183,7 @@ def record_time(record: bytes | memoryview) -> int:
 def unpack_record(record: bytes | memoryview) -> Segment:
     """Return the segment of one record; bytes past `captured_length` are a ring's padding and ignored.
 
-    Raises struct.error when there are fewer than 64 bytes: a record comes from the kernel
+    Raises struct.error when there are fewer than 72 bytes: a record comes from the kernel
     program or from `pack_record`, so that is a defect and not a matter of hostile input.
     """
     (
@@ -194,6 +199,8 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         tcp_flags,
         attributes,
         interface_index,
+        hop_limit,
+        _,
     ) = _HEADER.unpack_from(record)
     tunnel, start = None, HEADER_SIZE
     if attributes & _TUNNELLED:
@@ -212,6 +219,7 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         interface_index,
         bytes(record[start : start + captured_length]),
         tunnel,
+        hop_limit,
     )
 
 

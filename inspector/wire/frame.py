@@ -175,6 +175,7 @@ def read_frame(
         interface_index,
         bytes(frame[payload_at : payload_at + captured]),
         tunnel,
+        frame[at + 7] if attributes & _IS_IPV6 else frame[at + 8],
     )
 
 

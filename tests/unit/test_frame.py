@@ -79,6 +79,7 @@ def test_every_field_of_an_ipv4_segment() -> None:
         attributes=0,
         interface_index=3,
         payload=b"request",
+        hop_limit=64,
     )
 
 
@@ -218,6 +219,7 @@ def test_every_field_of_a_datagram() -> None:
         attributes=Attribute.UDP,
         interface_index=3,
         payload=b"request",
+        hop_limit=64,
     )
     answer = segment(ETHERNET6 + ipv6(udp(b"answer", PORTS_FROM), next_header=17))
     assert answer.attributes == Attribute.UDP | Attribute.FROM_SERVER | Attribute.IPV6

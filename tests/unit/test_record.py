@@ -200,6 +200,8 @@ def test_header_and_python_agree() -> None:
         ("#define EPM_DISCARDED 0x40000000", "#define EPM_DISCARDED 0x80000000"),
         ("__u64 consumed;\n\t__u64 waiting;", "__u64 waiting;\n\t__u64 consumed;"),
         ("__u64 padding[7];", "__u64 padding[3];"),
+        ("__u8 hop_limit;", "__s8 hop_limit;"),
+        ("__u8 padding[7];", "__u8 padding[7]; __u64 more;"),
     ],
 )
 def test_drift_is_noticed(old: str, new: str) -> None:
@@ -229,7 +231,20 @@ def test_a_gap_is_noticed() -> None:
 def test_pack_and_unpack() -> None:
     """A segment becomes record bytes and comes back; a ring's padding is ignored."""
     segment = Segment(
-        1_700_000_000_123_456_789, bytes(range(16)), bytes(range(16, 32)), 1, 2, 135, 33654, 9, 0x18, 3, 4, b"payload"
+        1_700_000_000_123_456_789,
+        bytes(range(16)),
+        bytes(range(16, 32)),
+        1,
+        2,
+        135,
+        33654,
+        9,
+        0x18,
+        3,
+        4,
+        b"payload",
+        None,
+        63,
     )
     packed = pack_record(segment)
     assert len(packed) == HEADER_DTYPE.itemsize + 7

@@ -14,6 +14,11 @@
 #define EPM_TUNNELS 0
 #endif
 
+/* Whether follow-ups are recorded; a constant for the same reason. */
+#ifndef EPM_FOLLOW_UP
+#define EPM_FOLLOW_UP 0
+#endif
+
 /* What a header, or a whole frame, turned out to be. */
 enum epm_outcome {
 	EPM_IGNORED,    /* nothing for this program */
@@ -21,6 +26,7 @@ enum epm_outcome {
 	EPM_SEGMENT,    /* the headers of a TCP packet, and the cursor stands behind them */
 	EPM_DATAGRAM,   /* the same of a UDP packet */
 	EPM_CARRIER,    /* the same of an IP packet which carries another packet */
+	EPM_ICMP_ERROR, /* an ICMP error which quotes a TCP packet: address and ports are the quoted ones */
 	EPM_LATER,      /* a TCP or UDP fragment that carries no such header */
 	EPM_UNREADABLE, /* headers cut short or inconsistent */
 	EPM_BAD_LENGTH, /* a TCP or UDP header with a false length: its ports are known, if they are of interest */
@@ -50,6 +56,8 @@ struct epm_packet {
 	const struct ipv6hdr *ipv6;         /* valid if it has */
 	const struct epm_ports *ports;      /* valid in a segment or datagram, and with EPM_BAD_LENGTH */
 	const struct tcphdr *tcp;           /* valid in a segment */
+	const struct epm_icmp_header *icmp; /* these two are valid in an ICMP error */
+	const void *outer;                  /* IP header of the error itself */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
 	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
 	__u32 attributes;                   /* of enum epm_attribute, but for the next */

@@ -7,11 +7,6 @@
 
 #include "epm_context.h"
 
-/* RFC 9293 section 3.1, byte 13 */
-#define EPM_TCP_FIN 0x01
-#define EPM_TCP_SYN 0x02
-#define EPM_TCP_RST 0x04
-
 /* Two loads, which memcpy() would not make: struct in6_addr is 4-byte aligned. */
 static __always_inline void epm_copy_address(__u8 *to, const struct in6_addr *from)
 {

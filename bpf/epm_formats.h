@@ -46,11 +46,37 @@ struct epm_ports {
 	__be16 destination;
 };
 
+#define EPM_TCP_FIN 0x01
+#define EPM_TCP_SYN 0x02
+#define EPM_TCP_RST 0x04
+#define EPM_TCP_ACK 0x10
+
 /* Byte 13 of a TCP header: eight flags, which struct tcphdr has as bit-fields (RFC 9293 section 3.1). */
 static __always_inline __u8 epm_tcp_flags(const struct tcphdr *tcp)
 {
 	return ((const __u8 *)tcp)[13];
 }
+
+/* RFC 792, RFC 4443 section 2.1; both versions. linux/icmp.h needs the C library's headers. */
+struct epm_icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest; /* next link's MTU in some errors, else unused */
+};
+
+#define EPM_ICMP_UNREACHABLE 3
+#define EPM_ICMP_FRAGMENTATION_NEEDED 4
+#define EPM_ICMP_TIME_EXCEEDED 11
+#define EPM_ICMPV6_UNREACHABLE 1
+#define EPM_ICMPV6_TOO_BIG 2
+#define EPM_ICMPV6_TIME_EXCEEDED 3
+
+/* What an ICMP error quotes of a TCP header at least. */
+struct epm_quoted_tcp {
+	struct epm_ports ports;
+	__be32 sequence;
+};
 
 enum epm_tunnel_port {
 	EPM_PORT_TEREDO = 3544,

@@ -48,6 +48,7 @@ static __always_inline __u16 epm_read_ethernet(struct epm_cursor *cursor, __u32 
 #define EPM_TRANSPORTS (EPM_KIND_BIT(IPPROTO_TCP) | EPM_KIND_BIT(IPPROTO_UDP))
 #define EPM_CARRIERS \
 	(EPM_KIND_BIT(IPPROTO_IPIP) | EPM_KIND_BIT(IPPROTO_IPV6) | EPM_KIND_BIT(IPPROTO_GRE))
+#define EPM_ERRORS (EPM_KIND_BIT(IPPROTO_ICMP) | EPM_KIND_BIT(IPPROTO_ICMPV6))
 #define EPM_EXTENSIONS                                                                       \
 	(EPM_KIND_BIT(IPPROTO_HOPOPTS) | EPM_KIND_BIT(IPPROTO_ROUTING) | EPM_KIND_BIT(IPPROTO_FRAGMENT) | \
 	 EPM_KIND_BIT(IPPROTO_AH) | EPM_KIND_BIT(IPPROTO_DSTOPTS))
@@ -60,7 +61,7 @@ static __always_inline int epm_is_transport(__u8 protocol)
 /* Whether this is a protocol that is read. Most packets are TCP, and the shortest way is theirs. */
 static __always_inline int epm_is_carried(__u8 protocol)
 {
-	const __u64 read = EPM_TUNNELS ? EPM_TRANSPORTS | EPM_CARRIERS : EPM_TRANSPORTS;
+	const __u64 read = EPM_TRANSPORTS | (EPM_TUNNELS ? EPM_CARRIERS : 0) | (EPM_FOLLOW_UP ? EPM_ERRORS : 0);
 
 	return __builtin_expect(protocol == IPPROTO_TCP, 1) || (protocol < 64 && read >> protocol & 1);
 }
@@ -147,10 +148,22 @@ static __always_inline enum epm_outcome epm_read_ipv6(struct epm_cursor *cursor,
 	return epm_is_carried(packet->protocol) ? EPM_READ : EPM_IGNORED;
 }
 
-/* `port` as it is in the packet. */
+/* Return bits of enum epm_port_class; `port` as it is in the packet. */
+static __always_inline __u32 epm_class_of(const struct epm_options *options, __be16 port)
+{
+	return options->ports[port >> 5] >> (port & 31) * 2 & 3;
+}
+
 static __always_inline int epm_is_served(const struct epm_options *options, __be16 port)
 {
-	return options->ports[port >> 5] >> (port & 31) & 1;
+	return epm_class_of(options, port) & EPM_PORT_SERVED;
+}
+
+/* Say whether a TCP packet may be of a follow-up, by its ports, or because it opens a connection. */
+static __always_inline int epm_may_be_follow_up(const struct epm_options *options, const struct tcphdr *tcp)
+{
+	return (epm_class_of(options, tcp->dest) | epm_class_of(options, tcp->source)) & EPM_PORT_ENDPOINT ||
+	       epm_tcp_flags(tcp) & EPM_TCP_SYN;
 }
 
 /* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */
@@ -200,6 +213,74 @@ static __always_inline enum epm_outcome epm_read_udp(struct epm_cursor *cursor, 
 	return EPM_DATAGRAM;
 }
 
+/* Read an ICMP header; `errors` has a bit for each type that is an error, below 32. */
+static __always_inline enum epm_outcome epm_read_icmp_header(struct epm_cursor *cursor, struct epm_packet *packet,
+							     const void *outer, __u32 errors)
+{
+	const struct epm_icmp_header *icmp = epm_take(cursor, sizeof(*icmp));
+
+	if (!icmp)
+		return EPM_UNREADABLE;
+	if (icmp->type > 31 || !(errors >> icmp->type & 1))
+		return EPM_IGNORED;
+	packet->icmp = icmp;
+	packet->outer = outer;
+	packet->remaining -= sizeof(*icmp);
+	return EPM_READ;
+}
+
+/* Read the TCP header which an ICMP error quotes, behind an IP header of `length` bytes. */
+static __always_inline enum epm_outcome epm_read_quoted_tcp(struct epm_cursor *cursor, struct epm_packet *packet,
+							    __u32 length)
+{
+	const struct epm_quoted_tcp *quoted = epm_take(cursor, sizeof(*quoted));
+
+	if (!quoted)
+		return EPM_UNREADABLE;
+	packet->ports = &quoted->ports;
+	packet->remaining -= length + sizeof(*quoted);
+	return packet->remaining < 0 ? EPM_UNREADABLE : EPM_ICMP_ERROR;
+}
+
+static __always_inline enum epm_outcome epm_read_icmp(struct epm_cursor *cursor, struct epm_packet *packet)
+{
+	const __u32 errors = 1 << EPM_ICMP_UNREACHABLE | 1 << EPM_ICMP_TIME_EXCEEDED;
+	enum epm_outcome outcome = epm_read_icmp_header(cursor, packet, packet->ipv4, errors);
+	const struct iphdr *quoted;
+	__u32 length;
+
+	if (outcome != EPM_READ)
+		return outcome;
+	quoted = epm_take(cursor, sizeof(*quoted));
+	if (!quoted || quoted->version != 4)
+		return EPM_UNREADABLE;
+	length = quoted->ihl * 4;
+	if (length < sizeof(*quoted) || !epm_skip(cursor, length - sizeof(*quoted)))
+		return EPM_UNREADABLE;
+	if (quoted->protocol != IPPROTO_TCP || quoted->frag_off & __cpu_to_be16(EPM_IPV4_OFFSET))
+		return EPM_IGNORED;
+	packet->ipv4 = quoted;
+	return epm_read_quoted_tcp(cursor, packet, length);
+}
+
+/* A quoted packet with extension headers is left alone. */
+static __always_inline enum epm_outcome epm_read_icmpv6(struct epm_cursor *cursor, struct epm_packet *packet)
+{
+	const __u32 errors = 1 << EPM_ICMPV6_UNREACHABLE | 1 << EPM_ICMPV6_TOO_BIG | 1 << EPM_ICMPV6_TIME_EXCEEDED;
+	enum epm_outcome outcome = epm_read_icmp_header(cursor, packet, packet->ipv6, errors);
+	const struct ipv6hdr *quoted;
+
+	if (outcome != EPM_READ)
+		return outcome;
+	quoted = epm_take(cursor, sizeof(*quoted));
+	if (!quoted || quoted->version != 6)
+		return EPM_UNREADABLE;
+	if (quoted->nexthdr != IPPROTO_TCP)
+		return EPM_IGNORED;
+	packet->ipv6 = quoted;
+	return epm_read_quoted_tcp(cursor, packet, sizeof(*quoted));
+}
+
 /* Read an IP packet with its TCP or UDP header: EPM_SEGMENT, EPM_DATAGRAM, EPM_CARRIER, or why not. */
 static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *cursor, __u16 ethertype,
 							 struct epm_packet *packet)
@@ -218,6 +299,10 @@ static __always_inline enum epm_outcome epm_read_network(struct epm_cursor *curs
 		return epm_read_tcp(cursor, packet);
 	if (packet->protocol == IPPROTO_UDP)
 		return epm_read_udp(cursor, packet);
+	if (EPM_FOLLOW_UP && packet->protocol == IPPROTO_ICMP)
+		return packet->attributes & EPM_IPV6 ? EPM_IGNORED : epm_read_icmp(cursor, packet);
+	if (EPM_FOLLOW_UP && packet->protocol == IPPROTO_ICMPV6)
+		return packet->attributes & EPM_IPV6 ? epm_read_icmpv6(cursor, packet) : EPM_IGNORED;
 	return EPM_TUNNELS ? EPM_CARRIER : EPM_IGNORED;
 }
 
@@ -237,8 +322,11 @@ static __always_inline enum epm_outcome epm_read_common_transport(const struct e
 	if (!epm_is_transport(protocol) || (EPM_TUNNELS && protocol == IPPROTO_UDP))
 		return EPM_IGNORED;
 	packet->ports = header;
-	if (!epm_is_of_interest(options, packet))
-		return EPM_UNSERVED;
+	if (!epm_is_of_interest(options, packet)) {
+		if (!EPM_FOLLOW_UP || protocol != IPPROTO_TCP || !epm_may_be_follow_up(options, tcp))
+			return EPM_UNSERVED;
+		packet->attributes |= EPM_ENDPOINT;
+	}
 	if (__builtin_expect(protocol == IPPROTO_TCP, 1)) {
 		header_length = tcp->doff * 4;
 		packet->remaining -= header_length;

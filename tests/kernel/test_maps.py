@@ -10,7 +10,21 @@ import pytest
 
 from inspector.live.bpf import loader, syscalls, uapi
 from inspector.live.bpf.counters import possible_cpus
-from inspector.record import COMPACT_ENTRY_DTYPE, INTERFACES, LANE_DTYPE, OPTIONS_DTYPE, KernelCounter
+from inspector.record import (
+    ACKNOWLEDGED_DTYPE,
+    COMPACT_ENTRY_DTYPE,
+    ENDPOINT_DTYPE,
+    ENDPOINTS,
+    FLOW_DTYPE,
+    FLOWS,
+    INTERFACES,
+    LANE_DTYPE,
+    NOTED_DTYPE,
+    OPTIONS_DTYPE,
+    SERVER_DTYPE,
+    SERVERS,
+    KernelCounter,
+)
 from tests.kernel import frames
 from tests.kernel.frames import FRAMES
 from tests.kernel.harness import Harness, expected, without_time
@@ -19,7 +33,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf")]
 
 RING_BYTES: Final = 1 << 16
 # linux/bpf.h
-ARRAY, PERCPU_ARRAY, RINGBUF = 2, 6, 27
+ARRAY, PERCPU_ARRAY, LRU_HASH, RINGBUF = 2, 6, 9, 27
 
 
 class MapInfo(NamedTuple):
@@ -43,7 +57,13 @@ def map_info(fd: int) -> MapInfo:
 
 def test_sizes_of_maps() -> None:
     """Keys, values and numbers of entries of each map."""
-    program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=RING_BYTES, bulk_ring_bytes=RING_BYTES, lanes=True)
+    program = loader.load(
+        (loader.XDP_PROGRAM,),
+        compact_ring_bytes=RING_BYTES,
+        bulk_ring_bytes=RING_BYTES,
+        follow_up=True,
+        lanes=True,
+    )
     try:
         found = {name: map_info(fd) for name, fd in program.maps.items()}
     finally:
@@ -57,6 +77,9 @@ def test_sizes_of_maps() -> None:
         "epm_lanes": (ARRAY, 4, LANE_DTYPE.itemsize, cpus),
         "epm_compact": (ARRAY, 4, COMPACT_ENTRY_DTYPE.itemsize, entries),
         "epm_bulk": (RINGBUF, 0, 0, RING_BYTES),
+        "epm_servers": (LRU_HASH, SERVER_DTYPE.itemsize, NOTED_DTYPE.itemsize, SERVERS),
+        "epm_endpoints": (LRU_HASH, ENDPOINT_DTYPE.itemsize, NOTED_DTYPE.itemsize, ENDPOINTS),
+        "epm_acknowledged": (LRU_HASH, FLOW_DTYPE.itemsize, ACKNOWLEDGED_DTYPE.itemsize, FLOWS),
     }
 
 

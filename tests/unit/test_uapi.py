@@ -31,6 +31,7 @@ class Twin(NamedTuple):
 TWINS: Final = (
     Twin(uapi.MapCreate, "union bpf_attr"),
     Twin(uapi.MapElement, "union bpf_attr", names={"reserved": ""}),
+    Twin(uapi.MapBatch, "union bpf_attr", "batch."),
     Twin(uapi.ProgramLoad, "union bpf_attr"),
     Twin(uapi.TestRun, "union bpf_attr", "test.", {"reserved": ""}),
     Twin(uapi.ById, "union bpf_attr", names={"id": "prog_id"}),

@@ -162,8 +162,11 @@ static __always_inline int epm_is_recorded(const struct epm_context *context, co
 static __always_inline int epm_follow_up_side(struct epm_options *options, const struct epm_packet *packet,
 					      struct epm_counters *counters, __u64 clock)
 {
-	const int side = epm_endpoint_side(packet);
+	int side = 0;
 
+	/* Most SYNs are others': theirs is no look-up. */
+	if (epm_has_endpoint_port(options, packet->ports))
+		side = epm_endpoint_side(packet);
 	if (side || !(epm_tcp_flags(packet->tcp) & EPM_TCP_SYN))
 		return side;
 	return epm_note_endpoint(options, packet, counters, clock);
@@ -192,14 +195,11 @@ static __always_inline int epm_take_budget(void)
 /* Say which side of the packet that an ICMP error quotes is an endpoint mapper or an endpoint; as epm_endpoint_side(). */
 static __always_inline int epm_quoted_side(const struct epm_options *options, struct epm_packet *packet)
 {
-	const __u32 classes = epm_class_of(options, packet->ports->destination) |
-			      epm_class_of(options, packet->ports->source);
-
 	if (epm_is_served(options, packet->ports->destination))
 		return 1;
 	if (epm_is_served(options, packet->ports->source))
 		return 2;
-	if (!(classes & EPM_PORT_ENDPOINT))
+	if (!epm_has_endpoint_port(options, packet->ports))
 		return 0;
 	packet->attributes |= EPM_ENDPOINT;
 	return epm_endpoint_side(packet);

@@ -159,11 +159,15 @@ static __always_inline int epm_is_served(const struct epm_options *options, __be
 	return epm_class_of(options, port) & EPM_PORT_SERVED;
 }
 
+static __always_inline int epm_has_endpoint_port(const struct epm_options *options, const struct epm_ports *ports)
+{
+	return (epm_class_of(options, ports->destination) | epm_class_of(options, ports->source)) & EPM_PORT_ENDPOINT;
+}
+
 /* Say whether a TCP packet may be of a follow-up, by its ports, or because it opens a connection. */
 static __always_inline int epm_may_be_follow_up(const struct epm_options *options, const struct tcphdr *tcp)
 {
-	return (epm_class_of(options, tcp->dest) | epm_class_of(options, tcp->source)) & EPM_PORT_ENDPOINT ||
-	       epm_tcp_flags(tcp) & EPM_TCP_SYN;
+	return epm_tcp_flags(tcp) & EPM_TCP_SYN || epm_has_endpoint_port(options, (const struct epm_ports *)tcp);
 }
 
 /* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pytest
 
+from inspector.live.bpf import loader
 from inspector.live.bpf.followups import FollowUpMaps
 from inspector.live.bpf.loader import TC_PROGRAM, XDP_PROGRAM
 from inspector.live.process.namespaces import inside
@@ -23,6 +25,7 @@ from tests.kernel.live import attached, collect, conserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from inspector.model import Segment
     from tests.kernel.conftest import Cable
@@ -244,8 +247,16 @@ def test_errors_beyond_the_budget_are_lost_and_counted(harness: Harness) -> None
 
 
 @pytest.mark.parametrize("made", [FOLLOW_UP, BOTH], ids=["plain", "tunnels"])
-def test_hostile_frames(made: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any frame, changed and cut anywhere, gives the same records and counts as in Python."""
+def test_hostile_frames(made: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any frame, changed and cut anywhere, gives the same records and counts as in Python, which has no budget."""
+    sources = tmp_path / "bpf"
+    shutil.copytree(loader.source_folder(), sources)
+    header = sources / "epm_record.h"
+    text = header.read_text(encoding="ascii")
+    limit = f"#define EPM_ICMP_BUDGET {ICMP_BUDGET}"
+    assert limit in text
+    header.write_text(text.replace(limit, "#define EPM_ICMP_BUDGET 1000000"), encoding="ascii")
+    monkeypatch.setattr(loader, "source_folder", lambda: sources)
     known = [
         SERVER_ANSWERS,
         SYN_TO_ENDPOINT,

@@ -17,10 +17,10 @@ BUILD_PACKAGES := gcc python3-dev
 # What builds the Debian package and judges it.
 DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
 # Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
-# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, a clean Debian to install on, tools that
+# a machine of its own, xdp-tools for somebody else's XDP programs, a browser, clean Debians to install on, tools that
 # tests use.
 TEST_PACKAGES := mount tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
-	chromium-driver mmdebstrap $(DEB_PACKAGES) $(STACK_PACKAGES)
+	chromium-driver mmdebstrap debian-archive-keyring $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
 
@@ -79,6 +79,14 @@ bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes 
 .PHONY: fuzz-kernel
 fuzz-kernel: $(VENV)/test.stamp  ## a million hostile frames through the kernel program (FRAMES=N, SEED=N)
 	$(PYTHON) -m tests.kernel.fuzz $(if $(FRAMES),--frames $(FRAMES)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: sanitize
+sanitize: $(VENV)/test.stamp  ## hostile input for the compiled modules under AddressSanitizer and UBSan (BRIEF=1: a part)
+	$(PYTHON) -m tests.sanitize $(if $(BRIEF),--brief) -q
+
+.PHONY: debian13
+debian13: $(VENV)/test.stamp  ## many tests on a clean Debian 13; `make test` runs a few of them there
+	DEBIAN13=1 $(PYTHON) -m pytest tests/system/test_debian13.py
 
 .PHONY: soak
 soak: $(VENV)/test.stamp  ## run an inspector for SOAK_MINUTES (20) through traffic and faults: does anything grow?
@@ -176,7 +184,7 @@ $(VENV)/test.stamp: $(VENV)/run.stamp locks/dev.txt
 	@touch $@
 
 # Some hundred files; one that is newer than the stamp makes the wheels anew.
-$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
+$(WHEELS): pyproject.toml setup.py README.md LICENSE packaging/wheels.sh packaging/wheel.sh locks/packaging.txt locks/runtime.txt $(shell find inspector bpf -name __pycache__ -prune -o -type f -print)
 	$(call install,python3-venv $(BUILD_PACKAGES),building the wheel)
 	@packaging/wheels.sh
 	@touch $@

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -10,14 +12,24 @@ from setuptools import Extension, setup
 
 PACKAGE = Path("inspector")
 MODULES = (
-    *(f"decode.{name}" for name in ("table", "templates", "reader", "calls", "streams", "engine")),
+    *(f"decode.{name}" for name in ("table", "templates", "reader", "calls", "streams", "rows", "engine")),
     "live.rings.scan",
     "output.lines",
     "capture.scan",
 )
 LAYOUTS = [PACKAGE / folder / "layout.py" for folder in ("capture", "decode", "output")]
+BUILD = "build/cython"
 INT_MAX = 2**31 - 1
 DIRECTIVES = {"language_level": 3, "cdivision": True, "infer_types": True, "annotation_typing": False}
+# Arrays are read as integers of several widths, which C's rules on aliasing forbid.
+FLAGS = ["-fno-strict-aliasing"]
+if os.environ.get("SANITIZE"):
+    # For tests (`make sanitize`): an access outside of an allocation, or undefined behaviour, ends the process. The
+    # interpreter's own flags define signed overflow; here it is an error, too.
+    FLAGS += ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv"]
+    FLAGS += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+else:
+    FLAGS += ["-O2"]
 
 
 def write_layout(source: Path) -> None:
@@ -36,6 +48,8 @@ def write_layout(source: Path) -> None:
     text += "".join(f'    long long {name} "EPM_{name}"\n' for name in wide)
     target = source.with_suffix(".pxd")
     if not target.exists() or target.read_text() != text:
+        # Cython does not notice that modules depend on it.
+        shutil.rmtree(BUILD, ignore_errors=True)
         target.write_text(text)
 
 
@@ -43,13 +57,18 @@ for layout in LAYOUTS:
     write_layout(layout)
 extensions = cythonize(
     [
-        Extension(f"inspector.{name}", [f"inspector/{name.replace('.', '/')}.py"], extra_compile_args=["-O2"])
+        Extension(
+            f"inspector.{name}",
+            [f"inspector/{name.replace('.', '/')}.py"],
+            extra_compile_args=FLAGS,
+            extra_link_args=FLAGS,
+        )
         for name in MODULES
     ],
     compiler_directives=DIRECTIVES,
-    build_dir="build/cython",
+    build_dir=BUILD,
 )
 for extension in extensions:
     # Where there is no compiler, the modules are installed all the same, and not used.
     extension.optional = True
-setup(ext_modules=extensions)
+setup(ext_modules=extensions, options={"build_ext": {"parallel": os.cpu_count()}})

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, get_args
 
 from inspector import __version__, bounds, log
 from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
+from inspector.consequence import Outcome
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
 from inspector.model import Mode, Verdict
@@ -37,12 +38,14 @@ def _listen(text: str) -> str:
     return text
 
 
-def _verdicts(text: str) -> frozenset[Verdict]:
+def _verdicts(text: str) -> frozenset[Verdict | Outcome]:
+    known: dict[str, Verdict | Outcome] = {str(word): word for word in (*Verdict, *Outcome)}
     try:
-        return frozenset(Verdict(name.strip()) for name in text.split(","))
-    except ValueError as error:
-        known = ", ".join(Verdict)
-        raise argparse.ArgumentTypeError(f"{error}; verdicts are {known}") from None
+        return frozenset(known[name.strip()] for name in text.split(","))
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(
+            f"{error} is not a valid Verdict; verdicts are {', '.join(Verdict)}; outcomes are {', '.join(Outcome)}"
+        ) from None
 
 
 def _path(text: str) -> Path:
@@ -107,7 +110,10 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=_verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
-        help="exit with status 3 where such a verdict was found",
+        help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found",
+    )
+    _add_switch(
+        parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"
     )
     parser.add_argument(
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
@@ -122,7 +128,7 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_tunnels_option(parser)
     _add_config_option(parser)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
-    parser.set_defaults(run=_read)
+    parser.set_defaults(run=_read, fail=parser.error)
 
 
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -268,10 +274,14 @@ def _read(arguments: argparse.Namespace) -> int:
     from inspector.commands import read
     from inspector.reading import filereader
 
+    config = _with(_load(arguments), {"follow_up": arguments.follow_up})
+    outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
+    if outcomes and not config.follow_up:
+        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are known with --follow-up only")
     return read.run(
         filereader.ReadArguments(
             files=arguments.files,
-            config=_load(arguments),
+            config=config,
             json=arguments.json,
             fail_on=arguments.fail_on,
             summary=arguments.summary,

@@ -168,6 +168,7 @@ class Config(_Table):
     netns: OptionalName = None
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = list(EPM_PORTS)
     tunnels: StrictBool = False
+    follow_up: StrictBool = False
     listen: Listen = DEFAULT_LISTEN
     serve_findings: StrictBool = True
     hosts: Annotated[list[HostName], Field(max_length=bounds.LIST)] = []

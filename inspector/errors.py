@@ -103,6 +103,9 @@ class Anomaly(enum.StrEnum):
     STREAM_CONFLICT = "stream_conflict"
     STREAM_NOT_RPC = "stream_not_rpc"
     CONNECTION_EVICTED = "connection_evicted"
+    DECODER_QUOTA = "decoder_quota"
+    # What answers lead to
+    OUTCOME_EVICTED = "outcome_evicted"
     # What does not fit the connection: a forger's, or of a connection that was seen in part only
     SYN_NOT_ACCEPTED = "syn_not_accepted"
     RESET_NOT_ACCEPTED = "reset_not_accepted"

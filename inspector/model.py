@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+from inspector.consequence import Consequence, FindingKind
+
 IPAddress = IPv4Address | IPv6Address
 
 Mode = Literal["auto", "native", "generic", "tc"]
@@ -180,7 +182,7 @@ class FindingTunnel:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the inspector says of one answer (or of its absence), in the words of an operator.
+    """What the inspector says of one answer, its absence, or what it led to (`kind`), in the words of an operator.
 
     `asked` is the server address in the IP header after unmapping (NAT64 and the like);
     `asked_raw` is the address before unmapping. `latency_ns` is None unless both
@@ -188,7 +190,9 @@ class Finding:
     `requested_address` is the target which the client wrote into its own request;
     `tunnel` is that of the packet which carried the answer (of the first packet, if there was no answer);
     `evidence` is the name of the file which has the conversation's packets, where there is one;
-    `left_out` is how many mappings more the answer has than are here.
+    `left_out` is how many mappings more the answer has than are here. `consequence` is what became of it, where that
+    was followed; `frame` is the number of the packet in its capture file, from 1. `follow_up` is a finding of another
+    kind which is known already: written after this one, shown in one row with it.
     """
 
     time_ns: int
@@ -213,6 +217,10 @@ class Finding:
     anomalies: tuple[str, ...] = field(default=())
     evidence: str | None = None
     left_out: int = 0
+    kind: FindingKind = FindingKind.ANSWER
+    consequence: Consequence | None = None
+    frame: int | None = None
+    follow_up: Finding | None = None
 
     def shortened(self, mappings: int) -> Finding:
         """Return the finding with so many mappings at most: those which have its verdict first."""
@@ -243,7 +251,12 @@ class Finding:
             "status": self.status,
             "verdict": str(self.verdict),
             "why": self.why,
+            "kind": str(self.kind),
         }
+        if self.consequence is not None:
+            result |= self.consequence.as_dict()
+        if self.frame is not None:
+            result["frame"] = self.frame
         if self.requested is not None:
             result["requested"] = self.requested.as_dict()
             if self.requested_address is not None:

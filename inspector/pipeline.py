@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.decode.decoder import Decoder
+    from inspector.decode.quota import Quota
 
     Block = npt.NDArray[np.uint64]
     Batch = Block | bytes | memoryview
@@ -31,10 +32,26 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 64
 
 
+class _Judge:
+    """Makes the finding of what was observed, by the policy of the moment.
+
+    An object of its own, so that pipeline and decoder do not refer to each other: a decoder's tables take tens of
+    megabytes, which would wait for the collector of cycles.
+    """
+
+    def __init__(self, policy: Policy, source_name: Callable[[int], str]) -> None:
+        self.policy = policy
+        self._source_name = source_name
+
+    def __call__(self, observed: Observed) -> Finding:
+        return judge(observed, self.policy, self._source_name(observed.interface_index))
+
+
 class Pipeline:
     """Records in, findings out; `records` and `verdicts` count what went through, `anomalies` what was not read.
 
-    With `engine`, `inspector.decode` follows the connections: it has the same results, faster if it was compiled.
+    With `engine`, `inspector.decode` follows the connections: it has the same results, faster if it was compiled;
+    `quota` bounds what it gives to the scalar decoder.
     """
 
     def __init__(
@@ -44,9 +61,9 @@ class Pipeline:
         limits: Limits | None = None,
         *,
         engine: bool = False,
+        quota: Quota | None = None,
     ) -> None:
-        self._policy = policy
-        self._source_name = source_name
+        self._judge = _Judge(policy, source_name)
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
@@ -55,7 +72,7 @@ class Pipeline:
             # Where nothing was compiled, memory stays small.
             from inspector.decode.decoder import Decoder
 
-            self._decoder = Decoder(self._conversations, self._finding)
+            self._decoder = Decoder(self._conversations, self._judge, quota)
 
     @property
     def records(self) -> int:
@@ -85,7 +102,7 @@ class Pipeline:
 
     def reconfigure(self, policy: Policy, limits: Limits) -> None:
         """Judge by another policy and wait for other times from now on; limits on memory stay what they were."""
-        self._policy = policy
+        self._judge.policy = policy
         held = self._conversations.limits
         limits = replace(held, idle_ns=limits.idle_ns, gap_ns=limits.gap_ns, unanswered_ns=limits.unanswered_ns)
         if limits != held:
@@ -130,15 +147,12 @@ class Pipeline:
                 for row in batch:
                     yield from self._conversations.feed(unpack_row(row))
 
-    def _finding(self, observed: Observed) -> Finding:
-        return judge(observed, self._policy, self._source_name(observed.interface_index))
-
     def _judged(self, found: Iterable[Observed | FindingBatch]) -> Iterator[FindingBatch]:
         """Count what was found by verdict, and yield it; what was observed singly is judged, and put together."""
         held: list[Finding] = []
         for one in found:
             if isinstance(one, Observed):
-                held.append(self._finding(one))
+                held.append(self._judge(one))
                 self.verdicts[held[-1].verdict] += 1
             if held and (len(held) >= _TOGETHER or not isinstance(one, Observed)):
                 yield FindingBatch.of(held)

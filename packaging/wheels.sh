@@ -13,10 +13,13 @@ pip="build/tools/bin/python -m pip --quiet --disable-pip-version-check"
 $pip install --require-hashes --requirement locks/build.txt
 $pip install --require-hashes --no-build-isolation --requirement locks/packaging.txt
 $pip wheel --require-hashes --only-binary :all: --wheel-dir build/wheels --requirement locks/runtime.txt
-$pip wheel --no-deps --no-build-isolation --wheel-dir build/wheels .
+packaging/wheel.sh build/tools/bin/python build/wheels
 
 /usr/bin/python3 -m venv --without-pip build/bundle
 $pip --python build/bundle/bin/python install --isolated --no-index --find-links build/wheels --no-compile 'epm-inspector[top]'
 build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
-	--output-file build/epm-inspector.cdx.json build/bundle/bin/python 2>/dev/null
+	--output-file build/epm-inspector.cdx.json build/bundle/bin/python 2>build/cyclonedx.log || {
+	cat build/cyclonedx.log >&2
+	exit 1
+}
 rm -rf build/bundle

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inspector.capture.stored import STANDARD_INPUT
+from inspector.consequence import Outcome
 from inspector.evidence.recorder import open_evidence
 from inspector.model import Verdict
 from inspector.output.console import Tally
@@ -18,6 +19,7 @@ from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
 from inspector.output.standard import Output, tally_of, warn
 from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
+from inspector.reading.sighting import tie_files
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ THREADS_FROM: Final = 16 << 20
 
 
 def run(arguments: ReadArguments) -> int:
-    """Run the command; returns 3 where a verdict of `fail_on` was found. Raises CaptureError."""
+    """Run the command; returns 3 where a verdict or an outcome of `fail_on` was found. Raises CaptureError."""
     sizes = [_size(path) for path in arguments.files]
     jobs = _jobs(arguments, sizes)
     with Output(json=arguments.json) as output:
@@ -46,24 +48,26 @@ def run(arguments: ReadArguments) -> int:
                 counts = read_in_parallel(arguments, jobs, output, shares)
         if counts is None:
             return 0
-        tally = tally_of((one.counters for one in counts), counts)
+        tally = tally_of((one.counters for one in counts), counts, (one.outcomes for one in counts))
         if arguments.summary and arguments.json:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
             output.summary(tally)
-    return FOUND if any(tally.verdicts.get(verdict) for verdict in arguments.fail_on) else 0
+    found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
+    return FOUND if found & arguments.fail_on else 0
 
 
 def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
     counts = []
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
+    ties = tie_files(arguments.files, arguments.config)
     for number, path in enumerate(arguments.files):
         threads = 0
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
-        reader = FileReader(path, arguments.config, evidence, threads)
+        reader = FileReader(path, arguments.config, evidence, threads, ties)
         for batch in reader.findings(warn, shares.of(number)):
             if not arguments.summary and not output.show(batch):
                 return None
@@ -99,10 +103,13 @@ def _cores() -> int:
 
 def _as_dict(tally: Tally) -> dict[str, object]:
     """Return the counts of a run as JSON has them; the keys are an interface which people build on."""
-    return {
+    counts: dict[str, object] = {
         "packets_seen": tally.seen,
         "records_decoded": tally.decoded,
         "findings": sum(tally.verdicts.values()),
         "verdicts": {str(verdict): tally.verdicts[verdict] for verdict in Verdict if tally.verdicts.get(verdict)},
         "anomalies": {reason: count for reason, count in sorted(tally.anomalies.items()) if count},
     }
+    if tally.outcomes:
+        counts["outcomes"] = {str(one): tally.outcomes[one] for one in Outcome if tally.outcomes.get(one)}
+    return counts

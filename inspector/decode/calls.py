@@ -268,7 +268,10 @@ class Calls(Reader):
             return layout.FULL
         template = self.find_template()
         if template < 0:
-            return layout.NEW_TEMPLATE
+            if not self.once:
+                return layout.NEW_TEMPLATE
+            self.once = False
+            return layout.DONE
         row = self.found * layout.FOUND_WORDS
         base = self.slot * layout.SLOT_WORDS
         self.findings[row + layout.FOUND_TEMPLATE] = template

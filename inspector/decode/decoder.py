@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,12 @@ import numpy as np
 from inspector.decode import layout
 from inspector.decode.batch import FindingBatch
 from inspector.decode.engine import Engine
-from inspector.decode.exchange import export, import_into, is_plain, key_of
+from inspector.decode.exchange import export, flow_at, import_into, is_plain, key_of
+from inspector.decode.quota import Credit
 from inspector.errors import Anomaly
 from inspector.model import Direction
 from inspector.protocols import IPV4_MAPPED
-from inspector.record import unpack_record, unpack_row
+from inspector.record import unpack_record
 from inspector.wire.checksum import checksum
 from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow, Observed
@@ -22,33 +24,28 @@ from inspector.wire.pdu import split_pdu
 from inspector.wire.stream import Delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from inspector.decode.quota import Quota
     from inspector.model import Finding, Segment
     from inspector.wire.conversations import Conversations
 
     Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
 _NEVER: Final = (1 << 63) - 1
-# A new template costs some hundred microseconds: no more than one in so many records is made.
-_RECORDS_FOR_ONE: Final = 16
-_MOST_CREDIT: Final = 4096
+# Anomalies which the engine counts by itself.
+_COUNTED: Final = {
+    "gaps": Anomaly.STREAM_GAP,
+    "malformed": Anomaly.PDU_MALFORMED,
+    "not_rpc": Anomaly.STREAM_NOT_RPC,
+    "evicted": Anomaly.CONNECTION_EVICTED,
+    "skipped": Anomaly.DECODER_QUOTA,
+}
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
 _NO_CLIENT: Final = IPV4_MAPPED + bytes(4)
-
-
-def _segment_at(batches: Sequence[Batch], number: int) -> Segment:
-    """Return one row of several batches."""
-    for batch in batches:
-        single = isinstance(batch, bytes | memoryview)
-        count = 1 if single else len(batch)
-        if number < count:
-            return unpack_record(batch) if isinstance(batch, bytes | memoryview) else unpack_row(batch[number])
-        number -= count
-    raise IndexError(number)
 
 
 class Decoder:
@@ -60,17 +57,19 @@ class Decoder:
 
     MOST_TEMPLATES: Final = layout.TEMPLATES
 
-    def __init__(self, conversations: Conversations, judge: Callable[[Observed], Finding]) -> None:
+    def __init__(
+        self, conversations: Conversations, judge: Callable[[Observed], Finding], quota: Quota | None = None
+    ) -> None:
         self._conversations = conversations
         self._judge = judge
+        self._quota = quota
         limits = conversations.limits
         self._engine = Engine(limits.connections)
         self._slots: npt.NDArray[np.int64] = self._engine.arrays["slots"]
         rows = np.asarray(self._engine.findings)
         self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
         self._templates: list[Finding] = []
-        # Held findings of templates that were forgotten meanwhile.
-        self._stashed: list[FindingBatch] = []
+        self._stashed: list[FindingBatch] = []  # held findings of templates that were forgotten meanwhile
         self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
         self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
         engine = self._engine
@@ -78,11 +77,11 @@ class Decoder:
         engine.call_limit, engine.context_limit = limits.calls_per_connection, limits.contexts_per_connection
         engine.stub_limit, engine.request_limit = limits.stub_bytes, limits.request_stub_bytes
         self._follow_limits()
-        self._credit = _MOST_CREDIT
-        self._credited_at = 0
+        self._credit = Credit()
         self.handed_over = self.records = 0
         self._engine.losing = conversations.losing
-        conversations.companion = self
+        # No cycle: the tables take tens of megabytes, which would wait for its collector.
+        conversations.companion = weakref.proxy(self)
         for flow in conversations.flows():
             self._mark(flow)
         self._import_counters()
@@ -130,7 +129,7 @@ class Decoder:
         self.records += self._engine.open(batches)
         code, number = self._engine.run(0, False)
         if code != layout.DONE:
-            yield from self._go_on(batches, code, number)
+            yield from self._go_on(code, number)
         if not hold or self._engine.found > layout.FINDINGS // 4:
             yield from self._take_findings()
         self._count()
@@ -151,32 +150,41 @@ class Decoder:
         if slot:
             self._engine.remove(slot)
 
-    def _go_on(self, batches: Sequence[Batch], code: int, number: int) -> Iterator[FindingBatch | Observed]:
+    def _go_on(self, code: int, number: int) -> Iterator[FindingBatch | Observed]:
         """Do what the loop stopped for at a row, and let it run on from there, to the end."""
         engine = self._engine
         while code != layout.DONE:
             resume = False
             if code == layout.NEW_TEMPLATE:
-                if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
-                    self.forget_judgements()
-                resume = self._may_populate() and self._populate()
+                resume = yield from self._answer()
                 if resume:
                     code, number = engine.run(number, True)
                     continue
                 code = layout.HAND_OVER
-            yield from self._take_findings()
-            if code == layout.ADVANCE:
-                yield from self._advance(within_time(_segment_at(batches, number)).time_ns)
-            elif code == layout.EXPIRE:
-                yield from self._expire()
-            elif code == layout.MAKE_ROOM:
-                yield from self._make_room()
-            elif code == layout.FULL:
+            if code == layout.FULL:
                 resume = True
+                yield from self._take_findings()
             else:
-                yield from self._hand_over(_segment_at(batches, number), alone=code == layout.ALONE)
-                number += 1
+                # Few of these end in a finding: the rows before it need not be a batch of their own for all others.
+                for observed in self._go_past(code, number):
+                    yield from self._take_findings()
+                    yield observed
+                number += code in (layout.HAND_OVER, layout.ALONE)
             code, number = engine.run(number, resume)
+
+    def _go_past(self, code: int, number: int) -> Iterator[Observed]:
+        """Let the scalar decoder do what the engine stopped for at a row."""
+        if code == layout.ADVANCE:
+            yield from self._advance(within_time(self._segment_at(number)).time_ns)
+        elif code == layout.EXPIRE:
+            yield from self._expire()
+        elif code == layout.MAKE_ROOM:
+            yield from self._make_room()
+        else:
+            yield from self._hand_over(self._segment_at(number), alone=code == layout.ALONE)
+
+    def _segment_at(self, number: int) -> Segment:
+        return unpack_record(self._engine.record_of(number))
 
     def _take_findings(self) -> Iterator[FindingBatch]:
         while self._stashed:
@@ -195,55 +203,70 @@ class Decoder:
                 times = int(self._counted[number])
                 self._counted[number] = 0
                 anomalies.update({anomaly: times * count for anomaly, count in kinds if times})
-        if engine.gaps:
-            anomalies[Anomaly.STREAM_GAP] += int(engine.gaps)
-            engine.gaps = 0
-        if engine.malformed:
-            anomalies[Anomaly.PDU_MALFORMED] += int(engine.malformed)
-            engine.malformed = 0
-        if engine.not_rpc:
-            anomalies[Anomaly.STREAM_NOT_RPC] += int(engine.not_rpc)
-            engine.not_rpc = 0
-        if engine.evicted:
-            anomalies[Anomaly.CONNECTION_EVICTED] += int(engine.evicted)
-            engine.evicted = 0
+        for name, anomaly in _COUNTED.items():
+            count = int(getattr(engine, name))
+            if count:
+                anomalies[anomaly] += count
+                setattr(engine, name, 0)
 
-    def _may_populate(self) -> bool:
-        """Take from the credit that the records have brought; False if there is none."""
-        order = int(self._engine.order)
-        earned = (order - self._credited_at) // _RECORDS_FOR_ONE
-        self._credited_at += earned * _RECORDS_FOR_ONE
-        self._credit = min(self._credit + earned, _MOST_CREDIT) - 1
-        if self._credit < 0:
-            self._credit = 0
+    def _answer(self) -> Generator[FindingBatch | Observed, None, bool]:
+        """Let the scalar decoder say what the PDU at which the engine stopped ends in; False where it is not plain.
+
+        The finding of an answer that comes again becomes a template.
+        """
+        engine = self._engine
+        anomalies: Counter[Anomaly] = Counter()
+        observed = self._observe(anomalies)
+        if observed is None:
             return False
+        comes_again = engine.is_repeated() and self._credit.take(int(engine.order))
+        if not comes_again or not self._populate(observed, anomalies):
+            yield from self._take_findings()
+            self._conversations.anomalies.update(anomalies)
+            engine.once = True
+            yield observed
         return True
 
-    def _populate(self) -> bool:
-        """Let the scalar decoder and the judge say what the PDU at which the engine stopped ends in; keep that."""
+    def _observe(self, anomalies: Counter[Anomaly]) -> Observed | None:
+        """Return what the PDU at which the engine stopped ends in; None where it is not plain."""
         engine, conversations = self._engine, self._conversations
-        anomalies: Counter[Anomaly] = Counter()
         connection = export(engine, int(engine.slot), conversations.limits, anomalies, None)
         pdu = split_pdu(engine.pdu_bytes())
         if connection.association is None or pdu is None or not engine.from_server:
-            return False
+            return None
         exchanges = list(connection.association.feed(Direction.FROM_SERVER, pdu, int(engine.time)))
         if len(exchanges) != 1 or connection.association.answer_lost:
-            return False
-        flow = connection.flow._replace(client_address=_NO_CLIENT, client_port=0)
-        observed = Observed(flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
+            return None
+        return Observed(connection.flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
+
+    def _populate(self, observed: Observed, anomalies: Counter[Anomaly]) -> bool:
+        """Keep the finding on an answer as a template; False where there is no room."""
+        engine = self._engine
+        if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
+            self.forget_judgements()
         number = engine.add(bool(anomalies))
         if number is None:
             return False
-        self._templates.append(self._judge(observed))
+        flow = observed.flow._replace(client_address=_NO_CLIENT, client_port=0)
+        self._templates.append(self._judge(observed._replace(flow=flow)))
         if anomalies:
             self._anomalies[number] = tuple(anomalies.items())
         return True
 
     def _hand_over(self, segment: Segment, *, alone: bool) -> Iterator[Observed]:
         """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
-        self.handed_over += 1
         slot = int(self._engine.slot)
+        flow = flow_of(segment)
+        # What comes through a tunnel is the scalar decoder's anyway.
+        quota = self._quota if segment.tunnel is None else None
+        if quota is not None:
+            is_taken = quota.take(flow.client_address, segment.time_ns)
+            self._engine.refused_until = quota.refused_until
+            if not is_taken:
+                self._skip([] if alone else [slot])
+                self._engine.skip_record(0 if alone else slot)
+                return
+        self.handed_over += 1
         taken = 0 if alone else int(self._engine.consumed)
         whole = segment
         if taken:
@@ -260,7 +283,7 @@ class Decoder:
         else:
             yield from self._conversations.feed(segment)
         if not alone:
-            self._settle(flow_of(segment))
+            self._settle(flow)
         self._import_counters()
 
     def _feed_rest(self, segment: Segment, rest: Segment) -> Iterator[Observed]:
@@ -283,14 +306,14 @@ class Decoder:
         if now_ns >= engine.sweep:
             engine.sweep = now_ns + self._sweep_every
             asked_until = int(engine.sweep) - self._conversations.limits.unanswered_ns
-            self._give(list(dict.fromkeys(slot for _, _, slot in engine.overdue(asked_until))))
+            self._give_within_quota(list(dict.fromkeys(slot for _, _, slot in engine.overdue(asked_until))))
         engine.now = now_ns
         yield from self._expire()
 
     def _expire(self) -> Iterator[Observed]:
         """Forget silent connections of the engine, and let the scalar decoder do what is due now."""
         while not self._engine.expire(self._conversations.limits.idle_ns):
-            self._give([int(self._engine.oldest)])
+            self._give_within_quota([int(self._engine.oldest)])
         self._export_counters()
         yield from self._conversations.advance(int(self._engine.now))
         self._import_counters()
@@ -299,9 +322,31 @@ class Decoder:
         """Drop the connection that was silent for longest, of both decoders."""
         oldest = int(self._engine.oldest)
         if oldest and self._slots[oldest, layout.SLOT_ORDER] < self._engine.oldest_elsewhere:
-            self._give([oldest])
+            self._give_within_quota([oldest])
+            if self._slots[oldest, layout.SLOT_FLAGS] & layout.SKIPPED:
+                # The engine can drop it.
+                return
         self._export_counters()
         yield from self._conversations.evict()
+        self._import_counters()
+
+    def _give_within_quota(self, slots: list[int]) -> None:
+        """Give connections whose time is over to the scalar decoder; of clients over their quota none is heard of."""
+        quota, now_ns = self._quota, int(self._engine.now)
+        if quota is not None:
+            given = [slot for slot in slots if quota.take(flow_at(self._engine, slot).client_address, now_ns)]
+            if len(given) < len(slots):
+                self._skip(sorted(set(slots) - set(given)))
+            slots = given
+        self._give(slots)
+
+    def _skip(self, slots: list[int]) -> None:
+        """Read no more of connections, and count them; none stands for a record without a connection."""
+        self._conversations.anomalies[Anomaly.DECODER_QUOTA] += max(len(slots), 1)
+        for slot in slots:
+            if self._slots[slot, layout.SLOT_FLAGS] & layout.SCALAR:
+                self._conversations.release(flow_at(self._engine, slot))
+            self._engine.skip(slot)
         self._import_counters()
 
     def _give(self, slots: list[int], segment: Segment | None = None) -> None:

@@ -1,25 +1,16 @@
 cimport cython
 
 from inspector.decode cimport hints, layout
-from inspector.decode.streams cimport Streams
+from inspector.decode.rows cimport Rows
 
 
 @cython.final
-cdef class Engine(Streams):
-    cdef Py_buffer view
+cdef class Engine(Rows):
     cdef const unsigned char[::1] record
-    cdef long long[::1] addresses
-    cdef int[::1] widths
-    cdef public object opened
-    cdef const long long *rows
-    cdef const unsigned int *row_halves
-    cdef long long capacity, opened_rows
-    cdef public long long idle, oldest_elsewhere, consumed, gaps
+    cdef public long long idle, oldest_elsewhere, consumed, gaps, skipped, refused_until
     cdef public bint losing
     cdef unsigned int[16] tags
 
-    cdef void select(self, long long number) noexcept nogil
-    cdef int open_batch(self, object batch) except -1
     cdef int loop(self, long long start, long long stop, bint resume) noexcept nogil
     cdef long long number
     cdef void prepare(self, long long number) noexcept nogil
@@ -27,6 +18,7 @@ cdef class Engine(Streams):
     cdef long long unwrap(self, long long position, long long sequence) noexcept nogil
     cdef int follow(self, bint resume) noexcept nogil
     cdef bint is_doubtful(self, long long start, long long acknowledged) noexcept nogil
+    cdef bint is_refused(self) noexcept nogil
     cdef bint may_end(self) noexcept nogil
     cdef void end(self) noexcept nogil
     cdef bint restart(self) noexcept nogil

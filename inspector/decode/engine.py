@@ -8,88 +8,22 @@ they are, and the loop can be entered again, or the rest be handed over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
-import numpy as np
 
 from inspector.decode import hints, layout
-from inspector.decode.streams import Streams
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-
-    Batch = npt.NDArray[np.uint64] | bytes | memoryview
+from inspector.decode.rows import Rows
 
 
-class Engine(Streams):
+class Engine(Rows):
     """The decoder's state, and the loop."""
 
     def __init__(self, connections: int) -> None:
-        Streams.__init__(self, connections)
-        self.idle = self.consumed = self.gaps = self.number = 0
+        Rows.__init__(self, connections)
+        self.idle = self.consumed = self.gaps = self.skipped = self.refused_until = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
         self.losing = False
         if not cython.compiled:
             self.tags = [0] * layout.TAGS
-        self.opened: list[tuple[memoryview, memoryview, memoryview, int]] = []
-        self.opened_rows = 0
-        self.addresses = np.zeros(4096, np.int64).data
-        self.widths = np.zeros(4096, np.int32).data
-
-    def open(self, batches: Sequence[Batch]) -> int:
-        """Note where the rows of batches are, and return how many there are; the batches must stay as they are.
-
-        A batch is a block, uint64[n, words], or one record, whose length is a multiple of eight or more than the bytes
-        it captured.
-        """
-        self.opened_rows = 0
-        if not cython.compiled:
-            self.opened = []
-        for batch in batches:
-            self.open_batch(batch)
-        return self.opened_rows
-
-    def open_batch(self, batch: Batch) -> int:
-        """Note where the rows of one batch are."""
-        if cython.compiled:
-            hints.view_of(batch, cython.address(self.view))
-            address = cython.cast(cython.longlong, self.view.buf)
-            count = cython.cast(cython.longlong, 1)
-            if self.view.ndim == 1:
-                # A row has one more word before the record, which is never read.
-                address -= 8
-                stride = cython.cast(cython.longlong, self.view.len + 8)
-            else:
-                count = self.view.shape[0]
-                stride = 8 * self.view.shape[1]
-            hints.close_view(cython.address(self.view))
-            if self.opened_rows + count > len(self.addresses):
-                self._grow(self.opened_rows + count)
-            for row in range(count):
-                self.addresses[self.opened_rows + row] = address + row * stride
-                self.widths[self.opened_rows + row] = stride
-            self.opened_rows += count
-        else:
-            rows = (
-                [bytes(8) + bytes(batch)] if isinstance(batch, bytes | memoryview) else [row.tobytes() for row in batch]
-            )
-            for octets in rows:
-                flat = np.frombuffer(octets + bytes(-len(octets) % 8), np.uint8)
-                views = flat.view(np.int64).data, flat.view(np.uint32).data, flat.data
-                self.opened.append((*views, len(octets)))
-            self.opened_rows += len(rows)
-        return 0
-
-    def _grow(self, count: int) -> None:
-        addresses = np.zeros(2 * count, np.int64)
-        widths = np.zeros(2 * count, np.int32)
-        addresses[: len(self.addresses)] = self.addresses
-        widths[: len(self.widths)] = self.widths
-        self.addresses = addresses.data
-        self.widths = widths.data
 
     def run(self, start: int, resume: bool) -> tuple[int, int]:
         """Take the rows of the opened batches from number `start` on; return DONE or why it stopped, and at which row.
@@ -98,17 +32,6 @@ class Engine(Streams):
         """
         code = self.loop(start, self.opened_rows, resume)
         return code, self.number
-
-    def select(self, number: int) -> None:
-        """Point to a row."""
-        if cython.compiled:
-            self.data = cython.cast(cython.p_uchar, self.addresses[number])
-            self.rows = cython.cast(cython.p_longlong, self.addresses[number])
-            self.row_halves = cython.cast(cython.p_uint, self.addresses[number])
-            self.capacity = self.widths[number] - 8 * layout.ROW_PAYLOAD
-        else:
-            self.rows, self.row_halves, self.data, width = self.opened[number]
-            self.capacity = width - 8 * layout.ROW_PAYLOAD
 
     def reread(self, opnum: int, wide: bool, stub: bytes) -> tuple[int, int, int] | None:
         """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
@@ -228,6 +151,12 @@ class Engine(Streams):
             return start != position and start != position + finished
         return (self.captured != 0 or tcp_flags & layout.FIN != 0) and tcp_flags & layout.ACK == 0
 
+    def is_refused(self) -> bool:
+        """Return whether the scalar decoder takes no record now, by its quota for all clients (`Quota.take`)."""
+        return self.time < self.refused_until <= self.time + layout.BURST and self.row_halves[
+            layout.ROW_FLAGS
+        ] >> 24 <= (layout.FROM_SERVER | layout.IPV6)
+
     def may_end(self) -> bool:
         """Return whether nothing waits, so that the connection may end at once."""
         half = self.slot * layout.SLOT_HALVES
@@ -291,6 +220,14 @@ class Engine(Streams):
         if captured and not resume:
             if finished or not self.has_room(0):
                 return layout.HAND_OVER
+            if start + captured == position and tcp_flags == (layout.ACK | tcp_flags & layout.PSH):
+                # Nothing is new: it must be what was delivered last, once more.
+                if not self.is_repetition(payload, captured):
+                    return layout.HAND_OVER
+                if acknowledged > self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server]:
+                    self.slots[base + layout.SLOT_ACKNOWLEDGED + 1 - from_server] = acknowledged
+                self.touch(self.slot)
+                return layout.DONE
             other_finished = 1 if flags >> (1 - from_server) & layout.FINISHED else 0
             if start != position or (other_visible and acknowledged > other + other_finished):
                 gap = 1 if start > position else 0
@@ -385,11 +322,19 @@ class Engine(Streams):
             if slot == 0 and attributes > (layout.FROM_SERVER | layout.IPV6):
                 return layout.ALONE
             if slot:
-                if self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.SCALAR:
+                flags = self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS]
+                if flags & layout.SCALAR:
                     return layout.HAND_OVER
-                code = self.follow(resume)
-                if code != layout.DONE:
-                    return code
+                if flags & layout.SKIPPED and (self.from_server or not self.restart()):
+                    self.touch(slot)
+                else:
+                    code = self.follow(resume)
+                    if code == layout.HAND_OVER and self.is_refused():
+                        self.skipped += 1
+                        self.ignore(self.slot)
+                        self.touch(self.slot)
+                    elif code != layout.DONE:
+                        return code
             resume = False
             self.order += 1
         self.number = stop

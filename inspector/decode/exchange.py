@@ -39,7 +39,12 @@ def key_of(flow: Flow) -> tuple[int, int, int, int, int]:
     return high, low, server_high, server_low, flow.client_port | flow.server_port << 16
 
 
-def _flow_at(words: list[int]) -> Flow:
+def flow_at(engine: Engine, slot: int) -> Flow:
+    """Return the connection of an entry."""
+    return _flow_of(engine.arrays["slots"][slot].tolist())
+
+
+def _flow_of(words: list[int]) -> Flow:
     addresses = np.array(words[layout.SLOT_CLIENT : layout.SLOT_SERVER + 2], np.int64).tobytes()
     ports = words[layout.SLOT_PORTS]
     return Flow(addresses[:16], ports & 0xFFFF, addresses[16:], ports >> 16)
@@ -53,7 +58,7 @@ def export(
     halves: list[int] = engine.arrays["slots"][slot].view(np.uint32).tolist()
     flags = words[layout.SLOT_FLAGS]
     first = segment if segment is not None and not flags else _stand_in(words, halves[layout.HALF_INTERFACE])
-    connection = Connection(_flow_at(words), first, limits, anomalies)
+    connection = Connection(_flow_of(words), first, limits, anomalies)
     connection.last_ns = words[layout.SLOT_LAST]
     connection.touched = words[layout.SLOT_ORDER]
     connection.closed = bool(flags & layout.CLOSED)

@@ -56,6 +56,7 @@ HAS_INITIAL: Final = 128
 SCALAR: Final = 256  # owned by the scalar decoder: the entry only says so
 FREE: Final = 512
 LOST: Final = 1024  # bytes of the client's side were not seen, or not read
+SKIPPED: Final = 16384  # its client is over its quota: nothing of it is read
 ASTRAY: Final = 4096  # where the next PDU of the client's side starts is not known
 
 # A context: its identifier, the abstract syntax << 16, the transfer syntax << 20.
@@ -99,6 +100,7 @@ ALL_KEY_WORDS: Final = 524288
 TEMPLATES: Final = 16384
 TEMPLATE_PLACES: Final = 65536
 TEMPLATE_PROBES: Final = 64
+SEEN: Final = 65536  # hashes of keys that were met without a template
 TOWERS: Final = 512
 # Kinds of answers.
 KIND_RESPONSE: Final = 1
@@ -132,6 +134,8 @@ AHEAD: Final = 12
 NEAR: Final = 6
 TAGS: Final = 16
 
+BURST: Final = 250000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
+
 # Why the loop stopped.
 DONE: Final = 0
 HAND_OVER: Final = 1  # this record, with its connection, is for the scalar decoder
@@ -146,6 +150,7 @@ EXPIRE: Final = 7  # a connection that was silent for too long has a pending que
 FIN: Final = 1
 SYN: Final = 2
 RST: Final = 4
+PSH: Final = 8
 ACK: Final = 16
 FROM_SERVER: Final = 1
 IPV6: Final = 2

@@ -20,4 +20,6 @@ cdef class Streams(Calls):
     @cython.final
     cdef unsigned long long checksum_of(self, const unsigned char *data, long long at, long long count) noexcept nogil
     @cython.final
+    cdef bint is_repetition(self, long long at, long long count) noexcept nogil
+    @cython.final
     cdef bint after_gap(self, long long at, long long end) noexcept nogil

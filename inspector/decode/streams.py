@@ -72,6 +72,14 @@ class Streams(Calls):
                     delivered = self.checksum_of(self.joined, 0, length)
             self.slots[base + layout.SLOT_DELIVERED] = length << 32 | delivered
 
+    def is_repetition(self, at: int, count: int) -> bool:
+        """Return whether bytes which end where the stream does are the whole PDUs that were delivered last."""
+        half = self.slot * layout.SLOT_HALVES + layout.HALF_PARTIAL_LENGTH + self.from_server
+        delivered = self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_DELIVERED + self.from_server]
+        if self.halves[half] or delivered >> 32 != count:
+            return False
+        return cython.cast(cython.longlong, self.checksum_of(self.data, at, count)) == (delivered & layout.LOW)
+
     def after_gap(self, at: int, end: int) -> bool:
         """Return whether a PDU starts behind lost bytes, and none was cut by them."""
         side = self.slot * layout.SLOT_HALVES + self.from_server

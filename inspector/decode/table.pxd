@@ -48,6 +48,8 @@ cdef class Table:
     @cython.final
     cdef void touch(self, long long slot) noexcept nogil
     @cython.final
+    cdef void ignore(self, long long slot) noexcept nogil
+    @cython.final
     cdef void release(self, long long slot) noexcept nogil
     @cython.final
     cdef long long new_question(self, long long slot) noexcept nogil

@@ -93,6 +93,19 @@ class Table:
         self.link(slot)
         self.count += 1
 
+    def skip(self, slot: int) -> None:
+        """Read no more of a connection, whoever owns it, until a SYN opens another."""
+        if self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.SCALAR:
+            self.link(slot)
+            self.count += 1
+        self.ignore(slot)
+
+    def skip_record(self, slot: int) -> None:
+        """Count a record that is not read, of a connection that is skipped; 0: of none."""
+        if slot:
+            self.touch(slot)
+        self.order += 1
+
     def expire(self, idle: int) -> bool:
         """Forget connections that were silent for `idle` nanoseconds; False where the next has a pending question."""
         return bool(self.expire_silent(idle))
@@ -215,6 +228,12 @@ class Table:
         self.slots[base + layout.SLOT_FLAGS] = layout.FREE | layout.CLOSED
         self.slots[base + layout.SLOT_CLIENT] = self.free_slot
         self.free_slot = slot
+
+    def ignore(self, slot: int) -> None:
+        """Read no more of a connection of this decoder."""
+        flags = slot * layout.SLOT_WORDS + layout.SLOT_FLAGS
+        self.release(slot)
+        self.slots[flags] = (self.slots[flags] & layout.HAS_INITIAL) | layout.SKIPPED
 
     def release(self, slot: int) -> None:
         """Let go of an entry's questions and reassembly buffers."""

@@ -13,6 +13,8 @@ cdef class Templates(Table):
     cdef public long long[::1] key_starts
     cdef public long long[::1] counted
     cdef public long long templates
+    cdef public bint once
+    cdef public unsigned long long[::1] seen
     cdef public unsigned long long key_hash
     cdef const unsigned char *data
 

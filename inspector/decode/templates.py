@@ -21,6 +21,7 @@ class Templates(Table):
     def __init__(self, connections: int) -> None:
         Table.__init__(self, connections)
         self.key = np.zeros(layout.KEY_WORDS, np.uint64).data
+        self.key_length = 0
         self.keys = np.zeros(layout.ALL_KEY_WORDS, np.uint64).data
         # Template number + 1, and the hash's upper half above it; 0 for none.
         self.places = np.zeros(layout.TEMPLATE_PLACES, np.int64).data
@@ -28,11 +29,14 @@ class Templates(Table):
         self.key_starts = np.zeros(layout.TEMPLATES + 1, np.int64).data
         # How often templates with anomalies were met: -1 for those without.
         self.counted = np.zeros(layout.TEMPLATES, np.int64).data
+        self.seen = np.zeros(layout.SEEN, np.uint64).data
+        # Whether the finding of the PDU being read was made without a template.
+        self.once = False
         self.forget()
 
     def forget(self) -> None:
         """Forget all templates."""
-        self.key_length = self.keys_used = self.templates = 0
+        self.keys_used = self.templates = 0
         np.asarray(self.places)[...] = 0
         self.key_starts[0] = 0
 
@@ -40,6 +44,15 @@ class Templates(Table):
     def full(self) -> bool:
         """Whether there may be no room for one more template."""
         return bool(self.templates >= layout.TEMPLATES or self.keys_used + layout.KEY_WORDS > layout.ALL_KEY_WORDS)
+
+    def is_repeated(self) -> bool:
+        """Return whether the key was met before: a forged answer comes once, and is not worth a template."""
+        hashed = self.hash_key()
+        at = hashed & (layout.SEEN - 1)
+        if self.seen[at] == hashed:
+            return True
+        self.seen[at] = hashed
+        return False
 
     def add(self, anomalies: bool) -> int | None:
         """Keep the key under the next number, and return it; None where too many have a like hash."""

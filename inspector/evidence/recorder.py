@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from inspector.decode.batch import FindingBatch
+from inspector.consequence import FindingKind
+from inspector.decode.batch import FindingBatch, packed
 from inspector.evidence.conversation import capture_of
 from inspector.evidence.folder import EvidenceFolder, file_name
 from inspector.evidence.quota import Allowance, LeftOut
@@ -25,7 +26,6 @@ from inspector.evidence.recent import RecentRecords
 from inspector.losses import Trouble, reason_of
 from inspector.model import Finding, Verdict
 from inspector.output.standard import warn
-from inspector.protocols import IPV4_MAPPED
 from inspector.record import record_time
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.config import Config, EvidenceSettings
-    from inspector.model import IPAddress
 
 WINDOW_NS: Final = 2_000_000_000
 """How long records should stay: where they come too fast for that, the share of connections is made smaller."""
@@ -162,7 +161,9 @@ class Evidence:
         """Return which findings of a batch get a file, by row."""
         chosen: list[int] = []
         for number, judgement, count in batch.numbered():
-            if judgement.verdict is not Verdict.MISMATCH or self._is_paused(count):
+            if judgement.kind is not FindingKind.ANSWER or judgement.verdict is not Verdict.MISMATCH:
+                continue
+            if self._is_paused(count):
                 continue
             time_ns = batch.first_ns
             if not self._allowance.has_any(judgement.asked, time_ns, count):
@@ -181,8 +182,8 @@ class Evidence:
 
     def _name(self, finding: Finding) -> Finding:
         """Return a finding with the name of its file, if it has one."""
-        client = _packed(finding.client), finding.client_port
-        server = _packed(finding.asked_raw), finding.server_port
+        client = packed(finding.client), finding.client_port
+        server = packed(finding.asked_raw), finding.server_port
         records = self._recent.of(client, server, MOST_RECORDS, MOST_BYTES)
         if all(record_time(record) != finding.time_ns for record in records):
             self._left_out[LeftOut.OVERWRITTEN] += 1
@@ -228,11 +229,6 @@ class Evidence:
         self._failed += 1
         self._paused_until = time.monotonic() + _PAUSE_S
         self._trouble.failed(reason)
-
-
-def _packed(address: IPAddress) -> bytes:
-    """Return an address as records have it: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    return IPV4_MAPPED + address.packed if address.version == 4 else address.packed
 
 
 def open_evidence(

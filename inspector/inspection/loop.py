@@ -9,16 +9,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from inspector.decode import is_compiled
+from inspector.decode.quota import Quota
 from inspector.inspection.snapshot import Beginning, take_snapshot
 from inspector.inspection.upkeep import Upkeep
 from inspector.model import Verdict
+from inspector.ordered import count_rows, divided, newest_ns
 from inspector.output.standard import tally_of
 from inspector.pipeline import Pipeline
-from inspector.record import record_of, record_time
+from inspector.record import record_of
 from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from inspector.config import Config
@@ -42,22 +44,6 @@ _ROWS: Final = 8192
 _FAREWELL_S: Final = 5.0
 # Time moves on without records only this far behind the clock: some may still be on their way.
 _QUIET_NS: Final = 1_000_000_000
-
-
-def _divided(blocks: Iterable[Block]) -> Iterator[list[Block]]:
-    """Yield blocks, in order, in groups of at most `_ROWS` rows; longer ones are cut."""
-    group: list[Block] = []
-    count = 0
-    for block in blocks:
-        for start in range(0, len(block), _ROWS):
-            rows = block[start : start + _ROWS]
-            if group and count + len(rows) > _ROWS:
-                yield group
-                group, count = [], 0
-            group.append(rows)
-            count += len(rows)
-    if group:
-        yield group
 
 
 class Inspection:
@@ -86,6 +72,7 @@ class Inspection:
             lambda index: session.interface_names.get(index, str(index)),
             config.decoder_limits(),
             engine=is_compiled(),
+            quota=Quota(),
         )
         self._counted: Counter[Anomaly] = Counter()
         self._refresh_due = 0.0
@@ -132,29 +119,34 @@ class Inspection:
             self._recording.close()
         self._refresh(force=True)
 
-    def _take(self, blocks: list[Block]) -> None:
+    def _take(self, blocks: Sequence[Block]) -> None:
         """Decode blocks, by so many rows at a time that metrics and watchdog are not kept waiting by hostile ones."""
         self._pipeline.losing = self._session.losing
-        for some in _divided(blocks):
+        for some in divided(blocks, _ROWS):
             if self._signals.ending:
                 self._end_by = min(self._end_by, time.monotonic() + _FAREWELL_S)
             if time.monotonic() < self._end_by:
                 self._take_rows(some)
                 self._refresh()
             else:
-                self._unread += sum(map(len, some))
+                self._unread += count_rows(some)
 
-    def _take_rows(self, blocks: list[Block]) -> None:
+    def _take_rows(self, blocks: Sequence[Block]) -> None:
+        if self._recording is not None or self._evidence is not None:
+            self._keep(blocks)
+        self._report(self._pipeline.feed(blocks))
+        time_ns = newest_ns(blocks)
+        age_s = max(0.0, (time.time_ns() - time_ns) / 1e9)
+        self._metrics.records_consumed(count_rows(blocks), time_ns, age_s)
+
+    def _keep(self, blocks: Sequence[Block]) -> None:
+        """Hand rows to the recording and to the evidence."""
         for block in blocks:
             if self._recording is not None:
                 for row in block:
                     self._recording.write(record_of(row))
             if self._evidence is not None:
                 self._evidence.keep(block)
-        self._report(self._pipeline.feed(blocks))
-        newest_ns = record_time(record_of(blocks[-1][-1]))
-        age_s = max(0.0, (time.time_ns() - newest_ns) / 1e9)
-        self._metrics.records_consumed(sum(map(len, blocks)), newest_ns, age_s)
 
     def _report(self, findings: Iterable[FindingBatch]) -> None:
         for batch in findings if self._evidence is None else self._evidence.name(findings):

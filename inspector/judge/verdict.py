@@ -15,7 +15,7 @@ from inspector.judge.addresses import address_of, is_unroutable, unmap
 from inspector.judge.policy import Policy
 from inspector.model import Finding, FindingTunnel, IPAddress, OfferedEndpoint, RpcInterface, Verdict
 from inspector.wire.body import Syntax
-from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, OfferedTower
+from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, WINDOWS_NOT_REGISTERED, OfferedTower
 from inspector.wire.exchange import Exchange, Observed, Outcome
 from inspector.wire.uuids import name_of
 
@@ -37,6 +37,7 @@ _OUTCOME_VERDICTS: Final = {
     Outcome.SEALED: Verdict.SEALED,
     Outcome.MALFORMED: Verdict.MALFORMED,
 }
+_NOT_REGISTERED: Final = frozenset({STATUS_NOT_REGISTERED, WINDOWS_NOT_REGISTERED})
 _OFFERING: Final = frozenset({"ept_map", "ept_lookup"})
 
 
@@ -83,7 +84,21 @@ def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, por
     return "this tower carries no IPv4 address"
 
 
-def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> OfferedEndpoint:
+def _translated_from(exchange: Exchange, asked: IPAddress) -> IPv4Address | None:
+    """Return the address that the client asked, where its own request names another one than its packets.
+
+    Clients write the address that they ask, or 0.0.0.0. Another one proves that packets are translated before they are
+    seen: on the servers' side of a gateway that balances, each answer would match.
+    """
+    named = exchange.requested_address
+    if named is None or named.is_unspecified or named == asked:
+        return None
+    return named
+
+
+def _judge_tower(
+    offered: OfferedTower, asked: IPAddress, policy: Policy, translated_from: IPv4Address | None
+) -> OfferedEndpoint:
     tower = offered.tower
     if tower is None:
         why = f"the tower cannot be read ({offered.anomaly})"
@@ -91,6 +106,13 @@ def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> Off
             None, "unknown", None, None, None, Verdict.MALFORMED, why, offered.annotation, offered.references
         )
     verdict = judge_address(asked, tower.address, policy)
+    why = explain(verdict, asked, tower.address, tower.port)
+    if verdict is Verdict.MATCH and translated_from is not None:
+        verdict = judge_address(translated_from, tower.address, policy)
+        why = explain(verdict, translated_from, tower.address, tower.port)
+        why += (
+            f" (the request names {translated_from}, its packets go to {asked}: translated before they are seen here)"
+        )
     return OfferedEndpoint(
         interface_of(tower.interface),
         tower.protocol_sequence,
@@ -98,7 +120,7 @@ def _judge_tower(offered: OfferedTower, asked: IPAddress, policy: Policy) -> Off
         tower.port,
         tower.endpoint,
         verdict,
-        explain(verdict, asked, tower.address, tower.port),
+        why,
         offered.annotation,
         offered.references,
     )
@@ -108,9 +130,9 @@ def _judge_without_towers(exchange: Exchange) -> tuple[Verdict, str]:
     """Return verdict and reason of an answer which offers nothing."""
     if exchange.operation not in _OFFERING and exchange.status == STATUS_OK:
         return Verdict.NO_ADDRESS, "the operation offers no endpoint"
-    if exchange.status == STATUS_NOT_REGISTERED and exchange.continued:
+    if exchange.status in _NOT_REGISTERED and exchange.continued:
         return Verdict.NO_ADDRESS, "the end of a listing"
-    if exchange.status in (STATUS_OK, STATUS_NOT_REGISTERED):
+    if exchange.status == STATUS_OK or exchange.status in _NOT_REGISTERED:
         return Verdict.NOT_REGISTERED, "no such interface is registered with this endpoint mapper"
     return Verdict.FAULT, f"the endpoint mapper answered: {exchange.detail}"
 
@@ -132,7 +154,8 @@ def _judge_exchange(
 ) -> tuple[Verdict, str, tuple[OfferedEndpoint, ...]]:
     if exchange.outcome is not Outcome.ANSWERED:
         return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
-    mappings = tuple(_judge_tower(offered, asked, policy) for offered in exchange.towers)
+    named = _translated_from(exchange, asked)
+    mappings = tuple(_judge_tower(offered, asked, policy, named) for offered in exchange.towers)
     if not mappings:
         return *_judge_without_towers(exchange), ()
     worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))

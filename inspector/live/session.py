@@ -23,6 +23,7 @@ from inspector.live.rings.merge import Lanes
 from inspector.live.rings.percpu import Lane, set_waiting
 from inspector.live.rings.readers import open_bulk, open_compact
 from inspector.model import OTHER_INTERFACES, Mode
+from inspector.ordered import count_rows
 from inspector.protocols import EPM_PORTS
 from inspector.record import INTERFACES, LOSS_REASONS, KernelCounter
 
@@ -160,7 +161,7 @@ class Session:
         self._offsets = (previous, offset)
         self._clock_due = time.monotonic() + _CLOCK_INTERVAL_S
 
-    def poll(self, timeout_s: float) -> list[Block]:
+    def poll(self, timeout_s: float) -> Sequence[Block]:
         """Return blocks of records in time order as soon as there are any; an empty list after `timeout_s` or `wake`.
 
         A block is uint64[n, words], a row for each record, in the ring itself: valid until the next call of `poll`,
@@ -175,7 +176,7 @@ class Session:
             self._read_at = time.monotonic()
             if blocks:
                 self._watch_loss()
-                self.consumed += sum(map(len, blocks))
+                self.consumed += count_rows(blocks)
                 return blocks
             left = deadline - time.monotonic()
             if left <= 0:
@@ -234,11 +235,11 @@ class Session:
         """Let `poll` return at once, also from a signal handler or another thread."""
         os.eventfd_write(self._wake_fd, 1)
 
-    def drain(self) -> list[Block]:
+    def drain(self) -> Sequence[Block]:
         """Return all records that are left, as `poll` does: for the end, after `detach`."""
         time.sleep(_SETTLE_S)
         blocks = self._lanes.read_rest()
-        self.consumed += sum(map(len, blocks))
+        self.consumed += count_rows(blocks)
         return blocks
 
     def counters(self) -> dict[str, dict[KernelCounter, int]]:

@@ -1,4 +1,4 @@
-"""The JSON lines of a batch of findings, many at once. Imported with the first batch, which compiled code has made."""
+"""The JSON lines of a batch of findings, many at once."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from rich.console import Console as RichConsole
 from rich.live import Live
 from rich.text import Text
 
+from inspector.consequence import HARMFUL, Cause, Consequence, FindingKind, Outcome
 from inspector.escape import harmless
 from inspector.model import Finding, OfferedEndpoint, RpcInterface, Verdict, format_time
 from inspector.output.jsonl import write_or_close
@@ -41,7 +42,7 @@ _NARROWEST_REASON: Final = 20
 _COUNTED: Final = 28
 _COUNT: Final = 10
 
-_STYLES: Final = {
+_STYLES: Final[dict[Verdict | Outcome, str]] = {
     Verdict.MATCH: "green",
     Verdict.MISMATCH: "bold red",
     Verdict.POOLED: "yellow",
@@ -54,25 +55,35 @@ _STYLES: Final = {
     Verdict.UNANSWERED: "magenta",
     Verdict.SEALED: "cyan",
     Verdict.MALFORMED: "red",
+    Outcome.REACHED: "green",
+    Outcome.REFUSED: "bold red",
+    Outcome.TIMED_OUT: "bold red",
+    Outcome.UNREACHABLE: "bold red",
+    Outcome.WRONG_SERVER: "bold red",
+    Outcome.DENIED: "bold magenta",
+    Outcome.BROKEN: "bold red",
+    Outcome.UNDELIVERED: "bold red",
+    Outcome.NOT_FOLLOWED: "dim",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of a run: packets seen, records decoded, records lost by reason, findings by verdict, anomalies."""
+    """Counts of a run: packets seen, records decoded and lost, findings by verdict, anomalies, outcomes."""
 
     seen: int = 0
     decoded: int = 0
     lost: Mapping[str, int] = field(default_factory=dict)
     verdicts: Mapping[Verdict, int] = field(default_factory=dict)
     anomalies: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
-    """The cells of one row without its verdict, and that."""
+    """The cells of one row without its verdict, and that; an outcome that hurts stands in its place."""
 
     cells: tuple[str, ...]
-    verdict: Verdict
+    verdict: Verdict | Outcome
     why: str
 
 
@@ -250,11 +261,52 @@ def _rows(finding: Finding) -> Iterator[_Row]:
     """Yield a row for each mapping, or one for the finding where there is none."""
     head = (format_time(finding.time_ns)[11:23], str(finding.client), str(finding.asked))
     if not finding.mappings:
-        yield _Row((*head, "-", _service(finding.requested)), finding.verdict, finding.why)
+        yield _Row((*head, "-", _service(finding.requested)), *_result(finding, finding.verdict, finding.why))
+    followed = _followed(finding)
     for mapping in finding.mappings:
         cells = (*head, _offered(mapping), _service(mapping.interface or finding.requested))
+        word: Verdict | Outcome = mapping.verdict
+        why = mapping.why
+        if mapping is followed:
+            # The worst mapping's reason is the finding's, with what is known of the answer itself.
+            own = finding.why if finding.kind is not FindingKind.ANSWER or finding.why.startswith(why) else why
+            word, why = _result(finding, mapping.verdict, own)
         proved = finding.evidence is not None and mapping.verdict is finding.verdict
-        yield _Row(cells, mapping.verdict, f"{mapping.why} [{finding.evidence}]" if proved else mapping.why)
+        yield _Row(cells, word, f"{why} [{finding.evidence}]" if proved else why)
+
+
+def _followed(finding: Finding) -> OfferedEndpoint | None:
+    """Return the mapping whose row says what became of the answer: where the client went, else one of its verdict."""
+    about = finding.follow_up or finding
+    if about.consequence is None or not finding.mappings:
+        return None
+    if about.consequence.endpoint is not None:
+        found = [mapping for mapping in finding.mappings if mapping.port == about.consequence.endpoint.port]
+    else:
+        found = [mapping for mapping in finding.mappings if mapping.verdict is finding.verdict]
+    return found[0] if found else finding.mappings[0]
+
+
+def _result(finding: Finding, verdict: Verdict, why: str) -> tuple[Verdict | Outcome, str]:
+    """Return what a row says: an outcome that hurts stands before the verdict, any other after it."""
+    later = finding.follow_up
+    consequence = finding.consequence
+    if later is None or later.consequence is None:
+        outcome = consequence.outcome if consequence is not None else None
+        shown = outcome is not None and (outcome in HARMFUL or finding.kind is not FindingKind.ANSWER)
+        return (outcome if outcome is not None and shown else verdict), f"{why}{_cause(consequence)}"
+    if later.consequence.outcome in HARMFUL:
+        return later.consequence.outcome, f"{later.why}{_cause(later.consequence)}; {verdict}: {why}"
+    return verdict, f"{why}{_cause(consequence)}; {later.why}"
+
+
+def _cause(consequence: Consequence | None) -> str:
+    """Return a cause in words and what to do, in brackets; nothing where there is neither."""
+    if consequence is None or consequence.cause is None:
+        return ""
+    cause = str(consequence.cause).replace("_", " ") if consequence.cause is not Cause.UNKNOWN else None
+    words = "; ".join(filter(None, (cause, consequence.remedy)))
+    return f" ({words})" if words else ""
 
 
 def _offered(mapping: OfferedEndpoint) -> str:
@@ -307,6 +359,11 @@ def _summary(tally: Tally) -> Table:
     for verdict in Verdict:
         if tally.verdicts.get(verdict):
             add(f"  {verdict}", tally.verdicts[verdict], _STYLES[verdict])
+    if tally.outcomes:
+        add("outcomes", sum(tally.outcomes.values()))
+        for outcome in Outcome:
+            if tally.outcomes.get(outcome):
+                add(f"  {outcome}", tally.outcomes[outcome], _STYLES[outcome])
     add("anomalies", sum(tally.anomalies.values()))
     for reason, count in sorted(tally.anomalies.items()):
         if count:

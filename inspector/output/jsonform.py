@@ -20,8 +20,14 @@ def json_of(value: object) -> str:
 def lines_of(finding: Finding) -> list[str]:
     """Return a finding as JSON, without white space: one line, or several of less than LINE_BYTES each.
 
-    Each of several is a whole finding with some of the mappings, and says which part of how many it is.
+    Each of several is a whole finding with some of the mappings, and says which part of how many it is. What is known
+    already of the answer's follow-up comes after it.
     """
+    lines = _lines_of(finding)
+    return lines if finding.follow_up is None else lines + _lines_of(finding.follow_up)
+
+
+def _lines_of(finding: Finding) -> list[str]:
     whole = finding.as_dict()
     line = json_of(whole)
     if len(line) < LINE_BYTES:

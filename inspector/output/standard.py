@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from inspector.consequence import Outcome
 from inspector.errors import Anomaly
 from inspector.model import Verdict
 from inspector.output.console import Console, Tally
@@ -46,8 +47,12 @@ class Counts(Protocol):
         """What could not be read, by reason."""
 
 
-def tally_of(counters: Iterable[Mapping[KernelCounter, int]], pipelines: Iterable[Counts]) -> Tally:
-    """Return the counts of a run from the counters of its sources and the decoders behind them."""
+def tally_of(
+    counters: Iterable[Mapping[KernelCounter, int]],
+    pipelines: Iterable[Counts],
+    outcomes: Iterable[Mapping[Outcome, int]] = (),
+) -> Tally:
+    """Return the counts of a run from the counters of its sources, the decoders behind them, and what was followed."""
     packets: Counter[KernelCounter] = Counter()
     for one in counters:
         packets.update(one)
@@ -64,6 +69,7 @@ def tally_of(counters: Iterable[Mapping[KernelCounter, int]], pipelines: Iterabl
         lost={reason: packets[counter] for counter, reason in _LOST.items()},
         verdicts=verdicts,
         anomalies=anomalies,
+        outcomes=sum(map(Counter, outcomes), Counter[Outcome]()),
     )
 
 

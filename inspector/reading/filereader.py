@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.capture.blocks import read_batches
 from inspector.config import Config
+from inspector.consequence import Outcome
 from inspector.decode import is_compiled
 from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
 from inspector.model import Verdict
+from inspector.outcomes.sides import Ties
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
+from inspector.reading.following import Follower
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class ReadArguments:
     files: Sequence[Path]
     config: Config
     json: bool
-    fail_on: frozenset[Verdict]
+    fail_on: frozenset[Verdict | Outcome]
     summary: bool = False
     jobs: int | None = None
     evidence: Path | None = None
@@ -59,12 +62,14 @@ class FileCounts:
     records: int
     verdicts: Counter[Verdict]
     anomalies: Counter[Anomaly]
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class FileReader:
     """One capture file on its way through a decoder of its own: connections of different files are not related.
 
+    `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
     """
 
@@ -72,11 +77,17 @@ class FileReader:
     config: Config
     evidence: Evidence | None = None
     threads: int = 0
+    ties: Ties = field(default_factory=Ties)
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
+    follower: Follower | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         source = display_name(os.fsencode(self.path))
+        if self.config.follow_up:
+            self.follower = Follower(self.path, self.config, source, self.ties)
+            self.pipeline = self.follower.pipeline
+            return
         self.pipeline = Pipeline(
             self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
         )
@@ -84,6 +95,8 @@ class FileReader:
     def findings(self, warn: Callable[[str], None], progress: Progress | None = None) -> Iterator[FindingBatch]:
         """Yield what is found, batches valid until the next; of a file cut short the findings count, with a warning."""
         found = self._findings(warn, progress)
+        if self.follower is not None:
+            found = self.follower.findings(self.counters, self.evidence, warn, progress)
         if self.evidence is not None:
             self.evidence.forget()
             return self.evidence.name(found)
@@ -120,7 +133,13 @@ class FileReader:
 
     def counts(self) -> FileCounts:
         """Return what was counted."""
-        return FileCounts(self.counters, self.pipeline.records, self.pipeline.verdicts, self.pipeline.anomalies)
+        pipeline, follower = self.pipeline, self.follower
+        counts = FileCounts(self.counters, pipeline.records, Counter(pipeline.verdicts), Counter(pipeline.anomalies))
+        if follower is not None:
+            counts.anomalies.update(follower.tracker.anomalies)
+            counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
+            counts.verdicts.subtract(follower.hidden_verdicts)
+        return counts
 
 
 def _gather(found: Iterator[FindingBatch]) -> Iterator[FindingBatch]:

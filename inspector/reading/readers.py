@@ -15,6 +15,7 @@ from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError
 from inspector.output.standard import warn
 from inspector.reading.filereader import FileCounts, ReadArguments
+from inspector.reading.sighting import tie_files
 from inspector.reading.worker import Failed, Lines, Message, Reached, Rows, Wanted, Warned, work
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
     """
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding)
+    ties = tie_files(arguments.files, arguments.config)
+    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, ties)
     readers = _Readers(arguments, wanted, jobs, shares)
     try:
         counts: list[FileCounts] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from inspector import log
 from inspector.errors import CaptureError
 from inspector.model import Finding
+from inspector.outcomes.sides import Ties
 from inspector.output.console import Console
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
@@ -32,13 +33,17 @@ _REPORT_EVERY: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text."""
+    """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text.
+
+    `ties` are what the files say of each other.
+    """
 
     config: Config
     json: bool
     summary: bool
     terminal: bool
     encoding: str
+    ties: Ties = field(default_factory=Ties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,7 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config)
+    reader = FileReader(path, wanted.config, ties=wanted.ties)
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

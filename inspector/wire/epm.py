@@ -43,6 +43,8 @@ _UNAMBIGUOUS: Final = frozenset({Anomaly.TOWER_UNKNOWN_FLOOR, Anomaly.TOWER_REPE
 
 STATUS_OK: Final = 0
 STATUS_NOT_REGISTERED: Final = 0x16C9A0D6
+# The same as Windows numbers it, EPT_S_NOT_REGISTERED (MS-ERREF 2.2): some servers put it into a response.
+WINDOWS_NOT_REGISTERED: Final = 0x6D9
 
 
 class OfferedTower(NamedTuple):

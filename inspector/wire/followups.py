@@ -14,8 +14,9 @@ from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from inspector.model import Segment
-from inspector.protocols import ACK, FIN, IPV4_MAPPED, RST, SYN
+from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.record import ENDPOINTS, FLOWS, LOWEST_ENDPOINT, SERVERS, Attribute, KernelCounter
+from inspector.wire.addresses import read_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -137,11 +138,11 @@ class FollowUps:
         if not tcp_at:
             return KernelCounter.UNREADABLE_HEADERS if tcp_at is None else None
         source_port, destination_port, sequence = _QUOTED_TCP.unpack_from(frame, tcp_at)
-        source, destination = addresses_at(frame, icmp_at + 8, ipv6=protocol == _ICMPV6)
+        source, destination = read_addresses(frame, icmp_at + 8, attributes)
         known = self._quoted((source, source_port), (destination, destination_port), ports)
         if known is None or attributes & _TUNNELLED:
             return None
-        reporter, _ = addresses_at(frame, at, ipv6=protocol == _ICMPV6)
+        reporter, _ = read_addresses(frame, at, attributes)
         payload = pack_error(IcmpError(reporter, kind, code, _mtu(protocol, kind, code, rest)))
         return Segment(
             time_and_interface[0],
@@ -249,10 +250,3 @@ def _quoted_tcp(frame: bytes | memoryview, at: int, end: int, *, ipv6: bool) -> 
         return 0
     tcp_at = at + length
     return tcp_at if tcp_at + 8 <= min(len(frame), end) else None
-
-
-def addresses_at(frame: bytes | memoryview, at: int, *, ipv6: bool) -> tuple[bytes, bytes]:
-    """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
-    if ipv6:
-        return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])
-    return IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), IPV4_MAPPED + bytes(frame[at + 16 : at + 20])

@@ -25,7 +25,8 @@ from inspector.protocols import (
 )
 from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, KernelCounter
 from inspector.wire import tunnels as carriers
-from inspector.wire.followups import ICMP_PROTOCOLS, addresses_at
+from inspector.wire.addresses import read_addresses
+from inspector.wire.followups import ICMP_PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,8 +57,7 @@ _EXTENSION: Final = struct.Struct(">BBH")
 _TCP: Final = struct.Struct(">HHIIBB")
 _UDP: Final = struct.Struct(">HHH")
 _PORTS: Final = struct.Struct(">HH")
-_TCP_BYTES: Final = 20
-_UDP_BYTES: Final = 8
+_TRANSPORT_BYTES: Final = {_PROTOCOL_TCP: 20, _PROTOCOL_UDP: 8}
 
 # Enum attributes cost a look-up each.
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
@@ -134,11 +134,11 @@ def read_frame(
     is replaced by the one that it carries, at most TUNNEL_DEPTH times. With `follow_ups` segments of connections to
     endpoints are returned too, and ICMP errors that quote a packet of interest.
     """
-    link = _read_link(frame, link_type)
+    link = read_link(frame, link_type)
     if not isinstance(link, tuple):
         return link
     ethertype, at = link
-    network = _read_network(frame, ethertype, at)
+    network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return network
     transport = _read_transport(frame, network, ports, tunnels=tunnels)
@@ -172,7 +172,7 @@ def read_frame(
     counted = KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
     if bare and follow_ups is None:
         return counted
-    source, destination = addresses_at(frame, at, ipv6=bool(attributes & _IS_IPV6))
+    source, destination = read_addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
     segment = Segment(
         time_ns,
@@ -210,7 +210,7 @@ def _leave_tunnels(
         kind = _tunnel_kind(network, transport, ports)
         if kind is None:
             break
-        tunnel = tunnel or Tunnel(kind, *addresses_at(frame, at, ipv6=bool(network[3] & _IS_IPV6)))
+        tunnel = tunnel or Tunnel(kind, *read_addresses(frame, at, network[3]))
         tunnel = tunnel._replace(depth=depth)
         header_at, end = transport[5:] if isinstance(transport, tuple) else network[1:3]
         limit = min(limit, end)
@@ -218,7 +218,7 @@ def _leave_tunnels(
         if not isinstance(link, tuple):
             return link
         ethertype, at = link
-        within = _read_network(frame, ethertype, at)
+        within = read_network(frame, ethertype, at)
         if not isinstance(within, tuple):
             return within
         protocol, transport_at, end, attributes = within
@@ -265,8 +265,8 @@ def _read_transport(
     if protocol not in _TRANSPORTS:
         return None
     tcp = protocol == _PROTOCOL_TCP
-    transport = _read_tcp(frame, at, end) if tcp else _read_udp(frame, at, end, attributes)
-    if transport is not _UNREADABLE or len(frame) < at + (_TCP_BYTES if tcp else _UDP_BYTES):
+    transport = read_tcp(frame, at, end) if tcp else _read_udp(frame, at, end, attributes)
+    if transport is not _UNREADABLE or len(frame) < at + _TRANSPORT_BYTES[protocol]:
         return transport
     source, destination = _PORTS.unpack_from(frame, at)
     if source in ports or destination in ports:
@@ -274,7 +274,7 @@ def _read_transport(
     return transport if tunnels and not tcp and carriers.port_kind(source, destination) else None
 
 
-def _read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
+def read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
     """Read a TCP header with its options (RFC 9293 section 3.1)."""
     length = len(frame)
     if length < at + 20:
@@ -302,7 +302,7 @@ def _read_udp(frame: bytes | memoryview, at: int, end: int, attributes: int) -> 
     return source_port, destination_port, 0, 0, 0, payload_at, end
 
 
-def _read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
+def read_link(frame: bytes | memoryview, link_type: int) -> _Link | KernelCounter | None:
     """Return ethertype and offset of the network layer, past up to two VLAN tags."""
     if link_type in _LINKS_WITH_ETHERTYPE:
         return _read_ethernet(frame, *_LINKS_WITH_ETHERTYPE[link_type])
@@ -342,7 +342,7 @@ def _read_family(frame: bytes | memoryview) -> _Link | None:
     return None if ethertype is None else (ethertype, 4)
 
 
-def _read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
+def read_network(frame: bytes | memoryview, ethertype: int, at: int) -> _Network | KernelCounter | None:
     """Return what the IP header at `at` carries, and where that ends."""
     if ethertype == ETHERTYPE_IPV4:
         return _read_ipv4(frame, at)

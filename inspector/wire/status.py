@@ -7,8 +7,11 @@ from typing import Final
 _EPM: Final = {
     0x00000000: "",
     0x00000005: "access denied",
-    0x16C9A0CD: "the endpoint mapper cannot perform the operation",
-    0x16C9A0D6: "no such interface is registered",
+    0x000006BB: "the server is too busy (1723)",
+    0x000006D8: "the endpoint mapper cannot perform the operation (1752)",
+    0x000006D9: "no such interface is registered (1753)",
+    0x16C9A0CD: "the endpoint mapper cannot perform the operation (1752)",
+    0x16C9A0D6: "no such interface is registered (1753)",
 }
 
 _FAULT: Final = {

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from prometheus_client import CollectorRegistry
 
 from inspector.decode.batch import FindingBatch
+from inspector.decode.quota import Quota
 from inspector.judge.policy import Policy
 from inspector.metrics.updates import Metrics
 from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.evidence.recorder import Evidence
     from inspector.live.rings.ringbuf import Block
@@ -34,10 +35,10 @@ class Source(Protocol):
     def losing(self) -> bool:
         """Whether records were lost lately."""
 
-    def poll(self, timeout_s: float) -> list[Block]:
+    def poll(self, timeout_s: float) -> Sequence[Block]:
         """Return blocks of records, valid until the next call."""
 
-    def drain(self) -> list[Block]:
+    def drain(self) -> Sequence[Block]:
         """Return the rest."""
 
     def counters(self) -> Mapping[str, Mapping[KernelCounter, int]]:
@@ -48,9 +49,13 @@ class Source(Protocol):
 
 
 def new_pipeline(limits: Limits | None = None, decoder: str | None = None) -> Pipeline:
-    """Return a pipeline: "scalar" or "engine"; without a name the decoder is that of `BENCH_DECODER`, or the engine."""
-    engine = (decoder or os.environ.get("BENCH_DECODER", "engine")) == "engine"
-    return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=engine)
+    """Return a pipeline: "scalar", "engine" (with its quota, as in `attach`) or "unbounded" (without).
+
+    Without a name the decoder is that of `BENCH_DECODER`, or the engine.
+    """
+    decoder = decoder or os.environ.get("BENCH_DECODER", "engine")
+    quota = Quota() if decoder == "engine" else None
+    return Pipeline(Policy(), lambda _: INTERFACE, limits, engine=decoder != "scalar", quota=quota)
 
 
 def observe(metrics: Metrics, findings: Iterable[FindingBatch]) -> None:
@@ -133,7 +138,7 @@ class Consumer:
             pass
         self._feed(self._session.drain())
 
-    def _feed(self, batches: list[Block]) -> None:
+    def _feed(self, batches: Sequence[Block]) -> None:
         found = self._decode(batches)
         if self._evidence is not None:
             for batch in batches:
@@ -143,7 +148,7 @@ class Consumer:
             found = self._count_asked(found, self._asked)
         observe(self._metrics, found)
 
-    def _decode(self, batches: list[Block]) -> Iterable[FindingBatch]:
+    def _decode(self, batches: Sequence[Block]) -> Iterable[FindingBatch]:
         """Decode the blocks of a reading."""
         return self._pipeline.feed(batches)
 

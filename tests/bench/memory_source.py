@@ -10,6 +10,8 @@ from inspector.live.rings.merge import Lanes
 from inspector.live.rings.ringbuf import Entries, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inspector.live.rings.ringbuf import Block
     from inspector.record import KernelCounter
     from tests.bench.mix import Mix
@@ -51,7 +53,7 @@ class MemoryRing:
 class MemorySource:
     """A source for `tests.bench.consumer.Consumer`: each `poll` brings the next `TURN` records of a mix.
 
-    Of a small mix it brings a twentieth. For `together` see `Mix.rings`. `blocks` counts the blocks in which they came.
+    Of a small mix it brings a twentieth. For `together` see `Mix.rings`.
     """
 
     losing = False
@@ -68,18 +70,16 @@ class MemorySource:
         for ring in self._rings:
             ring.until_ns = ring._consumed = 0
         self._lanes = Lanes(self._rings, lambda: self._rings[0].until_ns)
-        self._next = self.blocks = 0
+        self._next = 0
 
-    def poll(self, _timeout_s: float = 0) -> list[Block]:
-        """Return the blocks of the next turn, none at the end; valid until the next call."""
+    def poll(self, _timeout_s: float = 0) -> Sequence[Block]:
+        """Return the records of the next turn, none at the end; valid until the next call."""
         if self._next == len(self._turns):
             return []
         for ring in self._rings:
             ring.until_ns = self._turns[self._next]
         self._next += 1
-        blocks = self._lanes.read()
-        self.blocks += len(blocks)
-        return blocks
+        return self._lanes.read()
 
     def drain(self) -> list[Block]:
         """Return nothing: all records come with `poll`."""

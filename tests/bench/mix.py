@@ -70,7 +70,7 @@ class Mix:
     Weights are shares of conversations, of any sum. `hostile` templates are those of other clients than the honest
     ones. `records` is how many there are, `answers` how many answers to honest clients the metrics must count.
     With `repeated`, all conversations of a template have the same bytes, as in most tests: for comparison only.
-    `first` is the number of the first conversation, from which clients and times go on.
+    `first` is the number of the first conversation, from which clients and times go on; one begins each `spacing_ns`.
     """
 
     def __init__(
@@ -82,8 +82,9 @@ class Mix:
         *,
         repeated: bool = False,
         first: int = 0,
+        spacing_ns: int = _SPACING_NS,
     ) -> None:
-        self._repeated, self._first = repeated, first
+        self._repeated, self._first, self._spacing_ns = repeated, first, spacing_ns
         self._templates = [template for _, template in (*honest, *hostile)]
         self._honest = len(honest)
         self._random = np.random.default_rng(seed)
@@ -105,7 +106,7 @@ class Mix:
         payloads = stamp(template, values)
         for step, segment in enumerate(template.segments):
             headers = _headers(segment, serials, starts, first_client=_REAL_CLIENT if is_honest else _OTHER_CLIENT)
-            headers["time_ns"] = START_NS + serials * _SPACING_NS + step * paces
+            headers["time_ns"] = START_NS + serials * self._spacing_ns + step * paces
             answers = template.answers[step] if is_honest else 0
             yield Records(template, step, headers, payloads[step], answers)
 

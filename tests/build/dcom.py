@@ -13,6 +13,7 @@ from uuid import UUID
 
 OBJECT_EXPORTER: Final = (UUID("99fcfec4-5260-101b-bbcb-00aa0021347a"), 0, 0)
 SCM_ACTIVATOR: Final = (UUID("000001a0-0000-0000-c000-000000000046"), 0, 0)
+RESOLVE_OXID_2: Final = 4
 SERVER_ALIVE_2: Final = 5
 REMOTE_CREATE_INSTANCE: Final = 4
 
@@ -43,6 +44,18 @@ def server_alive_2_response(addresses: Sequence[str]) -> bytes:
     units = (len(bindings) - 4) // 2
     stub = struct.pack("<HHII", 5, 7, 0x20000, units) + bindings
     return _aligned(stub, 4) + bytes(8)
+
+
+def resolve_oxid_2_request(object_exporter: bytes) -> bytes:
+    """Return the stub of a ResolveOxid2 request (3.1.2.5.1.5) that asks for TCP."""
+    return object_exporter + struct.pack("<HxxIH", 1, 1, _TCP)
+
+
+def resolve_oxid_2_response(addresses: Sequence[str]) -> bytes:
+    """Return the stub of its response: bindings, then IPID, authentication hint, version and status."""
+    bindings = dual_string_array(addresses)
+    stub = struct.pack("<II", 0x20000, (len(bindings) - 4) // 2) + bindings
+    return _aligned(stub, 4) + bytes(range(16)) + struct.pack("<IHHI", 5, 5, 7, 0)
 
 
 def _interface_pointer(class_id: UUID, interface: UUID, properties: bytes) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inspector.capture.writer import build_frame
 from tests.build import pdu
+from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.build.connection import Wire
 from tests.build.epm import (
     SAMR,
@@ -70,6 +71,30 @@ def _listings(*, wide: bool) -> list[bytes]:
     return [lookup_response(entries, wide=wide), lookup_response(entries, wide=wide, referents=[3, 3, 4])]
 
 
+def _captures() -> list[bytes]:
+    """Return small files of both formats, in both byte orders, with each kind of block, of clock and of header."""
+    wire = Wire().open().client(_WRITES[2][1]).server(_WRITES[3][1]).client_fin()
+    six = Wire(client="2001:db8::1", server="64:ff9b::a0b:202").open().client(_WRITES[2][1])
+    frames = [build_frame(segment) for segment in (*wire.segments, *six.segments)]
+    raw = [frame[14:] for frame in frames]
+    classic = [pcap(order, [(1, 2, frame) for frame in frames[:5]], nano=order == "<") for order in "<>"]
+    classic += [pcap("<", [(1, 2, frame) for frame in raw], link_type=101)]
+    newer = [
+        section(order)
+        + interface(order)
+        + interface(order, 101, tsresol=b"\x09")
+        + interface(order, 1, tsresol=b"\x8a", tsoffset=bytes(8))
+        + b"".join(enhanced(order, 0, 2**50 + number, frame) for number, frame in enumerate(frames[:4]))
+        + enhanced(order, 1, 10**18, raw[2])
+        + block(order, 5, b"statistics")
+        + enhanced(order, 2, 5, frames[3])
+        for order in "<>"
+    ]
+    tunnelled = [pcap("<", [(1, 0, data[1:]) for data in _tunnelled()], nano=True)]
+    files = [*classic, *newer, newer[0] + newer[1], *tunnelled]
+    return [bytes([number & 3]) + content for number, content in enumerate(files)] + [b"\1" + tunnelled[0]]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Return the seeds of each target."""
     wire = Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).client_fin()
@@ -100,6 +125,8 @@ def seeds() -> dict[str, list[bytes]]:
         "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
         + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
         "decode": whole,
+        "outcomes": whole,
+        "capture": _captures(),
         "redaction": whole,
         "configuration": [
             _CONFIGURATION,

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
+from unittest.mock import patch
 
+from inspector.capture import stored
 from inspector.capture.redaction import Redactor
 from inspector.config import load_config, split_listen
 from inspector.errors import Anomaly, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
+from inspector.outcomes.limits import OutcomeLimits
+from inspector.outcomes.tracker import Tracker
 from inspector.pipeline import Pipeline
 from inspector.protocols import SYN
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
@@ -24,6 +28,7 @@ from inspector.wire import body, epm
 from inspector.wire.conversations import Conversations
 from inspector.wire.datagrams import read_datagram
 from inspector.wire.frame import LinkType, read_frame
+from inspector.wire.headers import Header, IcmpQuote, read_header
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
@@ -33,6 +38,7 @@ from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
+from tests.build.reading import compare
 
 _LINK_TYPES: Final = tuple(LinkType)
 _BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
@@ -66,6 +72,10 @@ _LIMITS: Final = Limits(
     contexts_per_connection=3,
     datagram_calls=3,
 )
+_OUTCOME_LIMITS: Final = OutcomeLimits(connections=3, strangers=2, answers=3, held=3, clients=3, servers=2, one_way=2)
+_OUTCOME_SIZE: Final = 2000
+# That of the towers in the seeds.
+_ENDPOINT: Final = 49152
 
 
 def frame(data: bytes) -> None:
@@ -78,6 +88,8 @@ def frame(data: bytes) -> None:
     if isinstance(found, Segment):
         assert len(found.payload) <= found.payload_length
         assert unpack_record(pack_record(found)) == found
+    header = read_header(data[1:], link_type=link_type, time_ns=1, number=1, wire_length=len(data))
+    assert header is None or isinstance(header, Header | IcmpQuote)
 
 
 def stream(data: bytes) -> None:
@@ -201,6 +213,49 @@ def decode(data: bytes) -> None:
     assert list(singly(compiled.flush())) == list(singly(scalar.flush()))
 
 
+def outcomes(data: bytes) -> None:
+    """Follow what answers lead to, to an endpoint on which the same is said: bounds hold, findings can be written."""
+    pipeline = Pipeline(Policy(), str, _LIMITS)
+    tracker = Tracker(Policy(), "fuzz", (135,), _OUTCOME_LIMITS)
+    findings, received = list[Finding](), 0
+    for number, segment in enumerate(_segments(data), 1):
+        record = pack_record(segment)
+        received += 2 * len(record)
+        header = _header(segment, number)
+        findings += tracker.take(header, list(singly(pipeline.feed((record,)))), segment.time_ns, number)
+        if header is not None:
+            ports = [_ENDPOINT if port == 135 else port for port in (header.source_port, header.destination_port)]
+            endpoint = header._replace(source_port=ports[0], destination_port=ports[1])
+            findings += tracker.take(endpoint, (), segment.time_ns, number)
+        assert tracker.size <= _OUTCOME_SIZE
+    findings += tracker.flush(list(singly(pipeline.flush())))
+    check_sizes(findings, received)
+
+
+def _header(segment: Segment, number: int) -> Header | None:
+    if segment.attributes & Attribute.UDP:
+        return None
+    return Header(
+        segment.time_ns, number, segment.source_address, segment.destination_address, segment.source_port,
+        segment.destination_port, segment.sequence, segment.acknowledgment, segment.tcp_flags, 64,
+        segment.payload_length, 54 + len(segment.payload), segment.payload,
+    )  # fmt: skip
+
+
+def capture(data: bytes) -> None:
+    """Read a capture file packet by packet and in blocks: the same records, counters and error.
+
+    Of the first byte bit 0 says that tunnels are looked into, bit 1 that the file comes in small pieces.
+    """
+    if not data:
+        return
+    piece = 100 if data[0] & 2 else stored.CHUNK
+    with NamedTemporaryFile() as file, patch.object(stored, "CHUNK", piece):
+        file.write(data[1:])
+        file.flush()
+        compare(Path(file.name), tunnels=bool(data[0] & 1))
+
+
 def redaction(data: bytes) -> None:
     """Blank segments: they leave in order, each byte is what it was or 0, and nothing is left waiting."""
     redactor, segments = Redactor(), list(_segments(data))
@@ -251,6 +306,8 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "conversation": conversation,
     "answer": answer,
     "decode": decode,
+    "outcomes": outcomes,
+    "capture": capture,
     "redaction": redaction,
     "configuration": configuration,
 }

@@ -69,19 +69,27 @@ def ip_addresses(segment: Segment) -> tuple[bytes, bytes]:
     return segment.source_address[start:], segment.destination_address[start:]
 
 
-def ipv4(segment: Segment, body: bytes, *, options: bytes = b"", fragment: int = 0x4000, protocol: int = TCP) -> bytes:
+def ipv4(
+    segment: Segment,
+    body: bytes,
+    *,
+    options: bytes = b"",
+    fragment: int = 0x4000,
+    protocol: int = TCP,
+    hop_limit: int = 64,
+) -> bytes:
     """Return an IPv4 packet (RFC 791 section 3.1); `fragment` is the field of flags and offset."""
     length = 20 + len(options)
     source, destination = ip_addresses(segment)
-    head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, length + len(body), 1, fragment, 64, protocol, 0)
+    head = struct.pack("!BBHHHBBH", 0x40 | length // 4, 0, length + len(body), 1, fragment, hop_limit, protocol, 0)
     head += source + destination + options
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
 
-def ipv6(segment: Segment, body: bytes, *, next_header: int = TCP) -> bytes:
+def ipv6(segment: Segment, body: bytes, *, next_header: int = TCP, hop_limit: int = 64) -> bytes:
     """Return an IPv6 packet (RFC 8200 section 3); `body` starts with the header that `next_header` names."""
     source, destination = ip_addresses(segment)
-    return struct.pack("!IHBB", 6 << 28, len(body), next_header, 64) + source + destination + body
+    return struct.pack("!IHBB", 6 << 28, len(body), next_header, hop_limit) + source + destination + body
 
 
 def ethernet(segment: Segment, packet: bytes, *, tags: bytes = b"") -> bytes:
@@ -100,11 +108,11 @@ def ip_of(segment: Segment, *, tcp_options: bytes = b"") -> bytes:
     return ip(segment, body, protocol)
 
 
-def ip(segment: Segment, body: bytes, protocol: int) -> bytes:
+def ip(segment: Segment, body: bytes, protocol: int, hop_limit: int = 64) -> bytes:
     """Return a packet between the segment's addresses, of their IP version."""
     if segment.attributes & Attribute.IPV6:
-        return ipv6(segment, body, next_header=protocol)
-    return ipv4(segment, body, protocol=protocol)
+        return ipv6(segment, body, next_header=protocol, hop_limit=hop_limit)
+    return ipv4(segment, body, protocol=protocol, hop_limit=hop_limit)
 
 
 def frame_of(segment: Segment, data: bytes | None = None) -> Frame:

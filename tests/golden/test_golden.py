@@ -119,9 +119,12 @@ def test_every_verdict_is_reached_from_packets(verdict: Verdict) -> None:
     assert [name for name in trace_names() if verdict in {finding["verdict"] for finding in stored_findings(name)}]
 
 
-@pytest.mark.parametrize("anomaly", Anomaly)
+@pytest.mark.parametrize("anomaly", sorted(set(Anomaly) - {Anomaly.OUTCOME_EVICTED}))
 def test_every_anomaly_is_reached_from_packets(anomaly: Anomaly) -> None:
-    """Some golden trace counts this anomaly, those of the frame reader included."""
+    """Some golden trace counts this anomaly, those of the frame reader included.
+
+    What answers led to is followed on demand only: tests/property/test_outcome_bounds.py reaches its anomaly.
+    """
     assert [name for name in trace_names() if stored_anomalies(name).get(anomaly)]
 
 

@@ -37,6 +37,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("bpf", "root")]
 OFFERED = "10.11.2.7"
 # Small, so that the table is full soon.
 CONNECTIONS = 20_000
+# Bytes: less than a connection or a finding of a frame would be.
+KEPT_OF_A_FRAME = 100
 
 
 @dataclass
@@ -192,13 +194,16 @@ def test_a_full_queue_holds_the_sender_up(cable: Cable) -> None:
     assert received(cable) - before == len(forged)
 
 
-def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path) -> None:
-    """Nothing is lost, everything forged is counted for what it is, and every honest conversation is found."""
+def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is lost, everything forged is counted for what it is, every honest conversation is found; nothing stays.
+
+    Nothing, once the tables are full: more storms of other values do not make the process grow.
+    """
     honest = Honest()
     with storm_ridden(cable, tmp_path, "tc") as inspector:
         with storm(cable, 4, "--rate", "4000") as sent, honest.talking(cable, 0.02):
             time.sleep(4)
-        samples, memory = wait_until_read(inspector), Usage.of(inspector.process.pid).memory
+        samples = wait_until_read(inspector)
         check_conservation(samples, sent, len(honest.ports))
         assert total(samples, "ring_lost_total") == 0
         kinds = sent["kinds"]
@@ -208,12 +213,21 @@ def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path) -> None:
         assert total(samples, "responses_total") >= answers + len(honest.ports)
         assert len(honest.ports) > 10
         inspector.wait_for(lambda: honest.found(inspector, cable) == len(honest.ports))
-        # As much again, of other values: nothing of it stays.
-        with storm(cable, 4, "--rate", "4000", "--seed", "2") as sent:
-            time.sleep(4)
-        wait_until_read(inspector)
-        assert Usage.of(inspector.process.pid).memory - memory < sent["frames"] * 400
+        growths = [growth_by_a_frame(inspector, cable, seed) for seed in range(2, 6)]
+        with capsys.disabled():
+            print(f"\nbytes by which a forged frame makes the process grow: {', '.join(map(str, growths))}")
+        # What stays of a frame makes the process grow in each storm, what the allocator keeps in some of them.
+        assert min(growths) < KEPT_OF_A_FRAME
         assert inspector.stop() == 0
+
+
+def growth_by_a_frame(inspector: Inspector, cable: Cable, seed: int) -> int:
+    """Return by how many bytes for each of its frames a storm of other values makes the process grow."""
+    before = Usage.of(inspector.process.pid).memory
+    with storm(cable, 4, "--rate", "4000", "--seed", str(seed)) as sent:
+        time.sleep(4)
+    wait_until_read(inspector)
+    return int(Usage.of(inspector.process.pid).memory - before) // int(sent["frames"])
 
 
 def test_honest_conversations_are_found_in_a_storm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
@@ -15,15 +16,19 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from inspector import protocols
 from inspector.capture.blocks import read_batches
 from inspector.config import Config, load_config
 from inspector.decode import layout
 from inspector.decode.decoder import Decoder
 from inspector.decode.exchange import export, key_of
+from inspector.http.overview import Overview
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.model import Finding, Segment
+from inspector.metrics.updates import Metrics
+from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, Attribute, pack_record, unpack_record, unpack_row
 from inspector.wire.association import EPM_UUID, Proposal
@@ -34,6 +39,7 @@ from inspector.wire.stream import WINDOW
 from tests.build import pdu
 from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch, singly
 from tests.build.connection import Wire
+from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
 
@@ -295,6 +301,30 @@ def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -
     compare(windows_traffic(random, 60), random)
 
 
+def test_an_answer_that_comes_once_leaves_nothing_behind() -> None:
+    """Forged answers, of which each offers something else, are found; only one that comes again is kept."""
+    answers = 300
+    pipeline, metrics, overview = Pipeline(Policy(), str, engine=True), Metrics(CollectorRegistry()), Overview()
+    offers = [f"10.77.{number // 250}.{number % 250}" for number in range(answers)] + ["10.78.0.1"] * answers
+    segments = [segment for number, offer in enumerate(offers) for segment in offering(offer, 10_000 + number)]
+    others = {id(one) for one in gc.get_objects() if isinstance(one, Finding)}
+    for batch in pipeline.feed([block_of([pack_record(segment) for segment in segments])]):
+        metrics.observe(batch)
+        overview.observe(batch)
+    del batch
+    assert pipeline.verdicts == {Verdict.MISMATCH: 2 * answers}
+    others |= {id(one) for one in overview.findings()}
+    assert len([one for one in gc.get_objects() if isinstance(one, Finding) and id(one) not in others]) == 1
+
+
+def offering(address: str, port: int) -> list[Segment]:
+    """Return a conversation in which an address is offered to a client's port."""
+    tower = tcp_tower(SAMR, 49152, address)
+    wire = Wire(client_port=port).open().client(pdu.bind()).server(pdu.bind_ack())
+    wire.client(pdu.request(map_request(tcp_tower(SAMR)))).server(pdu.response(map_response([tower])))
+    return wire.client_fin().server_fin().segments
+
+
 @pytest.mark.parametrize("length", [0, 15])
 def test_a_header_with_a_length_below_its_own_is_no_pdu(length: int) -> None:
     """Found by the fuzzer: it was taken for a PDU of which more had to come."""
@@ -320,6 +350,8 @@ def test_limits_of_the_scalar_decoder_are_known() -> None:
     element = ContextElement(0, Syntax(EPM_UUID, 3, 0), ())
     assert Proposal(0, (element,)).size == layout.ELEMENT_BYTES
     assert (layout.WINDOW, layout.LATEST_TIME) == (WINDOW, LATEST_TIME_NS)
+    flags = layout.FIN, layout.SYN, layout.RST, layout.ACK
+    assert flags == (protocols.FIN, protocols.SYN, protocols.RST, protocols.ACK)
 
 
 @settings(deadline=None, max_examples=60)

@@ -6,70 +6,36 @@ import gzip
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspector.capture import scanner, stored
+from inspector import protocols
+from inspector.capture import layout, scanner, stored
 from inspector.capture.blocks import read_batches
 from inspector.capture.packet import Packet
-from inspector.capture.pcap import SegmentReader, read_records
+from inspector.capture.pcap import SegmentReader
 from inspector.capture.writer import build_frame
-from inspector.errors import CaptureError
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, Attribute, KernelCounter
+from inspector.output import layout as lines
+from inspector.record import Attribute, KernelCounter
 from inspector.wire.frame import LinkType
 from tests.bench.conversations import SEGMENTS_EACH, write_big_capture
 from tests.build.capture_files import block, enhanced, interface, pcap, section
+from tests.build.reading import PORTS, compare, unroll
 from tests.build.traffic import traffic
 from tests.golden.store import GOLDEN
 from tests.kernel.frames import FRAMES, ethernet, ipv4, ipv6, sized, tcp
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
 
-PORTS = frozenset({135, 593, 65535})
 LINKS = [*LinkType, 127]
-_SKIPPED_WORD = 8
-_CAPTURED_LENGTH = 56
 # Where their headers have numbers that decide.
 _HEADERS = 74
 seeds = st.integers(0, 2**32 - 1)
-
-
-def unroll(batch: npt.NDArray[np.uint64] | bytes) -> Iterator[bytes]:
-    """Yield the records of a batch."""
-    if isinstance(batch, bytes):
-        yield batch
-        return
-    for row in batch.view(np.uint8)[:, _SKIPPED_WORD:]:
-        captured = int.from_bytes(row[_CAPTURED_LENGTH : _CAPTURED_LENGTH + 2].tobytes(), "little")
-        yield row[: HEADER_SIZE + captured].tobytes()
-
-
-def outcome(records: Iterator[bytes]) -> tuple[list[bytes], str]:
-    """Return records, and the error that came after them."""
-    found = []
-    try:
-        for record in records:
-            found.append(record)  # noqa: PERF402 - those before an error count
-    except CaptureError as error:
-        return found, f"{type(error).__name__}: {error}"
-    return found, ""
-
-
-def compare(path: Path, *, tunnels: bool = False) -> list[bytes]:
-    """Read a file in both ways, compare all that comes out, and return the records."""
-    one_by_one, in_blocks = [0] * len(KernelCounter), [0] * len(KernelCounter)
-    expected = outcome(read_records(path, ports=PORTS, counters=one_by_one, tunnels=tunnels))
-    batches = read_batches(path, ports=PORTS, counters=in_blocks, tunnels=tunnels)
-    assert outcome(record for batch in batches for record in unroll(batch)) == expected
-    assert in_blocks == one_by_one
-    return expected[0]
 
 
 def damaged(random: Random, frame: bytes) -> bytes:
@@ -294,6 +260,17 @@ def test_plain_packets_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Mo
     assert sum(blocks) == len(records)
     assert set(blocks[:-1]) == {scanner.ROWS}
     assert alone <= path.stat().st_size // stored.CHUNK + 1
+
+
+def test_constants_of_the_loop_are_those_of_other_modules() -> None:
+    """Constants which compiled code needs as numbers are equal to those of the modules that define them."""
+    assert (layout.IPV4, layout.IPV6) == (protocols.ETHERTYPE_IPV4, protocols.ETHERTYPE_IPV6)
+    assert {layout.VLAN, layout.VLAN_SERVICE, layout.VLAN_OLD} == protocols.ETHERTYPES_VLAN
+    assert layout.FIN_SYN_RST == protocols.FIN | protocols.SYN | protocols.RST
+    assert bytes(8) + layout.MAPPED.to_bytes(4, "little") == protocols.IPV4_MAPPED
+    assert (layout.FROM_SERVER, layout.OF_IPV6) == (Attribute.FROM_SERVER, Attribute.IPV6)
+    assert layout.MAXIMUM_PIECE == stored.MAXIMUM_PIECE
+    assert lines.MAPPED == layout.MAPPED
 
 
 def test_a_pipe_that_pauses_holds_nothing_back() -> None:

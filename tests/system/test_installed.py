@@ -154,6 +154,8 @@ def test_the_service_finds_the_mismatch(box: Box) -> None:
     with box.network():
         families = scrape(ADDRESS)
     assert sum(sample.value for sample in families["epm_inspector_mismatches"].samples) == 1
+    [build] = families["epm_inspector_build_info"].samples
+    assert build.labels["decoder"] == "compiled"
     assert "near" in box.run("epm-inspector", "status")
 
 

@@ -55,6 +55,7 @@ def test_it_has_what_the_unit_leaves_and_no_more(box: Box) -> None:
             "NoNewPrivs": 1,
         }
     assert "\nSeccomp:\t2\n" in (process / "status").read_text()
+    assert box.property("MemoryDenyWriteExecute") == "yes"
     mounts = (process / "mounts").read_text().splitlines()
     assert any(line.split()[1] == "/" and line.split()[3].startswith("ro,") for line in mounts)
 
@@ -68,6 +69,9 @@ def test_it_inspects_into_the_journal(box: Box) -> None:
     [line] = [entry for entry in box.messages() if entry["MESSAGE"].startswith("attached near: ")][-1:]
     assert line["PRIORITY"] == "5"
     assert line["SYSLOG_IDENTIFIER"] == SERVICE
+    assert [entry["MESSAGE"] for entry in box.messages() if entry["MESSAGE"].startswith("decoder: ")][0:1] == [
+        "decoder: compiled"
+    ]
     with box.network():
         families = scrape(ADDRESS)
     assert sum(sample.value for sample in families["epm_inspector_mismatches"].samples) >= 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from inspector.consequence import AnswerReference, Cause, Consequence, Endpoint, FindingKind, Outcome, Target
 from inspector.errors import Anomaly
 from inspector.http.overview import FINDINGS, MAPPINGS
 from inspector.http.routes import ANSWER_BYTES
@@ -70,6 +71,17 @@ def whole() -> Finding:
         mappings=(mapping,),
         evidence="a.pcapng",
         left_out=3,
+        consequence=Consequence(
+            Outcome.REFUSED,
+            Target.ASKED,
+            Endpoint(address, 41376),
+            Cause.PORTS_NOT_PUBLISHED,
+            "publish the port",
+            ("a reset after 2.2 ms",),
+            AnswerReference("2026-11-25T02:16:07.589458500Z", 33654, 2, 10),
+        ),
+        frame=16,
+        follow_up=FINDING,
     )
     assert all(getattr(finding, field.name) is not None for field in fields(Finding))
     return finding
@@ -85,6 +97,12 @@ def test_the_page_names_exactly_the_keys() -> None:
     """Every key in the order in which it is written, and no other."""
     assert list(dict.fromkeys(key for key, _ in flat(part()))) == list(ROWS)
     assert set(whole().as_dict()) == set(part()) - {"part", "parts"}
+
+
+def test_the_page_explains_every_kind_and_outcome() -> None:
+    """Each word of the closed sets has its row, and no other has one."""
+    for heading, words in (("kind | what it is about", FindingKind), ("outcome | meaning", Outcome)):
+        assert [row[0].strip("` ") for row in table(heading)] == list(map(str, words))
 
 
 def test_limits_are_those_of_the_code() -> None:
@@ -117,7 +135,7 @@ def test_types_and_examples() -> None:
         assert {key for key in always if "." not in key} <= set(finding)
         for key, value in found:
             assert conforms(value, ROWS[key][1]), (key, value)
-        for holder in ("tunnel.", "requested.", "mappings[]."):
+        for holder in ("tunnel.", "endpoint.", "answer.", "requested.", "mappings[]."):
             within = [key for key, _ in found if key.startswith(holder)]
             assert all(
                 within.count(key) == within.count(within[0]) for key in always if key.startswith(holder) and within

@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "inspector"
-FOUNDATION = {"errors", "model", "protocols", "record"}
+FOUNDATION = {"consequence", "errors", "model", "protocols", "record"}
 # Who may import whom: rooms, the packages under `inspector` (under `inspector.live`: each of its packages, and what is
 # beside these), and the modules beside them. Modules of a room may import each other.
 ALLOWED = {
     "__init__": set(),
     "errors": set(),
     "escape": set(),
-    "model": set(),
+    "consequence": set(),
+    "model": {"consequence"},
     "protocols": set(),
     "record": {"model"},
+    "ordered": {"record"},
     "bounds": {"escape"},
     "log": {"escape"},
     "losses": set(),
@@ -30,23 +32,37 @@ ALLOWED = {
     "systemd": {"escape"},
     "wire": FOUNDATION,
     "judge": FOUNDATION | {"wire"},
+    "outcomes": FOUNDATION | {"judge", "wire"},
     "config": FOUNDATION | {"bounds", "escape", "judge", "wire"},
-    "decode": FOUNDATION | {"judge", "wire"},
+    "decode": FOUNDATION | {"judge", "ordered", "wire"},
     "pipeline": FOUNDATION | {"decode", "judge", "wire"},
     "capture": FOUNDATION | {"config", "decode", "losses", "wire"},
     "live.process": FOUNDATION,
     "live.bpf": FOUNDATION,
-    "live.rings": FOUNDATION | {"decode", "live.bpf"},
+    "live.rings": FOUNDATION | {"decode", "live.bpf", "ordered"},
     "live.attach": FOUNDATION | {"escape", "live.bpf", "live.process"},
-    "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings"},
+    "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings", "ordered"},
     "output": FOUNDATION | {"decode", "escape", "losses"},
     "evidence": FOUNDATION | {"capture", "config", "decode", "losses", "output", "pipeline"},
     "metrics": FOUNDATION | {"decode", "evidence", "losses"},
     "http": FOUNDATION | {"decode", "escape", "metrics", "output"},
     "inspection": FOUNDATION
-    | {"capture", "config", "decode", "evidence", "http", "losses", "metrics", "output", "pipeline", "systemd"}
+    | {
+        "capture",
+        "config",
+        "decode",
+        "evidence",
+        "http",
+        "losses",
+        "metrics",
+        "ordered",
+        "output",
+        "pipeline",
+        "systemd",
+    }
     | {"live", "live.attach", "live.process", "live.rings"},
-    "reading": FOUNDATION | {"capture", "config", "decode", "escape", "evidence", "log", "output", "pipeline"},
+    "reading": FOUNDATION
+    | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
     "commands": FOUNDATION

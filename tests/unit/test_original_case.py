@@ -115,6 +115,7 @@ def test_the_finding() -> None:
         "verdict": "mismatch",
         "why": "10.11.2.2 was asked, the tower says 10.11.2.7: a strict RPC filter drops this answer, a firewall opens "
         "its pinhole to 10.11.2.7; conforming clients connect to 10.11.2.2 port 41376",
+        "kind": "answer",
         "requested": {"uuid": str(_MAPI.uuid), "version": "0.81", "name": "MAPI"},
         "latency_ms": 1.0,
         "mappings": [

@@ -157,6 +157,8 @@ def test_texts_of_replaced_judgements_do_not_pile_up(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(batchlines, "JUDGEMENTS", 8)
     pipeline, lines = pipeline_of(engine=True), batchlines.BatchLines()
     held = []
+    # An answer becomes a template when it comes again.
+    assert [found.lasting for found in pipeline.feed([block_of(asked(4999))])] == [False]
     for number in range(40):
         pipeline.reconfigure(POOL if number % 2 else Policy(), Limits())
         for found in pipeline.feed([block_of(asked(5000 + number))]):

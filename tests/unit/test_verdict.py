@@ -54,6 +54,54 @@ def answer(*towers: bytes, server: str = "10.11.2.2", policy: Policy | None = No
     return finding
 
 
+@pytest.mark.parametrize(
+    ("status", "verdict", "words"),
+    [
+        (0x6D9, Verdict.NOT_REGISTERED, "no such interface is registered"),
+        (0x6D8, Verdict.FAULT, "cannot perform the operation (1752)"),
+        (0x6BB, Verdict.FAULT, "too busy (1723)"),
+        (0x16C9A0CD, Verdict.FAULT, "cannot perform the operation (1752)"),
+    ],
+)
+def test_statuses_as_windows_numbers_them(status: int, verdict: Verdict, words: str) -> None:
+    """Some servers answer with Windows' own numbers in place of those of DCE: they mean the same."""
+    wire = Wire().open().client(pdu.bind()).server(pdu.bind_ack()).client(pdu.request(map_request(tcp_tower(SAMR))))
+    (finding,) = findings_of(wire.server(pdu.response(map_response([], status=status))).segments)
+    assert finding.verdict is verdict
+    assert words in finding.why
+
+
+def translated(named: str, *, server: str = "10.11.2.7", policy: Policy | None = None) -> Finding:
+    """Return the finding of an answer that names the server's own address, to a request that names another one."""
+    wire = Wire(client="fd00::1" if ":" in server else "10.1.1.1", server=server).open()
+    wire.client(pdu.bind()).server(pdu.bind_ack())
+    wire.client(pdu.request(map_request(tcp_tower(SAMR, 135, named)), call_id=2))
+    wire.server(pdu.response(map_response([tcp_tower(SAMR, 49152, "10.11.2.7")]), call_id=2))
+    (finding,) = findings_of(wire.segments, policy=policy)
+    return finding
+
+
+def test_no_match_behind_a_translation() -> None:
+    """The servers' side of a gateway that balances: the client asked another address than its packets say by now."""
+    finding = translated("10.11.2.2")
+    assert finding.verdict is Verdict.MISMATCH
+    assert finding.why.startswith("10.11.2.2 was asked, the tower says 10.11.2.7")
+    assert "the request names 10.11.2.2, its packets go to 10.11.2.7" in finding.why
+    assert translated("10.11.2.2", policy=POLICY).verdict is Verdict.POOLED
+
+
+@pytest.mark.parametrize("named", ["10.11.2.7", "0.0.0.0"])  # noqa: S104 - in a tower
+def test_a_request_that_names_what_is_asked_or_nothing_proves_no_translation(named: str) -> None:
+    """Windows and impacket write the address, rpcclient writes 0.0.0.0."""
+    assert translated(named).verdict is Verdict.MATCH
+
+
+def test_behind_nat64_the_unmapped_address_is_compared() -> None:
+    """A client over IPv6 writes 0.0.0.0, since floor 5 has room for IPv4 alone; a translator's may write more."""
+    assert translated("10.11.2.2", server="64:ff9b::a0b:207").verdict is Verdict.MISMATCH
+    assert translated("0.0.0.0", server="64:ff9b::a0b:207").verdict is Verdict.MATCH  # noqa: S104
+
+
 def test_the_worst_mapping_speaks_for_the_response() -> None:
     """A response with a good and a bad tower is bad; with a pipe beside a match it is a match."""
     assert answer(tcp_tower(SAMR, 1, str(VIP)), tcp_tower(SAMR, 2, "10.11.2.7")).verdict is Verdict.MISMATCH

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from inspector.live.rings.percpu import ENTRY_BYTES
+from inspector.ordered import OrderedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +46,8 @@ class Lanes:
         """How many records have been seen and not yet handed out."""
         return sum(self._held)
 
-    def read(self) -> list[Block]:
-        """Return the records that can be handed out now."""
+    def read(self) -> Sequence[Block]:
+        """Return the records that can be handed out now: none, or an `OrderedRows`."""
         self.give_back()
         limit = self._now()
         lanes = [self._look(ring) for ring in self._rings]
@@ -55,7 +56,7 @@ class Lanes:
             self._limit = limit
         return self._hand_out(lanes, self._limit, everything_held=complete)
 
-    def read_rest(self) -> list[Block]:
+    def read_rest(self) -> Sequence[Block]:
         """Return all records there are: for the end, when nothing is submitted any more."""
         self.give_back()
         return self._hand_out([self._look(ring) for ring in self._rings], (1 << 63) - 1, everything_held=True)
@@ -77,7 +78,7 @@ class Lanes:
             entries = ring.look()
         return entries
 
-    def _hand_out(self, lanes: list[Entries], limit: int, *, everything_held: bool) -> list[Block]:
+    def _hand_out(self, lanes: list[Entries], limit: int, *, everything_held: bool) -> Sequence[Block]:
         held = self._held if everything_held else [0] * len(lanes)
         # Matters only after the clock was set back: what is older than a held record goes before it.
         newest_held = [int(entries.times[count - 1]) for entries, count in zip(lanes, held, strict=True) if count]
@@ -88,13 +89,26 @@ class Lanes:
         for number, (entries, count) in enumerate(zip(lanes, counts, strict=True)):
             self._held[number] = len(entries) - count
             self._given[number] = entries.bytes_before(count)
-        return list(_merge([(entries, count) for entries, count in zip(lanes, counts, strict=True) if count]))
+        return _ordered([(entries, count) for entries, count in zip(lanes, counts, strict=True) if count])
 
 
 def _first_newer(times: Times, limit: int) -> int:
     """Return where the first record newer than `limit` is; those behind it wait too, to keep the lane's order."""
     newer = times > limit
     return int(newer.argmax()) if newer.any() else len(times)
+
+
+def _ordered(lanes: list[tuple[Entries, int]]) -> Sequence[Block]:
+    """Return the first records of each lane, as many as it says, in the order of time; a lane keeps its own order."""
+    if not lanes:
+        return []
+    addresses, widths, times = (
+        np.concatenate([fields[:count] for fields, (_, count) in zip(of_lanes, lanes, strict=True)])
+        for of_lanes in zip(*((entries.addresses, entries.widths, entries.times) for entries, _ in lanes), strict=True)
+    )
+    never_back = np.concatenate([np.maximum.accumulate(entries.times[:count]) for entries, count in lanes])
+    order = np.argsort(never_back, kind="stable")
+    return OrderedRows(addresses[order], widths[order], times[order], lambda: list(_merge(lanes)))
 
 
 class _Stream(NamedTuple):

@@ -52,6 +52,8 @@ class Run(NamedTuple):
 class Entries:
     """Complete records of a ring, in its order; `times` are theirs, int64[n] in nanoseconds.
 
+    `addresses` and `widths`, int64[n] and int32[n], say where each entry is, and how many bytes it has.
+
     `complete` says that nothing more was there when they were looked up. `words` are the ring's pages; all that was
     looked up are `used` bytes.
     """
@@ -61,9 +63,13 @@ class Entries:
         self._runs = runs
         self._used = used
         self.complete = complete
-        self.times: Times = np.concatenate([block[:, _TIME_WORD] for block in self.blocks()] or [words[:0]]).view(
-            np.int64
-        )
+        _, first, entries, sizes = np.array(runs, np.int64).reshape(-1, 4).T
+        self.widths = np.repeat(sizes, entries).astype(np.int32)
+        # Of each entry the place within its run.
+        number = np.arange(len(self.widths)) - np.repeat(np.cumsum(entries) - entries, entries)
+        starts = np.repeat(first, entries) + number * (self.widths // _WORD)
+        self.addresses: npt.NDArray[np.int64] = words.ctypes.data + _WORD * starts
+        self.times: Times = words[starts + _TIME_WORD].view(np.int64)
 
     def __len__(self) -> int:
         return len(self.times)

@@ -1,0 +1,61 @@
+"""From evidence to cause and remedy: a table of rows, of which the first that holds is the cause.
+
+Each row is a pure function of `Evidence`. The order is: what the capture cannot show, then connections that failed,
+then answers that were lost, then what the answer itself says. Where no row holds and a client is hurt the cause is
+`unknown`, with the facts; where nobody is hurt there is no cause.
+"""
+
+# ruff: noqa: D401  # a row's docstring says when it holds: it describes a state, not a deed
+from __future__ import annotations
+
+from typing import Final
+
+from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
+from inspector.judge.cause_answer import ANSWER_ROWS, LOSS_ROWS, dropped_here
+from inspector.judge.cause_connection import CONNECT_ROWS, FILTER_ROWS, QUESTION_ROWS, VIEW_ROWS
+from inspector.judge.cause_follow_up import FOLLOW_UP_ROWS
+from inspector.judge.diagnosis import Diagnosis, Row, seconds, sender_of, syns_sent, times
+from inspector.judge.evidence import Evidence
+
+
+def unknown(evidence: Evidence) -> Diagnosis | None:
+    """A client is hurt, and no other row holds: only what was seen."""
+    if evidence.outcome not in HARMFUL:
+        return None
+    facts = []
+    if evidence.attempt is not None:
+        facts.append(syns_sent(evidence.attempt, evidence.client))
+        if evidence.attempt.reset is not None:
+            facts.append(sender_of(evidence.attempt.reset, str(evidence.attempt.address)))
+    if evidence.question is not None:
+        facts.append(f"sent {times(evidence.question.sent)}, no answer in {seconds(evidence.question.waited_ns)}")
+    if evidence.delivery is not None:
+        facts.append(f"the answer was sent {times(evidence.delivery.sent)} and not acknowledged")
+    return Diagnosis(Cause.UNKNOWN, "", tuple(facts)) if facts else None
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    *VIEW_ROWS,
+    *CONNECT_ROWS,
+    dropped_here,
+    *FILTER_ROWS,
+    *FOLLOW_UP_ROWS,
+    *LOSS_ROWS,
+    *QUESTION_ROWS,
+    *ANSWER_ROWS,
+    unknown,
+)
+
+
+def diagnose(evidence: Evidence) -> Diagnosis | None:
+    """Return the cause of the first row that holds; None where nobody is hurt, or nothing was seen."""
+    if evidence.kind in (FindingKind.FOLLOW_UP, FindingKind.CONNECTION) and evidence.outcome in (
+        Outcome.REACHED,
+        Outcome.NOT_FOLLOWED,
+    ):
+        return None
+    for row in ROWS:
+        found = row(evidence)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,233 @@
+"""Rows of causes: what an answer says, how long it took, and whether it arrived."""
+
+# ruff: noqa: D401  # a row's docstring says when it holds: it describes a state, not a deed
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from inspector.consequence import Cause, FindingKind, Outcome
+from inspector.judge.cause_connection import MTU_REMEDY
+from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
+from inspector.judge.diagnosis import Diagnosis, Row, listed, seconds, sender_of, service_of, times
+from inspector.judge.evidence import Delivery, Evidence
+from inspector.model import Verdict
+
+SLOW_NS: Final = 500_000_000
+LARGE_SEGMENT: Final = 1000
+"""Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
+
+_STRICT: Final = (
+    "relax the RPC filter: 'Enforce strict RPC compliance' off for this rule (ISA, TMG, UAG), 'skeletons only if the "
+    "address is the server's' off (Stormshield), or let the servers answer with the address that clients ask"
+)
+_STRICT_CLIENTS: Final = "clients report error 1722 (0x800706BA) or 1727 (0x6BF) after a long wait"
+_OWN_OPERATIONS: Final = frozenset({"ept_map", "ept_lookup", "bind"})
+
+
+def dropped_here(evidence: Evidence) -> Diagnosis | None:
+    """The answer came in on one side of this gateway and did not leave on the other."""
+    side = evidence.other_side
+    if side is None or not side.dropped:
+        return None
+    client = side.client or evidence.client
+    if side.here == side.there:
+        facts = [f"the answer came to {evidence.client} and did not reach {client}: dropped in between"]
+    else:
+        facts = [f"the answer came in at {side.there} and did not reach {client} at {side.here}: dropped here"]
+    if side.replaced_by is not None:
+        after = f" {seconds(side.after_ns)} later" if side.after_ns is not None else ""
+        facts.append(f"{client} got a {side.replaced_by}{after} instead: the gateway refused this answer")
+    if evidence.offered:
+        facts.append(f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked")
+    if not evidence.translated and side.replaced_by is None:
+        return None
+    return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", tuple(facts))
+
+
+def _lost(evidence: Evidence) -> Delivery | None:
+    return evidence.delivery if evidence.outcome is Outcome.UNDELIVERED else None
+
+
+def _delivery_facts(evidence: Evidence, delivery: Delivery) -> tuple[str, ...]:
+    span = f" in {seconds(delivery.span_ns)}" if delivery.sent > 1 else ""
+    facts = [f"{evidence.client} never acknowledged this answer: sent {times(delivery.sent)}{span}"]
+    if delivery.reset is not None:
+        name = evidence.asked if delivery.reset.from_server else evidence.client
+        facts.append(sender_of(delivery.reset, str(name)))
+    return tuple(facts)
+
+
+def path_mtu(evidence: Evidence) -> Diagnosis | None:
+    """A large segment of the answer is lost on its way, each time."""
+    delivery = _lost(evidence)
+    if delivery is None or (delivery.largest_segment < LARGE_SEGMENT and not delivery.client_hole):
+        return None
+    if evidence.translated and not evidence.siblings.small_answers and not delivery.client_hole:
+        return None
+    facts = [*_delivery_facts(evidence, delivery), f"its largest segment has {delivery.largest_segment} bytes"]
+    if delivery.client_hole:
+        facts.append("the client has the part before the lost one: not a hole of the capture")
+    if evidence.siblings.small_answers:
+        facts.append(f"small answers of {evidence.asked} do arrive")
+    return Diagnosis(Cause.PATH_MTU, MTU_REMEDY, tuple(facts))
+
+
+def strict_filter_beyond(evidence: Evidence) -> Diagnosis | None:
+    """An answer that names another address than the asked one is lost between here and the client."""
+    delivery = _lost(evidence)
+    if delivery is None or not evidence.translated:
+        return None
+    names = f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked: strict RPC filters drop it"
+    return Diagnosis(
+        Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (*_delivery_facts(evidence, delivery), names)
+    )
+
+
+def access_denied(evidence: Evidence) -> Diagnosis | None:
+    """The call was answered with fault 5."""
+    if evidence.verdict is not Verdict.FAULT or evidence.status != ACCESS_DENIED:
+        return None
+    facts = (f"{evidence.asked} answered the {evidence.operation or 'call'} with status 5 (access denied)",)
+    if is_hardening(evidence, evidence.status):
+        return hardening(evidence, facts)
+    if evidence.operation not in _OWN_OPERATIONS or evidence.authentication_level > 1:
+        return None
+    return Diagnosis(
+        Cause.ACCESS_POLICY,
+        "the policy 'Restrictions for unauthenticated RPC clients' denies it (RestrictRemoteClients=2): set it to 1 on "
+        "the server, or EnableAuthEpResolution=1 on the clients; clients report error 5 (access denied) or 1722",
+        (*facts, f"{evidence.client} was not authenticated"),
+    )
+
+
+def wrong_version(evidence: Evidence) -> Diagnosis | None:
+    """The interface is registered, in another version."""
+    versions = tuple(one for one in evidence.siblings.versions if one != evidence.version)
+    if evidence.verdict is not Verdict.NOT_REGISTERED or not versions or evidence.version in evidence.siblings.versions:
+        return None
+    return Diagnosis(
+        Cause.WRONG_VERSION,
+        "client and server releases do not fit: the major version must be the same, the minor at least as high; "
+        "clients report error 1753 (0x6D9, EPT_S_NOT_REGISTERED)",
+        (
+            f"{service_of(evidence)} is not registered at {evidence.asked}",
+            f"registered there: version {' and '.join(versions)}",
+        ),
+    )
+
+
+def pool_member_differs(evidence: Evidence) -> Diagnosis | None:
+    """Other answers of the same address name an endpoint for the same interface."""
+    lately = evidence.siblings
+    if evidence.verdict is not Verdict.NOT_REGISTERED or not lately.named:
+        return None
+    naming = f"name an endpoint, {lately.answers - lately.named} do not"
+    return Diagnosis(
+        Cause.POOL_MEMBER_DIFFERS,
+        "take the server without the service out of the pool, or start the service there; its clients report error "
+        "1753 (0x6D9, EPT_S_NOT_REGISTERED)",
+        (f"{lately.named} of {lately.answers} answers of {evidence.asked} about {service_of(evidence)} {naming}",),
+    )
+
+
+def service_not_registered(evidence: Evidence) -> Diagnosis | None:
+    """The endpoint mapper answered that it does not know the interface."""
+    if evidence.verdict is not Verdict.NOT_REGISTERED:
+        return None
+    status = f" (status {evidence.status:#x})" if evidence.status else ""
+    return Diagnosis(
+        Cause.SERVICE_NOT_REGISTERED,
+        "start the service; check DNS and HOSTS: perhaps another server was meant. No firewall: the answer came. "
+        "Clients report error 1753 (0x6D9, EPT_S_NOT_REGISTERED)",
+        (f"no {service_of(evidence)} is registered at {evidence.asked}{status}",),
+    )
+
+
+def slow_server(evidence: Evidence) -> Diagnosis | None:
+    """The answer took longer than half a second."""
+    if evidence.kind is not FindingKind.ANSWER or evidence.latency_ns is None or evidence.latency_ns < SLOW_NS:
+        return None
+    return Diagnosis(
+        Cause.SLOW_SERVER,
+        "look at the load of the server and of its service RpcEptMapper; clients give up after some seconds, and "
+        "report error 1722 (0x800706BA)",
+        (f"{evidence.asked} answered after {seconds(evidence.latency_ns)}",),
+    )
+
+
+def nat64_prefix_undeclared(evidence: Evidence) -> Diagnosis | None:
+    """The offered address is in the last 32 bits of the IPv6 address that was asked."""
+    asked = evidence.asked
+    if not isinstance(asked, IPv6Address):
+        return None
+    inner = IPv4Address(asked.packed[12:])
+    if inner not in evidence.offered or int(inner) >> 24 == 0:
+        return None
+    prefix = f"{IPv6Address(asked.packed[:12] + bytes(4))}/96"
+    return Diagnosis(
+        Cause.NAT64_PREFIX_UNDECLARED,
+        f'declare the prefix: nat64_prefixes = ["{prefix}"]',
+        (f"{inner} is offered, and is the end of {asked}, which was asked",),
+    )
+
+
+def other_address_family(evidence: Evidence) -> Diagnosis | None:
+    """The server was asked over IPv6 and offers an IPv4 address."""
+    named = tuple(address for address in evidence.offered if not address.is_unspecified)
+    if not isinstance(evidence.asked, IPv6Address) or not named:
+        return None
+    return Diagnosis(
+        Cause.OTHER_ADDRESS_FAMILY,
+        f'declare that both addresses are one server: address = ["{evidence.asked}", "{named[0]}"] under [[vip]]',
+        (f"{evidence.asked} was asked, {listed(named)} is offered: no tower can carry an IPv6 address",),
+    )
+
+
+def multihomed_server(evidence: Evidence) -> Diagnosis | None:
+    """One answer offers the asked address and another one."""
+    others = [address for address in evidence.offered if address != evidence.asked and not address.is_unspecified]
+    if evidence.kind is not FindingKind.ANSWER or evidence.asked not in evidence.offered or not others:
+        return None
+    return multihomed(evidence, ())
+
+
+def destination_nat(evidence: Evidence) -> Diagnosis | None:
+    """The client's own request names another target than the packet that carried it."""
+    target = evidence.requested_address
+    if evidence.kind is not FindingKind.ANSWER or target is None or target.is_unspecified or target == evidence.asked:
+        return None
+    if not isinstance(evidence.asked, IPv4Address):
+        return None
+    return Diagnosis(
+        Cause.DESTINATION_NAT,
+        f"compare the answer with {target}: that is the address which {evidence.client} asked; inspect on its side of "
+        f"the translation",
+        (f"the request of {evidence.client} names {target}, its packets go to {evidence.asked}: translated before",),
+    )
+
+
+def load_balancer(evidence: Evidence) -> Diagnosis | None:
+    """Several servers are known behind the asked address."""
+    if evidence.kind is not FindingKind.ANSWER or not evidence.translated or not evidence.several_servers:
+        return None
+    return Diagnosis(
+        Cause.LOAD_BALANCER,
+        f"nothing where no client is hurt; declare the pool of {evidence.asked} to know its servers",
+        balancer_facts(evidence),
+    )
+
+
+LOSS_ROWS: Final[tuple[Row, ...]] = (path_mtu, strict_filter_beyond)
+ANSWER_ROWS: Final[tuple[Row, ...]] = (
+    access_denied,
+    wrong_version,
+    pool_member_differs,
+    service_not_registered,
+    slow_server,
+    nat64_prefix_undeclared,
+    other_address_family,
+    multihomed_server,
+    destination_nat,
+    load_balancer,
+)

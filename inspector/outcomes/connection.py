@@ -1,0 +1,303 @@
+"""One TCP connection, to port 135 or to an endpoint: what both ends did, as far as an outcome depends on it.
+
+A reset counts until its sender goes on talking: real stacks ignore those outside of the window (RFC 5961).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Message, Reply, messages, read_proposal, read_reply
+from inspector.outcomes.stream import Stream, after
+from inspector.protocols import ACK, FIN, RST, SYN
+from inspector.wire.pdu import PduType
+
+if TYPE_CHECKING:
+    from inspector.wire.headers import Header, IcmpQuote
+
+_MODULUS: Final = 1 << 32
+_RECENT: Final = 8
+_SENT: Final = 8
+_RESPONSES: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
+
+
+class Flow(NamedTuple):
+    """A connection seen from the client; addresses are 16 bytes."""
+
+    client: bytes
+    client_port: int
+    server: bytes
+    server_port: int
+
+
+class Asked:
+    """A bind or request of the client which has no answer yet."""
+
+    __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "sent", "start")
+
+    def __init__(self, header: Header, message: Message) -> None:
+        self.name = NAMES[message.type]
+        self.flags = message.flags
+        self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
+        self.start = header.sequence
+        self.end = (header.sequence + header.payload_length) % _MODULUS
+        self.first_ns = self.last_ns = header.time_ns
+        self.frame = header.frame
+        self.gap_ns = 0
+        self.sent = 1
+
+    def repeat(self, time_ns: int) -> None:
+        """Note that it was sent once more."""
+        self.sent += 1
+        self.gap_ns = time_ns - self.last_ns
+        self.last_ns = time_ns
+
+
+class Sent:
+    """An answer on its way to the client; `tag` is what its owner knows it by."""
+
+    __slots__ = ("end", "first_ns", "frame", "gap_ns", "largest", "last_ns", "sent", "tag")
+
+    def __init__(self, time_ns: int, frame: int, end: int, largest: int) -> None:
+        self.end = end
+        self.first_ns = self.last_ns = time_ns
+        self.frame = frame
+        self.largest = largest
+        self.gap_ns = 0
+        self.sent = 1
+        self.tag: object = None
+
+
+class ResetSeen:
+    """A reset; `count` is how many came."""
+
+    __slots__ = ("after_ns", "count", "from_server", "hop_limit", "time_ns")
+
+    def __init__(self, header: Header, *, from_server: bool, after_ns: int | None) -> None:
+        self.from_server = from_server
+        self.hop_limit = header.hop_limit
+        self.time_ns = header.time_ns
+        self.after_ns = after_ns
+        self.count = 1
+
+
+class IcmpSeen:
+    """ICMP errors about this connection: the first one, and how many came."""
+
+    __slots__ = ("count", "first")
+
+    def __init__(self, error: IcmpQuote) -> None:
+        self.first = error
+        self.count = 1
+
+
+class Connection:
+    """Facts of one connection; `feed` takes its packets in the order of the capture.
+
+    `confirmed`: the client acknowledged something after its SYN. Of `cut` packets of the server the capture kept at
+    most `cut_at` bytes. `concluded`, `counted`, `scheduled_ns` and `told_ns`
+    (the time of the last finding about this connection) belong to the owner.
+    """
+
+    __slots__ = (
+        "asked", "bind", "client", "concluded", "confirmed", "counted", "cut", "cut_at", "first_ns", "flow",
+        "fragments", "frame", "icmp", "last_ns", "other_syn", "recent", "reply", "reset", "scheduled_ns", "sent",
+        "server", "server_confirmed", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns",
+        "syn_sequence", "syns", "told_ns",
+    )  # fmt: skip
+
+    def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
+        self.flow = flow
+        self.frame = frame
+        self.first_ns = self.last_ns = time_ns
+        self.client, self.server = Stream(), Stream()
+        self.syns = self.syn_acks = 0
+        self.syn_sequence: int | None = None
+        self.other_syn: Header | None = None
+        self.syn_last_ns = self.syn_gap_ns = 0
+        self.syn_ack_ns: int | None = None
+        self.syn_ack_hop_limit: int | None = None
+        self.confirmed = False
+        self.reset: ResetSeen | None = None
+        self.icmp: IcmpSeen | None = None
+        self.asked: Asked | None = None
+        self.bind: Bind | None = None
+        self.reply: Reply | None = None
+        self.fragments = 1
+        self.cut = self.cut_at = 0
+        self.recent: list[Sent] = []
+        self.sent: list[Sent] = []
+        self.concluded = self.counted = False
+        self.told_ns: int | None = None
+        self.scheduled_ns: int | None = None
+        self.server_confirmed = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server accepted the connection: a SYN-ACK, or anything else but a reset."""
+        return self.syn_ack_ns is not None or self.server.highest is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether one end has closed or reset the connection."""
+        return self.reset is not None or self.client.fin_ns is not None or self.server.fin_ns is not None
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether only one end was seen, of a connection that both ends talked on."""
+        if self.client.seen and self.server.seen:
+            return False
+        seen = self.client if self.client.seen else self.server
+        return seen.payload and (self.confirmed if self.client.seen else self.server_confirmed)
+
+    @property
+    def half_open(self) -> bool:
+        """Whether the server sent its SYN-ACK again, and the client never confirmed it or went away."""
+        return self.syn_acks > 1 and not self.confirmed and self.client.seen and not self.closed
+
+    def restarted_by(self, header: Header) -> bool:
+        """Return whether a client's SYN opens another connection between the same ports."""
+        return self.closed and self.answered and self.syn_sequence != header.sequence
+
+    def replaced_by(self, header: Header) -> Header | None:
+        """Return the SYN of another connection between the same ports, where the server's SYN-ACK confirms it.
+
+        A SYN alone does not end a connection (RFC 5961 section 4).
+        """
+        syn = self.other_syn
+        confirms = syn is not None and header.flags & (SYN | ACK) == SYN | ACK
+        return syn if syn is not None and confirms and header.acknowledgment == (syn.sequence + 1) % _MODULUS else None
+
+    def feed(self, header: Header, *, from_server: bool) -> None:
+        """Take one packet."""
+        flags = header.flags
+        ours, theirs = (self.server, self.client) if from_server else (self.client, self.server)
+        ours.seen = True
+        if flags & RST:
+            self._take_reset(header, theirs, from_server=from_server)
+        elif flags & SYN:
+            self._take_syn(header, ours, from_server=from_server)
+        else:
+            self._take_data(header, ours, theirs, from_server=from_server)
+        self.last_ns = max(self.last_ns, header.time_ns)
+
+    def take_icmp(self, error: IcmpQuote) -> None:
+        """Take an ICMP error that quotes a packet of the client."""
+        if self.icmp is None:
+            self.icmp = IcmpSeen(error)
+        else:
+            self.icmp.count += 1
+        self.last_ns = max(self.last_ns, error.time_ns)
+
+    def answer_at(self, time_ns: int) -> Sent | None:
+        """Return the server's segment of that time, the last one where there are several."""
+        return next((one for one in reversed(self.recent) if one.last_ns == time_ns), None)
+
+    def expect(self, sent: Sent) -> None:
+        """Watch whether the client acknowledges an answer; of too many the oldest is let go."""
+        if self.server.is_acknowledged(sent.end):
+            return
+        if len(self.sent) >= _SENT:
+            del self.sent[0]
+        self.sent.append(sent)
+
+    def _take_reset(self, header: Header, theirs: Stream, *, from_server: bool) -> None:
+        if header.flags & ACK and not from_server:
+            theirs.acknowledge(header.acknowledgment)
+        if self.reset is not None:
+            self.reset.count += self.reset.from_server is from_server
+            self.reset.time_ns = header.time_ns
+            return
+        before = self.last_ns if self.asked is None or not from_server else self.asked.last_ns
+        after_ns = header.time_ns - (self.syn_last_ns if from_server and not self.answered else before)
+        self.reset = ResetSeen(header, from_server=from_server, after_ns=after_ns if after_ns >= 0 else None)
+        self._drop_acknowledged()
+
+    def _take_syn(self, header: Header, ours: Stream, *, from_server: bool) -> None:
+        if from_server:
+            if self.syn_ack_ns is None:
+                self.syn_ack_ns = header.time_ns
+                self.syn_ack_hop_limit = header.hop_limit
+                ours.begin((header.sequence + 1) % _MODULUS)
+            self.syn_acks += 1
+            return
+        if header.flags & ACK:
+            return
+        if self.answered and header.sequence != self.syn_sequence:
+            self.other_syn = header
+            return
+        if self.syns and header.sequence != self.syn_sequence:
+            # Between the same ports a client that was refused may begin again.
+            self.syn_sequence = None
+        if self.syns:
+            self.syn_gap_ns = header.time_ns - self.syn_last_ns
+        self.syns += 1
+        self.syn_last_ns = header.time_ns
+        if self.syn_sequence is None:
+            self.syn_sequence = header.sequence
+            ours.begin((header.sequence + 1) % _MODULUS)
+
+    def _take_data(self, header: Header, ours: Stream, theirs: Stream, *, from_server: bool) -> None:
+        if self.reset is not None and self.reset.from_server is from_server and self.answered:
+            self.reset = None
+        if header.flags & ACK:
+            theirs.acknowledge(header.acknowledgment)
+            if from_server:
+                self.server_confirmed = True
+            else:
+                self.confirmed = True
+        if header.payload_length:
+            new = ours.take(header.sequence, header.payload_length)
+            if from_server and len(header.payload) < header.payload_length:
+                self.cut += 1
+                self.cut_at = max(self.cut_at, header.captured)
+            if from_server:
+                self._take_answer(header, new=new)
+            else:
+                self._take_question(header, new=new)
+        if header.flags & FIN and ours.fin_ns is None:
+            ours.fin_ns = header.time_ns
+        if not from_server:
+            self._drop_acknowledged()
+
+    def _drop_acknowledged(self) -> None:
+        if self.sent:
+            self.sent = [one for one in self.sent if not self.server.is_acknowledged(one.end)]
+
+    def _take_question(self, header: Header, *, new: bool) -> None:
+        asked = self.asked
+        if not new:
+            if asked is not None and header.sequence == asked.start:
+                asked.repeat(header.time_ns)
+            return
+        if asked is not None and header.sequence == asked.end:
+            asked.end = (header.sequence + header.payload_length) % _MODULUS
+        for message in messages(header.payload):
+            if message.type in QUESTIONS and (asked is None or message.type is not PduType.REQUEST):
+                self.asked = asked = Asked(header, message)
+                if asked.bind is not None:
+                    self.bind = asked.bind
+
+    def _take_answer(self, header: Header, *, new: bool) -> None:
+        end = (header.sequence + header.payload_length) % _MODULUS
+        if not new:
+            for sent in self.sent:
+                if after(sent.end, header.sequence) and header.time_ns > sent.last_ns:
+                    sent.sent += 1
+                    sent.gap_ns = header.time_ns - sent.last_ns
+                    sent.last_ns = header.time_ns
+            return
+        found = messages(header.payload)
+        first = self.asked is not None
+        if first:
+            self.fragments, self.asked = 0, None
+        self.fragments += sum(message.type in _RESPONSES for message in found)
+        for message in found:
+            reply = read_reply(message)
+            if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
+                self.reply = reply
+        largest = header.payload_length
+        if not first and self.recent:
+            largest = max(largest, self.recent[-1].largest)
+        del self.recent[: max(0, len(self.recent) - _RECENT + 1)]
+        self.recent.append(Sent(header.time_ns, header.frame, end, largest))

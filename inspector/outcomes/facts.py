@@ -1,0 +1,120 @@
+"""From a connection to the plain facts that outcomes and causes are decided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from inspector.judge.addresses import address_of, unmap
+from inspector.judge.evidence import Attempt, CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset
+from inspector.wire.uuids import name_of
+
+if TYPE_CHECKING:
+    from inspector.consequence import Endpoint, Outcome, Target
+    from inspector.judge.policy import Policy
+    from inspector.model import OfferedEndpoint
+    from inspector.outcomes.connection import Connection, Sent
+    from inspector.wire.body import Syntax
+
+_FRAGMENT_FLAGS: Final = 3
+# Within this time an acknowledgment may be on its way.
+_SOON_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known beside an answer: any of these may be missing."""
+
+    outcome: Outcome | None = None
+    target: Target | None = None
+    mapping: OfferedEndpoint | None = None
+    endpoint: Endpoint | None = None
+    attempt: Attempt | None = None
+    question: Question | None = None
+    delivery: Delivery | None = None
+    capture: CaptureLimits = field(default_factory=CaptureLimits)
+    level: int = 0
+    other_side: OtherSide | None = None
+
+
+def name_of_syntax(syntax: Syntax | None) -> str | None:
+    """Return the well-known name of an interface, or its UUID."""
+    return None if syntax is None else name_of(syntax.uuid) or str(syntax.uuid)
+
+
+def reset_of(connection: Connection, mapper_hop_limit: int | None) -> Reset | None:
+    """Return the reset of a connection; one that refuses a SYN is compared with the SYN-ACK of port 135."""
+    seen = connection.reset
+    if seen is None:
+        return None
+    usual = None
+    if seen.from_server:
+        usual = connection.syn_ack_hop_limit if connection.syn_ack_hop_limit is not None else mapper_hop_limit
+    return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
+
+
+def attempt_of(connection: Connection, policy: Policy, mapper_hop_limit: int | None) -> Attempt:
+    """Return how a client tried to connect, and what came of it."""
+    icmp, reply, bind = connection.icmp, connection.reply, connection.bind
+    return Attempt(
+        address=unmap(address_of(connection.flow.server), policy.nat64_prefixes),
+        port=connection.flow.server_port,
+        syns=connection.syns,
+        span_ns=max(0, connection.syn_last_ns - connection.first_ns) if connection.syns > 1 else 0,
+        answered=connection.answered,
+        syn_ack_ttl=connection.syn_ack_hop_limit,
+        bind_contexts=bind.contexts if bind else 0,
+        rejection=reply.rejection if reply else None,
+        fault=reply.fault if reply else None,
+        reset=reset_of(connection, mapper_hop_limit),
+        icmp=IcmpError(address_of(icmp.first.reporter), icmp.first.type, icmp.first.code, icmp.count)
+        if icmp is not None
+        else None,
+    )
+
+
+def question_of(connection: Connection, now_ns: int, mapper_hop_limit: int | None) -> Question | None:
+    """Return what waits for an answer; None where nothing does, and nothing of the answer is missing."""
+    asked = connection.asked
+    hole = client_has_hole(connection)
+    if asked is None:
+        return Question(hole=True, acknowledged=True) if hole else None
+    reset = reset_of(connection, mapper_hop_limit)
+    ended_ns = connection.reset.time_ns if connection.reset is not None else connection.client.fin_ns
+    waited_ns = max(0, (ended_ns if ended_ns is not None else now_ns) - asked.first_ns)
+    acknowledged: bool | None = connection.client.is_acknowledged(asked.end)
+    if not acknowledged and (not connection.server.seen or (asked.sent == 1 and waited_ns < _SOON_NS)):
+        acknowledged = None
+    return Question(
+        sent=asked.sent,
+        span_ns=asked.last_ns - asked.first_ns,
+        waited_ns=waited_ns,
+        acknowledged=acknowledged,
+        contexts=asked.bind.contexts if asked.bind else 0,
+        interface=name_of_syntax(asked.bind.abstract) if asked.bind else None,
+        flags_zero=not asked.flags & _FRAGMENT_FLAGS,
+        reset=reset if reset is not None and reset.from_server else None,
+        client_ended=connection.client.fin_ns is not None or (reset is not None and not reset.from_server),
+        hole=hole,
+    )
+
+
+def delivery_of(connection: Connection, sent: Sent, mapper_hop_limit: int | None) -> Delivery:
+    """Return what became of an answer on its way."""
+    return Delivery(
+        sent=sent.sent,
+        span_ns=sent.last_ns - sent.first_ns,
+        largest_segment=sent.largest,
+        acknowledged=connection.server.is_acknowledged(sent.end),
+        client_hole=client_has_hole(connection),
+        reset=reset_of(connection, mapper_hop_limit),
+    )
+
+
+def client_has_hole(connection: Connection) -> bool:
+    """Return whether the client acknowledges what is before a missing part of the server's stream, and no more.
+
+    Bytes that the client has and that are missing here are a gap of the capture. What it acknowledged before the later
+    part came says nothing.
+    """
+    return connection.server.has_hole and connection.server.stalled > 0

@@ -1,0 +1,246 @@
+"""Follow-ups: the connections that clients make to endpoints which they were offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from inspector.consequence import HARMFUL, Endpoint, FindingKind, Outcome
+from inspector.judge.addresses import address_of, unmap
+from inspector.judge.outcome import attempt_outcome
+from inspector.outcomes.agenda import Agenda
+from inspector.outcomes.connection import Flow
+from inspector.outcomes.facts import Facts, attempt_of, question_of
+from inspector.outcomes.offers import Answer, FollowUp, Offers
+from inspector.outcomes.timing import follow_up_due_ns
+from inspector.protocols import ACK, SYN
+
+if TYPE_CHECKING:
+    from inspector.judge.evidence import Question
+    from inspector.judge.policy import Policy
+    from inspector.model import Finding
+    from inspector.outcomes.limits import OutcomeLimits
+    from inspector.outcomes.making import Maker
+    from inspector.outcomes.servers import Server, Servers
+    from inspector.wire.headers import Header, IcmpQuote
+
+_LOST_AFTER: Final = 3
+_FOLLOW_UPS: Final = 4
+"""Follow-ups of one answer whose outcome can still become part of its finding."""
+
+
+class FollowUps:
+    """Offered endpoints and the connections to them. Findings are appended to the list that each method takes.
+
+    A connection can be seen before the answer that led to it has been read: SYNs of clients that talk to port 135
+    are kept for a while, without an offer.
+    """
+
+    def __init__(self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits) -> None:
+        self._policy = policy
+        self._servers = servers
+        self._maker = maker
+        self._limits = limits
+        self._offers = Offers(limits)
+        self._agenda: Agenda[FollowUp] = Agenda(limits.connections)
+        self._strangers: Agenda[FollowUp] = Agenda(limits.strangers)
+        self._early: dict[tuple[bytes, int], FollowUp] = {}
+        self._evicted = 0
+
+    def __len__(self) -> int:
+        return self._agenda.size + self._strangers.size + len(self._early) + len(self._offers)
+
+    @property
+    def evicted(self) -> int:
+        """How many offers and connections had to go before their outcome was known."""
+        return self._evicted + self._offers.evicted
+
+    def take(self, header: Header, found: list[Finding], knows_client: bool) -> None:
+        """Take a packet that is not of port 135; `knows_client`: its sender has talked to one."""
+        if header.flags & (SYN | ACK) == SYN:
+            self._take_syn(header, found, knows_client)
+            return
+        flow = Flow(header.source, header.source_port, header.destination, header.destination_port)
+        connection = self._find(flow)
+        from_server = connection is None
+        if connection is None:
+            connection = self._find(
+                Flow(header.destination, header.destination_port, header.source, header.source_port)
+            )
+        if connection is not None:
+            connection.feed(header, from_server=from_server)
+            self._look_at(connection, header.time_ns, found)
+
+    def take_icmp(self, flow: Flow, error: IcmpQuote) -> None:
+        """Take an ICMP error about a follow-up."""
+        connection = self._find(flow)
+        if connection is not None:
+            connection.take_icmp(error)
+            if connection.offer is not None:
+                self._agenda.schedule(connection, follow_up_due_ns(connection, self._limits))
+
+    def expect(self, answer: Answer, client: bytes, found: list[Finding]) -> bool:
+        """Expect the follow-ups of an answer; return whether there can be any."""
+        ports = self._offers.add(answer, client)
+        for port in ports:
+            connection = self._early.get((client, port))
+            if connection is not None and connection.offer is None:
+                self._adopt(connection, found)
+        return bool(ports)
+
+    def decide_early(self, answer: Answer) -> None:
+        """Decide refusals of an answer that is given out now, without waiting for another attempt."""
+        for connection in answer.connections:
+            if not connection.concluded and not connection.answered and (connection.reset or connection.icmp):
+                self._conclude(connection, connection.last_ns, [], final=False)
+                return
+
+    def advance(self, now_ns: int, found: list[Finding]) -> None:
+        """Judge the follow-ups whose time has come, and the answers that nobody followed."""
+        for connection in self._agenda.due(now_ns):
+            due_ns = follow_up_due_ns(connection, self._limits)
+            if due_ns is not None and due_ns > now_ns:
+                self._agenda.schedule(connection, due_ns)
+            else:
+                self._conclude(connection, now_ns, found, final=False)
+        for answer in self._offers.expired(now_ns):
+            if not answer.followed:
+                self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
+
+    def flush(self, now_ns: int, found: list[Finding]) -> None:
+        """Judge all follow-ups: nothing more comes."""
+        for connection in self._agenda:
+            self._conclude(connection, now_ns, found, final=True)
+
+    def _find(self, flow: Flow) -> FollowUp | None:
+        return self._agenda.get(flow) or self._strangers.get(flow)
+
+    def _take_syn(self, header: Header, found: list[Finding], knows_client: bool) -> None:
+        flow = Flow(header.source, header.source_port, header.destination, header.destination_port)
+        connection = self._find(flow)
+        if connection is not None and connection.restarted_by(header):
+            if connection.offer is not None:
+                self._conclude(connection, header.time_ns, found, final=True)
+            self._agenda.remove(flow)
+            self._forget(connection)
+            connection = None
+        if connection is None:
+            if not knows_client:
+                return
+            connection = FollowUp(flow, header.time_ns, header.frame)
+            self._add_stranger(connection)
+            connection.feed(header, from_server=False)
+            self._adopt(connection, found)
+            return
+        connection.feed(header, from_server=False)
+        self._look_at(connection, header.time_ns, found)
+
+    def _add_stranger(self, connection: FollowUp) -> None:
+        oldest = self._strangers.add(connection)
+        if oldest is not None:
+            self._forget(oldest)
+        self._early[connection.flow.client, connection.flow.server_port] = connection
+
+    def _forget(self, connection: FollowUp) -> None:
+        """Let go of a connection that follows no answer."""
+        self._strangers.remove(connection.flow)
+        key = (connection.flow.client, connection.flow.server_port)
+        if self._early.get(key) is connection:
+            del self._early[key]
+
+    def _adopt(self, connection: FollowUp, found: list[Finding]) -> None:
+        """Give a connection the offer that it follows, where there is one."""
+        flow = connection.flow
+        asked = self._offers.asked_of(flow.client, flow.server_port)
+        if asked is None:
+            return
+        address = unmap(address_of(flow.server), self._policy.nat64_prefixes)
+        server = self._servers.of(asked)
+        offer = self._offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
+        if offer is None:
+            return
+        self._forget(connection)
+        connection.offer = offer
+        offer.answer.followed = True
+        if len(offer.answer.connections) < _FOLLOW_UPS:
+            offer.answer.connections.append(connection)
+        oldest = self._agenda.add(connection)
+        if oldest is not None:
+            self._evicted += not oldest.concluded
+        self._look_at(connection, connection.last_ns, found)
+
+    def _look_at(self, connection: FollowUp, now_ns: int, found: list[Finding]) -> None:
+        if connection.offer is None:
+            return
+        due_ns = follow_up_due_ns(connection, self._limits)
+        if due_ns is not None and due_ns <= now_ns:
+            self._conclude(connection, now_ns, found, final=False)
+        else:
+            self._agenda.schedule(connection, due_ns)
+
+    def _server(self, connection: FollowUp) -> Server:
+        assert connection.offer is not None  # noqa: S101 - strangers are not judged
+        return self._servers.of(connection.offer.answer.finding.asked)
+
+    def _conclude(self, connection: FollowUp, now_ns: int, found: list[Finding], *, final: bool) -> None:
+        """Tell the outcome of a follow-up, once; and once more where one that worked fails."""
+        server = self._server(connection)
+        question = self._silent_question(connection, now_ns, server, final=final)
+        attempt = attempt_of(connection, self._policy, server.hop_limit)
+        reply = connection.reply
+        outcome = attempt_outcome(
+            attempt,
+            question,
+            unknown_interface=reply is not None and reply.unknown_interface,
+            accepted=reply is not None and reply.accepted,
+        )
+        if outcome is None or (outcome is connection.outcome) or not self._is_sure(connection, outcome, now_ns, final):
+            return
+        if connection.concluded and (outcome not in HARMFUL or connection.outcome is not Outcome.REACHED):
+            return
+        connection.concluded = True
+        connection.outcome = outcome
+        if outcome is Outcome.REFUSED:
+            server.note_refusal(attempt.address, attempt.port)
+        offer = connection.offer
+        assert offer is not None  # noqa: S101 - strangers are not judged
+        facts = Facts(
+            outcome=outcome,
+            target=offer.target,
+            mapping=offer.mapping,
+            endpoint=Endpoint(address_of(connection.flow.server), connection.flow.server_port),
+            attempt=attempt,
+            question=question,
+            level=connection.bind.level if connection.bind is not None else 0,
+        )
+        answer = offer.answer
+        finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, connection.last_ns)
+        answer.tell(finding, found)
+
+    def _silent_question(self, connection: FollowUp, now_ns: int, server: Server, *, final: bool) -> Question | None:
+        """Return the bind or call that waits for its answer, where it has waited for long enough."""
+        asked = connection.asked
+        if asked is None or not connection.answered:
+            return None
+        question = question_of(connection, now_ns, server.hop_limit)
+        if question is None:
+            return None
+        if connection.reply is not None and connection.reply.accepted:
+            # A call may take its time; one that is sent again and again is lost.
+            lost = asked.sent >= _LOST_AFTER and not question.acknowledged
+            return question if lost or question.reset is not None else None
+        if question.reset is not None or asked.sent >= _LOST_AFTER:
+            return question
+        limit_ns = self._limits.quiet_ns if final or connection.closed else self._limits.silence_ns
+        return question if question.waited_ns >= limit_ns else None
+
+    def _is_sure(self, connection: FollowUp, outcome: Outcome, now_ns: int, final: bool) -> bool:
+        """Return whether an outcome may be told: the end of a file is no silence."""
+        if outcome is Outcome.TIMED_OUT:
+            server = self._server(connection)
+            if server.one_way[0] and not server.both:
+                return False
+            waited_ns = now_ns - connection.syn_last_ns
+            return connection.reset is None and (connection.syns > 1 or waited_ns >= self._limits.quiet_ns or not final)
+        if outcome is Outcome.REACHED and connection.reply is None:
+            return connection.confirmed and (connection.asked is None or connection.closed)
+        return True

@@ -1,0 +1,159 @@
+"""Endpoints that answers offered, and which connection of the client is the one that an answer led to."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from inspector.consequence import AnswerReference, Outcome, Target
+from inspector.model import Verdict, format_time
+from inspector.outcomes.connection import Connection, Flow
+from inspector.outcomes.facts import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inspector.model import Finding, IPAddress, OfferedEndpoint
+    from inspector.outcomes.limits import OutcomeLimits
+    from inspector.outcomes.servers import Server
+
+_SEALED_FROM: Final = 1024
+_ANY: Final = 0
+_TCP: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
+
+
+class Answer:
+    """An answer that is followed: its finding, and whether the client connected (`followed`).
+
+    `held` says that its finding has not been given out, which it is at `due_ns`: until then the finding of an outcome
+    (`told`) may go with it. `fragments` and `frame` are those of the packets that carried it, `facts` what is known of
+    the answer itself. `connections` are its follow-ups.
+    """
+
+    __slots__ = ("connections", "due_ns", "facts", "finding", "followed", "fragments", "frame", "held", "told")
+
+    def __init__(self, finding: Finding, frame: int | None, fragments: int, due_ns: int) -> None:
+        self.finding = finding
+        self.frame = frame
+        self.fragments = fragments
+        self.due_ns = due_ns
+        self.followed = False
+        self.held = True
+        self.facts = Facts()
+        self.told: Finding | None = None
+        self.connections: list[FollowUp] = []
+
+    def tell(self, finding: Finding, found: list[Finding]) -> None:
+        """Tell what became of the answer: together with it where it is held, once; else at once."""
+        if self.held and self.told is None:
+            self.told = finding
+        else:
+            found.append(finding)
+
+    @property
+    def reference(self) -> AnswerReference:
+        """What a later finding refers to it by."""
+        finding = self.finding
+        return AnswerReference(format_time(finding.time_ns), finding.client_port, finding.call_id, self.frame)
+
+
+class Offer(NamedTuple):
+    """One endpoint of an answer; `mapping` is None after an encrypted answer, and `target` where a client went."""
+
+    answer: Answer
+    mapping: OfferedEndpoint | None
+    target: Target = Target.ASKED
+
+
+class FollowUp(Connection):
+    """A connection that may follow an answer: `offer` is the one that it follows, once that is known."""
+
+    __slots__ = ("offer", "outcome")
+
+    def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
+        super().__init__(flow, time_ns, frame)
+        self.offer: Offer | None = None
+        self.outcome: Outcome | None = None
+
+
+class Offers:
+    """What clients were offered, by client and port. `expired` yields answers whose time to be followed is over."""
+
+    def __init__(self, limits: OutcomeLimits) -> None:
+        self._limits = limits
+        self._clients: OrderedDict[bytes, OrderedDict[int, Offer]] = OrderedDict()
+        self._answers: deque[Answer] = deque()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._clients) + sum(map(len, self._clients.values())) + len(self._answers)
+
+    def add(self, answer: Answer, client: bytes) -> list[int]:
+        """Take what an answer offers to a client; return the ports."""
+        finding = answer.finding
+        if finding.verdict is Verdict.SEALED:
+            offers = {_ANY: Offer(answer, None)}
+        else:
+            offers = {}
+            for mapping in finding.mappings:
+                if mapping.port and mapping.protocol in _TCP and mapping.port not in offers:
+                    offers[mapping.port] = Offer(answer, mapping)
+                    if len(offers) >= self._limits.per_answer:
+                        break
+        if not offers:
+            return []
+        table = self._clients.setdefault(client, OrderedDict())
+        self._clients.move_to_end(client)
+        for port, offer in offers.items():
+            table[port] = offer
+            table.move_to_end(port)
+        while len(table) > self._limits.per_client:
+            table.popitem(last=False)
+            self.evicted += 1
+        if len(self._clients) > self._limits.clients:
+            self.evicted += len(self._clients.popitem(last=False)[1])
+        self._answers.append(answer)
+        if len(self._answers) > self._limits.answers:
+            self._answers.popleft()
+            self.evicted += 1
+        return list(offers)
+
+    def find(self, client: bytes, address: IPAddress, port: int, time_ns: int, server: Server | None) -> Offer | None:
+        """Return the offer that a connection follows, with its target; `server` is that of the offer's asked address.
+
+        An offer counts for `follow_up_ns`, and before its time where packets of two interfaces are out of order.
+        """
+        table = self._clients.get(client)
+        if table is None:
+            return None
+        for number in (port, _ANY):
+            offer = table.get(number)
+            if offer is None or abs(time_ns - offer.answer.finding.time_ns) > self._limits.follow_up_ns:
+                continue
+            target = self._target(offer, address, port, server)
+            if target is not None:
+                return offer._replace(target=target)
+        return None
+
+    def asked_of(self, client: bytes, port: int) -> IPAddress | None:
+        """Return which address had been asked by the client that was offered a port."""
+        table = self._clients.get(client)
+        offer = table.get(port) or table.get(_ANY) if table else None
+        return offer.answer.finding.asked if offer is not None else None
+
+    @staticmethod
+    def _target(offer: Offer, address: IPAddress, port: int, server: Server | None) -> Target | None:
+        finding, mapping = offer.answer.finding, offer.mapping
+        if address == finding.asked:
+            return Target.ASKED if mapping is not None or port >= _SEALED_FROM else None
+        if mapping is None:
+            return None
+        others = {one.address for one in finding.mappings if one.port == port}
+        if address in others:
+            return Target.OFFERED
+        return Target.OTHER if server is not None and address in server.addresses else None
+
+    def expired(self, now_ns: int) -> Iterator[Answer]:
+        """Yield the answers which were offered too long ago, each once."""
+        while self._answers and self._answers[0].finding.time_ns + self._limits.follow_up_ns < now_ns:
+            yield self._answers.popleft()

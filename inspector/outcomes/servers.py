@@ -1,0 +1,144 @@
+"""What the answers of each asked address said lately: evidence about the servers behind it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from inspector.judge.evidence import Siblings
+from inspector.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inspector.model import Finding, IPAddress
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+_ADDRESSES: Final = 16
+_SERVICES: Final = 64
+_VERSIONS: Final = 8
+_REFUSALS: Final = 64
+_SMALL: Final = 512
+_ASKED: Final = frozenset({Verdict.UNANSWERED, Verdict.REJECTED, Verdict.FAULT, Verdict.SEALED})
+
+
+class _Service:
+    """Answers about one interface."""
+
+    __slots__ = ("answers", "named", "versions")
+
+    def __init__(self) -> None:
+        self.answers = self.named = 0
+        self.versions: dict[str, None] = {}
+
+
+class Server:
+    """One asked address. `hop_limit` is that of its last SYN-ACK from port 135.
+
+    `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
+    `cut` answers the capture kept up to `cut_at` bytes of each packet.
+    """
+
+    __slots__ = (
+        "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut", "cut_at", "hop_limit",
+        "mapper_answered", "one_way", "one_way_told", "small_answers",
+    )  # fmt: skip
+
+    def __init__(self, asked: IPAddress) -> None:
+        self.asked = asked
+        self.addresses: OrderedDict[IPv4Address, None] = OrderedDict()
+        self._services: OrderedDict[str, _Service] = OrderedDict()
+        self._refusals: OrderedDict[tuple[IPAddress, int], int] = OrderedDict()
+        self.mapper_answered = False
+        self.small_answers = False
+        self.bind_contexts = 0
+        self.hop_limit: int | None = None
+        self.one_way = [0, 0]
+        self.both = 0
+        self.cut = self.cut_at = 0
+        self.one_way_told = False
+
+    def note_answer(self, finding: Finding) -> None:
+        """Take what an answer says of the interface that was asked for, and the addresses it offers."""
+        if finding.verdict is Verdict.UNANSWERED:
+            return
+        self.mapper_answered |= finding.verdict is not Verdict.REJECTED
+        for mapping in finding.mappings[:_ADDRESSES]:
+            if mapping.address is not None and not mapping.address.is_unspecified:
+                _keep(self.addresses, mapping.address, None, _ADDRESSES)
+        for mapping in finding.mappings[:_SERVICES]:
+            if mapping.interface is not None:
+                self._note_version(str(mapping.interface.uuid), mapping.interface.version)
+        if finding.requested is not None and finding.verdict not in _ASKED:
+            service = self._service(str(finding.requested.uuid))
+            service.answers += 1
+            service.named += bool(finding.mappings)
+
+    def note_size(self, largest: int) -> None:
+        """Take the size of an answer that the client acknowledged."""
+        self.small_answers |= largest <= _SMALL
+
+    def note_bind(self, contexts: int) -> None:
+        """Take that a bind with so many contexts was answered; the fewest count."""
+        if contexts and (not self.bind_contexts or contexts < self.bind_contexts):
+            self.bind_contexts = contexts
+
+    def note_refusal(self, address: IPAddress, port: int) -> None:
+        """Take that a follow-up was refused."""
+        key = (address, port)
+        _keep(self._refusals, key, self._refusals.get(key, 0) + 1, _REFUSALS)
+
+    def siblings(self, uuid: str | None, endpoint: tuple[IPAddress, int] | None) -> Siblings:
+        """Return what is known beside one finding: of the same interface, and of the same endpoint."""
+        service = self._services.get(uuid) if uuid is not None else None
+        return Siblings(
+            answers=service.answers if service else 0,
+            named=service.named if service else 0,
+            versions=tuple(service.versions) if service else (),
+            addresses=tuple(self.addresses),
+            small_answers=self.small_answers,
+            bind_answered_contexts=self.bind_contexts,
+            mapper_answered=self.mapper_answered,
+            refusals=self._refusals.get(endpoint, 0) if endpoint is not None else 0,
+        )
+
+    def _service(self, uuid: str) -> _Service:
+        service = self._services.get(uuid) or _Service()
+        _keep(self._services, uuid, service, _SERVICES)
+        return service
+
+    def _note_version(self, uuid: str, version: str) -> None:
+        versions = self._service(uuid).versions
+        if len(versions) < _VERSIONS:
+            versions[version] = None
+
+
+def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """Put a value at the end of a table of a fixed size."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)
+
+
+class Servers:
+    """The asked addresses, at most so many: the one that was silent for longest goes first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._table: OrderedDict[IPAddress, Server] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._table.values())
+
+    def of(self, asked: IPAddress) -> Server:
+        """Return what is known of an address."""
+        server = self._table.get(asked) or Server(asked)
+        _keep(self._table, asked, server, self._most)
+        return server

@@ -1,0 +1,242 @@
+"""Two sides, one question: the same conversation seen at two points of capture is tied together.
+
+- NAT and NAT64 keep the client's port and both sequence numbers, whatever the addresses become.
+- A proxy or an application filter opens a connection of its own and writes the same bytes: the same bind, the same
+  request. Such a pair is tied where one lies within the other in time, both go to the same server, and no other
+  conversation could be meant.
+
+What follows: a server address that differs is a server behind the asked one (a learned pool); an answer that came in
+on the servers' side and did not leave on the clients' side was dropped in between; and a question that was seen twice
+is one question. Nothing is said of an answer that the other point could not see: its capture had ended, or the client
+acknowledged the bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from inspector.judge.addresses import address_of, unmap
+from inspector.judge.evidence import Delivery, OtherSide
+from inspector.outcomes.connection import Flow
+from inspector.wire.pdu import PduType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from ipaddress import IPv6Network
+
+    from inspector.model import Finding, IPAddress
+    from inspector.outcomes.sightings import Conversation, Message, Sightings
+
+PROXY_NS: Final = 2_000_000_000
+"""A proxy passes a bind on within this time."""
+
+_ANSWERS: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
+_AFTER_NS: Final = 200_000_000
+"""The other side's capture must go on for so long behind an answer that is called dropped, or show the end."""
+_POINTS: Final = 8
+"""Points that may see one conversation; more of the same numbers are forged."""
+_CANDIDATES: Final = 32
+"""Conversations of one moment that are compared with each other: among more, none could be told apart."""
+_NAMES: Final[dict[int, str]] = {PduType.BIND_NAK: "bind_nak", PduType.FAULT: "fault", PduType.RESPONSE: "response"}
+
+
+class Pair(NamedTuple):
+    """One conversation, seen nearer to the clients (`here`) and nearer to the servers (`there`)."""
+
+    here: Conversation
+    there: Conversation
+    proxied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What is known from two sides.
+
+    `learned` are the servers behind an asked address. `dropped` has the answers that did not come out again, by side,
+    flow and time of the packet that completed them. `repeated` are the conversations, by side, client's address and
+    port and server's address, that another side shows better.
+    """
+
+    learned: dict[IPAddress, tuple[IPv4Address, ...]] = field(default_factory=dict)
+    dropped: dict[tuple[str, Flow, int], OtherSide] = field(default_factory=dict)
+    repeated: frozenset[tuple[str, IPAddress, int, IPAddress]] = frozenset()
+
+    def hides(self, finding: Finding) -> bool:
+        """Return whether a finding is about a question that is shown better elsewhere."""
+        consequence, port = finding.consequence, finding.client_port
+        if consequence is not None and consequence.answer is not None:
+            port = consequence.answer.client_port
+        return (finding.source, finding.client, port, finding.asked_raw) in self.repeated
+
+    def __bool__(self) -> bool:
+        """Return whether anything was tied."""
+        return bool(self.learned or self.dropped or self.repeated)
+
+
+def tie(sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = ()) -> Ties:
+    """Return what the sides say of each other."""
+    ends_ns = {one.side: one.last_ns for one in sightings}
+    everything = [conversation for one in sightings for conversation in one.conversations()]
+    pairs = list(_translated(everything))
+    tied = {id(conversation) for pair in pairs for conversation in (pair.here, pair.there)}
+    pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
+    learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
+    dropped: dict[tuple[str, Flow, int], OtherSide] = {}
+    repeated = set()
+    for pair in pairs:
+        asked, asked_there = (unmap(address_of(one.flow.server), nat64_prefixes) for one in (pair.here, pair.there))
+        if asked != asked_there and isinstance(asked_there, IPv4Address):
+            learned[asked][asked_there] = None
+        lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
+        dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
+        less = pair.here if lost else pair.there
+        flow = less.flow
+        repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
+    return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated))
+
+
+def _translated(everything: Iterable[Conversation]) -> Iterator[Pair]:
+    """Yield conversations with the same port and sequence numbers, of different sides or different addresses."""
+    groups: dict[tuple[int, int], list[Conversation]] = defaultdict(list)
+    for conversation in everything:
+        start = conversation.starts[0]
+        if start is not None:
+            groups[conversation.flow.client_port, start].append(conversation)
+    for group in groups.values():
+        if len(group) > _POINTS:
+            continue
+        group.sort(key=_nearness)
+        for here, there in pairwise(group):
+            if _same_stream(here, there):
+                yield Pair(here, there, proxied=False)
+
+
+def _nearness(conversation: Conversation) -> tuple[int, int]:
+    """Return what sorts conversations from the clients to the servers.
+
+    A point nearer to the server waits less for its SYN-ACK, whatever its clock says.
+    """
+    waited_ns = conversation.handshake_ns
+    if waited_ns is None:
+        waited_ns = _answer_ns(conversation)
+    return -(waited_ns or 0), conversation.first_ns
+
+
+def _answer_ns(conversation: Conversation) -> int | None:
+    """Return how long the first message of the client waited for one of the server."""
+    asked = next((one.time_ns for one in conversation.messages if not one.from_server), None)
+    found = next((one.time_ns for one in conversation.messages if one.from_server), None)
+    return found - asked if asked is not None and found is not None else None
+
+
+def _same_stream(one: Conversation, other: Conversation) -> bool:
+    if (one.side, one.flow) == (other.side, other.flow):
+        return False
+    starts = one.starts[1], other.starts[1]
+    if None not in starts:
+        return starts[0] == starts[1]
+    # One point or both saw no server: two SYNs of the same number at two points are no coincidence.
+    return one.opened and other.opened and one.side != other.side
+
+
+def _proxied(everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
+    """Yield pairs of connections of which one passes on what the other says."""
+    groups: dict[bytes, list[Conversation]] = defaultdict(list)
+    for conversation in everything:
+        first = next(iter(conversation.of_client()), None)
+        if first is not None and first.type == PduType.BIND:
+            groups[first.digest].append(conversation)
+    for group in groups.values():
+        if len(group) > 1:
+            yield from _pairs_of(sorted(group, key=lambda one: one.of_client()[0].time_ns), nat64_prefixes)
+
+
+def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
+    """Yield the pairs of conversations with the same bind where each has one possible other."""
+    possible: dict[int, list[int]] = defaultdict(list)
+    backwards: dict[int, list[int]] = defaultdict(list)
+    for first, outer in enumerate(group):
+        bind_ns = outer.of_client()[0].time_ns
+        for second in range(first + 1, min(first + _CANDIDATES, len(group))):
+            if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
+                break
+            if _passes_on(outer, group[second], nat64_prefixes):
+                possible[first].append(second)
+                backwards[second].append(first)
+    for first, seconds in possible.items():
+        if len(seconds) == 1 and len(backwards[seconds[0]]) == 1 and first not in backwards:
+            yield Pair(group[first], group[seconds[0]], proxied=True)
+
+
+def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...]) -> bool:
+    """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same."""
+    if outer.flow.client == inner.flow.client or inner.first_ns < outer.first_ns:
+        return False
+    if outer.side == inner.side and outer.flow.server == inner.flow.server:
+        return False
+    asked = [unmap(address_of(one.flow.server), nat64_prefixes) for one in (outer, inner)]
+    questions = [[one.digest for one in conversation.of_client()[1:]] for conversation in (outer, inner)]
+    both = all(questions)
+    if both and questions[0][0] != questions[1][0]:
+        return False
+    if asked[0] != asked[1] and not both:
+        return False
+    replies = [next(iter(one.of_server()), None) for one in (outer, inner)]
+    return replies[0] is None or (replies[1] is not None and replies[1].time_ns <= replies[0].time_ns)
+
+
+def _lost(pair: Pair, ends_ns: dict[str, int]) -> Iterator[Message]:
+    """Yield the answers of the servers' side that the clients' side never saw, and would have seen."""
+    here = pair.here.of_server()
+    for answer in pair.there.of_server():
+        if answer.type not in _ANSWERS or not _could_see(pair, answer, ends_ns):
+            continue
+        if pair.proxied:
+            seen = any(one.type in _ANSWERS and one.call_id == answer.call_id for one in here)
+        else:
+            seen = pair.here.acknowledged >= answer.offset + answer.length or _covered(answer, here)
+        if not seen:
+            yield answer
+
+
+def _could_see(pair: Pair, answer: Message, ends_ns: dict[str, int]) -> bool:
+    """Return whether the clients' side was still there: the capture goes on, or shows how the conversation ended."""
+    if ends_ns[pair.here.side] >= answer.time_ns + _AFTER_NS:
+        return True
+    ended_ns = pair.here.client_ended_ns
+    return ended_ns is not None and ended_ns > answer.time_ns
+
+
+def _covered(answer: Message, here: Sequence[Message]) -> bool:
+    """Return whether segments of the clients' side have all bytes of an answer, wherever they were cut."""
+    at, end = answer.offset, answer.offset + answer.length
+    for one in sorted(here, key=lambda message: message.offset):
+        if one.offset == answer.offset and one.length == answer.length:
+            return one.digest == answer.digest
+        if one.offset <= at < one.offset + one.length:
+            at = one.offset + one.length
+    return at >= end
+
+
+def _other_side(pair: Pair, answer: Message, asked_there: IPAddress) -> OtherSide:
+    """Return what became of a dropped answer at the clients' side."""
+    theirs = {one.digest for one in pair.there.of_server()}
+    later = (one for one in pair.here.of_server() if one.digest not in theirs and one.time_ns >= answer.time_ns)
+    instead = next(later, None)
+    words = None
+    if instead is not None:
+        words = f"{_NAMES.get(instead.type, 'message')} of {instead.length} bytes"
+    return OtherSide(
+        here=pair.here.side,
+        there=pair.there.side,
+        asked_there=asked_there,
+        dropped=True,
+        replaced_by=words,
+        after_ns=instead.time_ns - answer.time_ns if instead is not None else None,
+        client=address_of(pair.here.flow.client),
+        delivery=Delivery(answer.sent, answer.last_ns - answer.time_ns, answer.length, acknowledged=False),
+    )

@@ -1,0 +1,176 @@
+"""The one entrance: packets and the findings of answers in, findings with outcomes out.
+
+An answer is held for a second of the capture's time, so that an outcome which is known by then is part of its
+finding; later ones are findings of their own. Findings of answers keep their order. Time is that of the packets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from inspector.consequence import Outcome
+from inspector.errors import Anomaly
+from inspector.model import Direction, Verdict
+from inspector.outcomes.connection import Flow
+from inspector.outcomes.facts import Facts, question_of
+from inspector.outcomes.follow import FollowUps
+from inspector.outcomes.limits import OutcomeLimits
+from inspector.outcomes.making import Maker
+from inspector.outcomes.mapper import MapperConnections
+from inspector.outcomes.offers import Answer
+from inspector.outcomes.servers import Servers
+from inspector.outcomes.sides import Ties
+from inspector.protocols import IPV4_MAPPED
+from inspector.wire.headers import Header, IcmpQuote
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from inspector.judge.policy import Policy
+    from inspector.model import Finding, IPAddress
+
+_KEPT_MAPPINGS: Final = 8
+_QUESTIONS: Final = frozenset({Verdict.UNANSWERED})
+
+
+class Tracker:
+    """`take` packets with the findings that they completed, `flush` at the end of the input.
+
+    `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations.
+    `outcomes` counts what was found, `anomalies` what had to be let go.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        source: str,
+        ports: Collection[int],
+        limits: OutcomeLimits | None = None,
+        ties: Ties | None = None,
+    ) -> None:
+        self._source = source
+        self._ties = ties or Ties()
+        self._limits = limits or OutcomeLimits()
+        self._ports = frozenset(ports)
+        self._policy = policy
+        self._servers = Servers(self._limits.servers)
+        self._maker = Maker(policy, self._servers, source, self._ties)
+        self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits)
+        self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits)
+        self._held: deque[Answer] = deque()
+        self._held_mappings = 0
+        self._now_ns = 0
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How often each outcome was found."""
+        return self._maker.outcomes
+
+    @property
+    def anomalies(self) -> Counter[Anomaly]:
+        """What was let go since a table was full."""
+        evicted = self._mapper.evicted + self._follow_ups.evicted
+        return Counter({Anomaly.OUTCOME_EVICTED: evicted}) if evicted else Counter()
+
+    @property
+    def size(self) -> int:
+        """How many things are kept, in all tables together."""
+        return len(self._mapper) + len(self._follow_ups) + len(self._servers) + len(self._held) + self._held_mappings
+
+    def take(
+        self, packet: Header | IcmpQuote | None, findings: Sequence[Finding], time_ns: int, frame: int
+    ) -> list[Finding]:
+        """Take a packet (None for one of another kind) and the findings that it completed; return what is known."""
+        found: list[Finding] = []
+        if time_ns > self._now_ns:
+            self._now_ns = time_ns
+            self._mapper.advance(time_ns, found)
+            self._follow_ups.advance(time_ns, found)
+        if isinstance(packet, Header):
+            self._route(packet, found)
+        elif packet is not None:
+            self._route_icmp(packet)
+        for finding in findings:
+            self._hold(finding, time_ns, frame, found)
+        self._release(found)
+        return found
+
+    def flush(self, findings: Sequence[Finding]) -> list[Finding]:
+        """End the input: `findings` are those that its end completed; decide what can be decided."""
+        found: list[Finding] = []
+        for finding in findings:
+            self._hold(finding, finding.time_ns, -1, found)
+        self._follow_ups.flush(self._now_ns, found)
+        self._mapper.flush(self._now_ns, found)
+        self._release(found, everything=True)
+        found += self._mapper.views(self._now_ns)
+        return found
+
+    def _route(self, header: Header, found: list[Finding]) -> None:
+        if header.destination_port in self._ports:
+            flow = Flow(header.source, header.source_port, header.destination, header.destination_port)
+            self._mapper.take(flow, header, found, from_server=False)
+        elif header.source_port in self._ports:
+            flow = Flow(header.destination, header.destination_port, header.source, header.source_port)
+            self._mapper.take(flow, header, found, from_server=True)
+        else:
+            self._follow_ups.take(header, found, self._mapper.knows_client(header.source))
+
+    def _route_icmp(self, error: IcmpQuote) -> None:
+        """Give an ICMP error to the connection whose packet it quotes, where that went to a server."""
+        flow = Flow(error.source, error.source_port, error.destination, error.destination_port)
+        if error.destination_port in self._ports:
+            self._mapper.take_icmp(flow, error)
+        else:
+            self._follow_ups.take_icmp(flow, error)
+
+    def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
+        flow = Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
+        server = self._servers.of(finding.asked)
+        server.note_answer(finding)
+        answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
+        if finding.verdict in _QUESTIONS:
+            self._explain_silence(answer, flow)
+        elif finding.direction is Direction.FROM_SERVER:
+            dropped = self._ties.dropped.get((self._source, flow, finding.time_ns))
+            self._mapper.watch(answer, flow, dropped, found)
+            if self._follow_ups.expect(answer, flow.client, found):
+                answer.due_ns = finding.time_ns + self._limits.hold_ns
+        self._held.append(answer)
+        self._held_mappings += len(finding.mappings)
+
+    def _explain_silence(self, answer: Answer, flow: Flow) -> None:
+        """Say what is known of a question that the decoder has given up."""
+        finding = answer.finding
+        connection = self._mapper.get(flow)
+        question = None
+        if connection is not None:
+            connection.told_ns = finding.time_ns
+            server = self._servers.of(finding.asked)
+            question = question_of(connection, finding.time_ns, server.hop_limit)
+            if connection.asked is not None:
+                answer.frame = connection.asked.frame
+        outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
+        answer.facts = Facts(outcome=outcome, question=question)
+
+    def _release(self, found: list[Finding], *, everything: bool = False) -> None:
+        """Give answers out in their order: those with an outcome, and those whose time to wait is over."""
+        while self._held:
+            answer = self._held[0]
+            full = len(self._held) > self._limits.held or self._held_mappings > self._limits.held_mappings
+            if not (everything or full or answer.told is not None or answer.due_ns <= self._now_ns):
+                return
+            self._held.popleft()
+            self._held_mappings -= len(answer.finding.mappings)
+            if answer.told is None:
+                self._follow_ups.decide_early(answer)
+            found.append(self._maker.answer(answer))
+            answer.held = False
+            if len(answer.finding.mappings) > _KEPT_MAPPINGS:
+                answer.finding = replace(answer.finding, mappings=answer.finding.mappings[:_KEPT_MAPPINGS])
+
+
+def _packed(address: IPAddress) -> bytes:
+    return IPV4_MAPPED + address.packed if address.version == 4 else address.packed

@@ -1,0 +1,45 @@
+"""Capture files looked through before they are read: what each of them saw of the conversations of the others."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from inspector.capture.pcap import read_packets
+from inspector.errors import CaptureError
+from inspector.escape import display_name
+from inspector.outcomes.sides import Ties, tie
+from inspector.outcomes.sightings import Sightings
+from inspector.record import LATEST_TIME_NS
+from inspector.wire.headers import Header, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from inspector.config import Config
+
+
+def tie_files(files: Sequence[Path], config: Config) -> Ties:
+    """Return what the files say of each other; nothing where one of them can be read only once."""
+    if not config.follow_up or not all(path.is_file() for path in files):
+        return Ties()
+    return tie([_sight(path, config) for path in files], config.policy().nat64_prefixes)
+
+
+def _sight(path: Path, config: Config) -> Sightings:
+    """Return what a file saw; of one that cannot be read to its end what comes before, as reading it will tell."""
+    side = Sightings(display_name(os.fsencode(path)), config.ports)
+    with suppress(CaptureError):
+        for number, packet in enumerate(read_packets(path), 1):
+            header = read_header(
+                packet.data,
+                link_type=packet.link_type,
+                time_ns=min(packet.time_ns, LATEST_TIME_NS),
+                number=number,
+                wire_length=packet.original_length,
+            )
+            if isinstance(header, Header):
+                side.take(header)
+    return side

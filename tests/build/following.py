@@ -1,0 +1,40 @@
+"""Captures of a network, read with their follow-ups."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from inspector.config import Config
+from inspector.reading.filereader import FileReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inspector.model import Finding
+    from tests.cases.network import Network
+
+
+class Followed:
+    """What reading a network's capture gives; `findings` has follow-ups behind their answers."""
+
+    def __init__(self, network: Network, folder: Path, config: Config | None = None) -> None:
+        path = folder / "capture.pcapng"
+        path.write_bytes(network.scenes[0].capture())
+        warnings: list[str] = []
+        reader = FileReader(path, (config or Config()).model_copy(update={"follow_up": True}))
+        self.findings: list[Finding] = []
+        for finding in (one for batch in reader.findings(warnings.append) for one in batch.findings()):
+            self.findings += [finding, *filter(None, [finding.follow_up])]
+        counts = reader.counts()
+        self.outcomes = +counts.outcomes
+        self.anomalies = Counter({str(one): count for one, count in counts.anomalies.items() if count})
+
+    def kinds(self) -> list[tuple[str, str | None]]:
+        """Return kind and outcome of each finding."""
+        return [(str(one.kind), self._outcome(one)) for one in self.findings]
+
+    @staticmethod
+    def _outcome(finding: Finding) -> str | None:
+        outcome = finding.consequence.outcome if finding.consequence is not None else None
+        return str(outcome) if outcome is not None else None

@@ -1,0 +1,49 @@
+"""What a case is: a scene that a function builds, at one point of capture or at a gateway's two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.cases.network import Network
+
+Builder = Callable[[Network], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`number` is how tests refer to it; `config` the configuration it is read with, `names` its files."""
+
+    number: str
+    build: Builder
+    config: str
+    snap_length: int | None
+    gateway: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its captures."""
+        return ("clients.pcapng", "servers.pcapng") if self.gateway else (f"{self.number}.pcapng",)
+
+    def captures(self) -> list[bytes]:
+        """Return the capture files, that of the clients' side first."""
+        network = Network(gateway=self.gateway)
+        self.build(network)
+        return [scene.capture(self.snap_length) for scene in network.scenes]
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(
+    number: str, *, config: str = "", snap_length: int | None = None, gateway: bool = False
+) -> Callable[[Builder], Builder]:
+    """Register a builder under a number."""
+
+    def register(build: Builder) -> Builder:
+        if number in CASES:
+            raise ValueError(f"two cases have the number {number}")
+        CASES[number] = Case(number, build, config, snap_length, gateway)
+        return build
+
+    return register

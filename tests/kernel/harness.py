@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PORTS: Final = (135, 593, 65535)
+FOLLOW_UP_COUNTERS: Final = frozenset(
+    {
+        KernelCounter.LOST_ICMP_BUDGET,
+        KernelCounter.ENDPOINT_PACKETS,
+        KernelCounter.ICMP_ERRORS,
+        KernelCounter.SERVERS_NOTED,
+        KernelCounter.ENDPOINTS_NOTED,
+        KernelCounter.FLOWS_NOTED,
+    }
+)
+"""What only a program with follow-ups counts."""
 LOOPBACK: Final = 1
 """The device which a test run says the packet came from."""
 GOES_ON: Final = {

@@ -14,12 +14,13 @@ from inspector.record import (
     BULK_MEDIUM_PAYLOAD,
     BULK_SMALL_PAYLOAD,
     COMPACT_PAYLOAD,
+    LOSS_REASONS,
     KernelCounter,
     unpack_record,
 )
 from tests.kernel import frames
 from tests.kernel.frames import CLASS_BORDERS, EPM, FRAMES
-from tests.kernel.harness import GOES_ON, LOOPBACK, Harness, expected, without_time
+from tests.kernel.harness import FOLLOW_UP_COUNTERS, GOES_ON, LOOPBACK, Harness, expected, without_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +58,9 @@ def test_frames(harness: Harness, name: str, kind: str) -> None:
 def test_table_reaches_every_outcome() -> None:
     """The table holds frames for each thing that can become of a frame, so that none goes untested."""
     outcomes = {frozenset(expected(frame)[1]) for frame in FRAMES.values()}
-    assert {counter for outcome in outcomes for counter in outcome} >= set(KernelCounter) - {
-        KernelCounter.LOST_COMPACT_FULL,
-        KernelCounter.LOST_BULK_FULL,
-        KernelCounter.LOST_COPY,
-    }
+    assert {counter for outcome in outcomes for counter in outcome} >= set(KernelCounter) - FOLLOW_UP_COUNTERS - set(
+        LOSS_REASONS
+    )
     assert frozenset() in outcomes
 
 

@@ -14,6 +14,11 @@
 #define EPM_TUNNELS 0
 #endif
 
+/* Whether follow-ups are recorded; a constant for the same reason. */
+#ifndef EPM_FOLLOW_UP
+#define EPM_FOLLOW_UP 0
+#endif
+
 /* What a header, or a whole frame, turned out to be. */
 enum epm_outcome {
 	EPM_IGNORED,    /* nothing for this program */
@@ -21,8 +26,11 @@ enum epm_outcome {
 	EPM_SEGMENT,    /* the headers of a TCP packet, and the cursor stands behind them */
 	EPM_DATAGRAM,   /* the same of a UDP packet */
 	EPM_CARRIER,    /* the same of an IP packet which carries another packet */
+	EPM_ICMP_ERROR, /* an ICMP error which quotes a TCP packet: address and ports are the quoted ones */
 	EPM_LATER,      /* a TCP or UDP fragment that carries no such header */
 	EPM_UNREADABLE, /* headers cut short or inconsistent */
+	EPM_BAD_LENGTH, /* a TCP or UDP header with a false length: its ports are known, if they are of interest */
+	EPM_UNSERVED,   /* a TCP or UDP packet without a port of interest */
 	EPM_LINK_CUT,   /* Ethernet header or tags cut short: nothing either, if that was all of it */
 };
 
@@ -44,10 +52,12 @@ struct epm_cursor {
  * what becomes of fragment headers is kept apart.
  */
 struct epm_packet {
-	const struct epm_ipv4_header *ipv4; /* valid unless attributes has EPM_IPV6 */
-	const struct epm_ipv6_header *ipv6; /* valid if it has */
-	const struct epm_ports *ports;      /* valid in a segment or datagram */
-	const struct epm_tcp_header *tcp;   /* valid in a segment */
+	const struct iphdr *ipv4;           /* valid unless attributes has EPM_IPV6 */
+	const struct ipv6hdr *ipv6;         /* valid if it has */
+	const struct epm_ports *ports;      /* valid in a segment or datagram, and with EPM_BAD_LENGTH */
+	const struct tcphdr *tcp;           /* valid in a segment */
+	const struct epm_icmp_header *icmp; /* these two are valid in an ICMP error */
+	const void *outer;                  /* IP header of the error itself */
 	__s64 remaining;                    /* bytes behind the headers so far, by the IP header's length */
 	__s64 limit;                        /* within a tunnel: where in the frame the enclosing packet ends */
 	__u32 attributes;                   /* of enum epm_attribute, but for the next */
@@ -70,7 +80,7 @@ struct epm_packet {
  */
 static __always_inline __s64 epm_said_length(__u16 big_endian)
 {
-	__u64 length = EPM_BIG16(big_endian);
+	__u64 length = __be16_to_cpu(big_endian);
 
 	if (!EPM_TUNNELS)
 		return length ? length : EPM_NO_LENGTH;

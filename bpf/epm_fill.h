@@ -7,25 +7,27 @@
 
 #include "epm_context.h"
 
-/* RFC 9293 section 3.1, byte 13 */
-#define EPM_TCP_FIN 0x01
-#define EPM_TCP_SYN 0x02
-#define EPM_TCP_RST 0x04
+/* Two loads, which memcpy() would not make: struct in6_addr is 4-byte aligned. */
+static __always_inline void epm_copy_address(__u8 *to, const struct in6_addr *from)
+{
+	((__u64 *)to)[0] = ((const __u64 *)from)[0];
+	((__u64 *)to)[1] = ((const __u64 *)from)[1];
+}
 
 /* Both addresses are 16 bytes, and 8-byte aligned. */
 static __always_inline void epm_fill_addresses(__u8 *source, __u8 *destination, const struct epm_packet *packet)
 {
 	if (packet->attributes & EPM_IPV6) {
-		__builtin_memcpy(source, packet->ipv6->source, 16);
-		__builtin_memcpy(destination, packet->ipv6->destination, 16);
+		epm_copy_address(source, &packet->ipv6->saddr);
+		epm_copy_address(destination, &packet->ipv6->daddr);
 		return;
 	}
 	*(__u64 *)&source[0] = 0;
-	*(__u32 *)&source[8] = EPM_BIG32(0xffff);
-	*(__u32 *)&source[12] = packet->ipv4->source;
+	*(__u32 *)&source[8] = __cpu_to_be32(0xffff);
+	*(__u32 *)&source[12] = packet->ipv4->saddr;
 	*(__u64 *)&destination[0] = 0;
-	*(__u32 *)&destination[8] = EPM_BIG32(0xffff);
-	*(__u32 *)&destination[12] = packet->ipv4->destination;
+	*(__u32 *)&destination[8] = __cpu_to_be32(0xffff);
+	*(__u32 *)&destination[12] = packet->ipv4->daddr;
 }
 
 /* What the record says beside the packet's own fields. */
@@ -47,13 +49,15 @@ static __always_inline void epm_fill(struct epm_record *record, const struct epm
 	epm_fill_addresses(record->source_address, record->destination_address, packet);
 	record->sequence = span->sequence;
 	record->acknowledgment = span->acknowledgment;
-	record->source_port = EPM_BIG16(packet->ports->source);
-	record->destination_port = EPM_BIG16(packet->ports->destination);
+	record->source_port = __be16_to_cpu(packet->ports->source);
+	record->destination_port = __be16_to_cpu(packet->ports->destination);
 	record->payload_length = span->payload_length;
 	record->captured_length = span->captured_length;
 	record->tcp_flags = span->flags;
 	record->attributes = packet->attributes + packet->fragment;
 	record->interface_index = epm_interface_index(context);
+	*(__u64 *)&record->hop_limit = 0;
+	record->hop_limit = packet->attributes & EPM_IPV6 ? packet->ipv6->hop_limit : packet->ipv4->ttl;
 }
 
 /* Both are 8-byte aligned, which memcpy() would not know. */
@@ -129,9 +133,9 @@ static __always_inline struct epm_span epm_find_payload(const struct epm_context
 	if (span.captured_length > EPM_BULK_LARGE_PAYLOAD)
 		span.captured_length = EPM_BULK_LARGE_PAYLOAD;
 	if (outcome == EPM_SEGMENT) {
-		span.sequence = EPM_BIG32(packet->tcp->sequence);
-		span.acknowledgment = EPM_BIG32(packet->tcp->acknowledgment);
-		span.flags = packet->tcp->flags;
+		span.sequence = __be32_to_cpu(packet->tcp->seq);
+		span.acknowledgment = __be32_to_cpu(packet->tcp->ack_seq);
+		span.flags = epm_tcp_flags(packet->tcp);
 	}
 	return span;
 }

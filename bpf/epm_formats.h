@@ -1,120 +1,82 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What lies in a frame: the headers of each layer as they are on the wire, in network byte order.
+ * What lies in a frame. The headers of Ethernet, IP, TCP and UDP, and their numbers, are those of the kernel's
+ * public headers (linux-libc-dev). Declared here is what these lack. Network byte order throughout.
  */
 #ifndef EPM_FORMATS_H
 #define EPM_FORMATS_H
 
-#include <linux/types.h>
+#include <asm/byteorder.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
 
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define EPM_BIG16(value) ((__u16)__builtin_bswap16(value))
-#define EPM_BIG32(value) ((__u32)__builtin_bswap32(value))
-#else
-#define EPM_BIG16(value) ((__u16)(value))
-#define EPM_BIG32(value) ((__u32)(value))
-#endif
-
-enum epm_ethertype {
-	EPM_ETHERTYPE_IPV4 = 0x0800,
-	EPM_ETHERTYPE_VLAN = 0x8100,
-	EPM_ETHERTYPE_IPV6 = 0x86dd,
-	EPM_ETHERTYPE_SERVICE_VLAN = 0x88a8,
-	EPM_ETHERTYPE_OLD_QINQ = 0x9100,
-};
-
-/* RFC 8200 section 4; the numbers are IANA's. */
-enum epm_next_header {
-	EPM_HOP_BY_HOP = 0,
-	EPM_PROTOCOL_IPV4 = 4,
-	EPM_PROTOCOL_TCP = 6,
-	EPM_PROTOCOL_UDP = 17,
-	EPM_PROTOCOL_IPV6 = 41,
-	EPM_ROUTING = 43,
-	EPM_FRAGMENT = 44,
-	EPM_PROTOCOL_GRE = 47,
-	EPM_AUTHENTICATION = 51,
-	EPM_DESTINATION_OPTIONS = 60,
-	EPM_MOBILITY = 135,
-};
-
-struct epm_ethernet_header {
-	__u8 destination[6];
-	__u8 source[6];
-	__u16 ethertype;
-};
-
+/* IEEE 802.1Q */
 struct epm_vlan_tag {
-	__u16 control;
-	__u16 ethertype;
+	__be16 control;
+	__be16 ethertype;
 };
 
 /* RFC 791 section 3.1 */
-struct epm_ipv4_header {
-	__u8 version_and_length;
-	__u8 service;
-	__u16 total_length;
-	__u16 identification;
-	__u16 flags_and_offset;
-	__u8 time_to_live;
-	__u8 protocol;
-	__u16 checksum;
-	__u32 source;
-	__u32 destination;
-};
-
 #define EPM_IPV4_MORE_FRAGMENTS 0x2000
 #define EPM_IPV4_OFFSET 0x1fff
+/* The first byte of a header without options: version 4, 5 words. */
+#define EPM_IPV4_PLAIN 0x45
 
-/* RFC 8200 section 3 */
-struct epm_ipv6_header {
-	__u8 version_and_class;
-	__u8 class_and_label[3];
-	__u16 payload_length;
-	__u8 next_header;
-	__u8 hop_limit;
-	__u64 source[2];
-	__u64 destination[2];
-};
-
-/* The first 8 bytes of any extension header; the fragment header (RFC 8200 section 4.5) has the offset. */
+/*
+ * The first 8 bytes of any IPv6 extension header (struct ipv6_opt_hdr is 2 bytes of it); the fragment header (RFC 8200
+ * section 4.5) has the offset.
+ */
 struct epm_extension_header {
 	__u8 next_header;
 	__u8 length;
-	__u16 offset_and_flags;
+	__be16 offset_and_flags;
 	__u32 more;
 };
 
 #define EPM_IPV6_MORE_FRAGMENTS 0x0001
 #define EPM_IPV6_OFFSET 0xfff8
 
-/* How the headers of TCP and UDP begin. */
+/* How struct tcphdr and struct udphdr begin. */
 struct epm_ports {
-	__u16 source;
-	__u16 destination;
+	__be16 source;
+	__be16 destination;
 };
 
-/* RFC 9293 section 3.1 */
-struct epm_tcp_header {
+#define EPM_TCP_FIN 0x01
+#define EPM_TCP_SYN 0x02
+#define EPM_TCP_RST 0x04
+#define EPM_TCP_ACK 0x10
+
+/* Byte 13 of a TCP header: eight flags, which struct tcphdr has as bit-fields (RFC 9293 section 3.1). */
+static __always_inline __u8 epm_tcp_flags(const struct tcphdr *tcp)
+{
+	return ((const __u8 *)tcp)[13];
+}
+
+/* RFC 792, RFC 4443 section 2.1; both versions. linux/icmp.h needs the C library's headers. */
+struct epm_icmp_header {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+	__be32 rest; /* next link's MTU in some errors, else unused */
+};
+
+#define EPM_ICMP_UNREACHABLE 3
+#define EPM_ICMP_FRAGMENTATION_NEEDED 4
+#define EPM_ICMP_TIME_EXCEEDED 11
+#define EPM_ICMPV6_UNREACHABLE 1
+#define EPM_ICMPV6_TOO_BIG 2
+#define EPM_ICMPV6_TIME_EXCEEDED 3
+
+/* What an ICMP error quotes of a TCP header at least. */
+struct epm_quoted_tcp {
 	struct epm_ports ports;
-	__u32 sequence;
-	__u32 acknowledgment;
-	__u8 data_offset;
-	__u8 flags;
-	__u16 window;
-	__u16 checksum;
-	__u16 urgent;
+	__be32 sequence;
 };
-
-/* RFC 768 */
-struct epm_udp_header {
-	struct epm_ports ports;
-	__u16 length;
-	__u16 checksum;
-};
-
-/* A whole Ethernet frame follows (IEEE's number for transparent Ethernet bridging). */
-#define EPM_ETHERTYPE_ETHERNET 0x6558
 
 enum epm_tunnel_port {
 	EPM_PORT_TEREDO = 3544,
@@ -122,10 +84,13 @@ enum epm_tunnel_port {
 	EPM_PORT_GENEVE = 6081,
 };
 
-/* RFC 2784 section 2.1, RFC 2890 section 2: the optional fields are 4 bytes each. */
+/*
+ * RFC 2784 section 2.1, RFC 2890 section 2: the optional fields are 4 bytes each. linux/if_tunnel.h has the flags, but
+ * needs the C library's headers.
+ */
 struct epm_gre_header {
-	__u16 flags_and_version;
-	__u16 protocol;
+	__be16 flags_and_version;
+	__be16 protocol;
 };
 
 #define EPM_GRE_CHECKSUM 0x8000
@@ -138,7 +103,7 @@ struct epm_gre_header {
 struct epm_vxlan_header {
 	__u8 flags;
 	__u8 reserved[3];
-	__u32 network;
+	__be32 network;
 };
 
 #define EPM_VXLAN_NETWORK_VALID 0x08
@@ -147,13 +112,13 @@ struct epm_vxlan_header {
 struct epm_geneve_header {
 	__u8 version_and_options;
 	__u8 flags;
-	__u16 protocol;
-	__u32 network;
+	__be16 protocol;
+	__be32 network;
 };
 
 /* RFC 4380 section 5.1.1: two zero bytes, or 0 and 1, where an IPv6 packet has its version. */
 struct epm_teredo_indication {
-	__u16 kind;
+	__be16 kind;
 	__u8 identifier_length;
 	__u8 value_length;
 };

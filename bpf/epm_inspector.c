@@ -6,9 +6,10 @@
  * epm_xdp and epm_tc share one body; they differ in how a packet's length and bytes are asked for and
  * in what "go on" is called. Compiled by bcc, which gives the maps their file descriptors. The control
  * plane sets EPM_WITH_XDP, EPM_WITH_TC, EPM_WITH_XDP_BARE, EPM_WITH_TC_BARE (1 for the programs that are wanted; "bare"
- * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels), and
+ * ones are for devices whose packets begin with the IP header), EPM_TUNNELS (1 to look into tunnels),
+ * EPM_FOLLOW_UP (1 to record follow-ups), and
  * the sizes that epm_lanes.h needs: EPM_BULK_PAGES and EPM_COMPACT_PAGES (pages of a BPF ring buffer, powers of two),
- * EPM_LANES, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
+ * EPM_LANES, EPM_PREEMPT_RT, EPM_CPUS, EPM_LANE_ENTRIES (a power of two) and EPM_COMPACT_ENTRIES.
  *
  * Conservation: every matched packet is counted once as submitted or as lost, by reason.
  */
@@ -22,11 +23,13 @@
 #include "epm_fill.h"
 #include "epm_lanes.h"
 #include "epm_submit.h"
+#include "epm_follow.h"
 
 /* The next program of the chain decides. TC_ACT_OK would end the chain, and skip somebody's drop rule. */
 #define EPM_TC_NEXT (-1)
 
-BPF_ARRAY(epm_options, struct epm_options, 1);
+/* Mapped by the control plane too, which changes single words of it. */
+BPF_F_TABLE("array", __u32, struct epm_options, epm_options, 1, BPF_F_MMAPABLE);
 BPF_ARRAY(epm_clock, __u64, 1); /* what to add to bpf_ktime_get_ns() for CLOCK_REALTIME */
 BPF_PERCPU_ARRAY(epm_counters, struct epm_counters, EPM_INTERFACES + 1);
 
@@ -56,44 +59,87 @@ static __always_inline struct epm_counters *epm_counters_of(__u32 interface_inde
 	return epm_counters.lookup(&slot);
 }
 
-/* `port` as it is in the packet. */
-static __always_inline int epm_is_served(const struct epm_options *options, __u16 port)
+/* Return what to add to the kernel's clock for the time of the day. */
+static __always_inline __u64 epm_clock_offset(void)
 {
-	return options->ports[port >> 5] >> (port & 31) & 1;
+	__u32 zero = 0;
+	__u64 *clock = epm_clock.lookup(&zero);
+
+	return clock ? *clock : 0;
 }
 
-/* A packet of a served port: count it, and record it unless it is a bare acknowledgment. */
-static __always_inline void epm_handle_served(const struct epm_context *context, const struct epm_packet *packet,
-					      const struct epm_tunnel *tunnel, const struct epm_options *options,
-					      struct epm_span span)
+static __always_inline void epm_count_result(struct epm_counters *counters, enum epm_counter result)
 {
-	struct epm_counters *counters = epm_counters_of(epm_interface_index(context), options);
-	enum epm_counter result;
-	__u32 zero = 0;
-	__u64 *clock;
-
-	if (!counters)
-		return;
-	if (packet->attributes & EPM_FROM_SERVER)
-		counters->value[EPM_PACKETS_FROM_SERVER]++;
-	else
-		counters->value[EPM_PACKETS_TO_SERVER]++;
-	if (!span.payload_length && !(span.flags & (EPM_TCP_SYN | EPM_TCP_FIN | EPM_TCP_RST)))
-		return;
-	counters->value[EPM_MATCHED]++;
-	clock = epm_clock.lookup(&zero);
-	if (clock)
-		span.time_ns = bpf_ktime_get_ns() + *clock;
-	result = epm_record_packet(context, packet, tunnel, &span);
 	if (result == EPM_SUBMITTED)
 		counters->value[EPM_SUBMITTED]++;
 	else if (result == EPM_LOST_COMPACT_FULL)
 		counters->value[EPM_LOST_COMPACT_FULL]++;
 	else if (result == EPM_LOST_BULK_FULL)
 		counters->value[EPM_LOST_BULK_FULL]++;
+	else if (EPM_FOLLOW_UP && result == EPM_LOST_ICMP_BUDGET)
+		counters->value[EPM_LOST_ICMP_BUDGET]++;
 	else
 		counters->value[EPM_LOST_COPY]++;
 }
+
+/* Count a packet of a served port, or of a follow-up, and say whether it is recorded: a bare acknowledgment is not. */
+static __always_inline int epm_is_matched(const struct epm_context *context, const struct epm_cursor *cursor,
+					  struct epm_packet *packet, struct epm_options *options,
+					  const struct epm_span *span, struct epm_counters *counters)
+{
+#if EPM_FOLLOW_UP
+	if (packet->attributes & EPM_ENDPOINT) {
+		const int side = epm_follow_up_side(options, packet, counters, epm_clock_offset());
+
+		if (!side)
+			return 0;
+		if (side == 2)
+			packet->attributes |= EPM_FROM_SERVER;
+		counters->value[EPM_ENDPOINT_PACKETS]++;
+		return 1;
+	}
+	epm_note_served(context, cursor, packet, span, counters, epm_clock_offset());
+#endif
+	if (packet->attributes & EPM_FROM_SERVER)
+		counters->value[EPM_PACKETS_FROM_SERVER]++;
+	else
+		counters->value[EPM_PACKETS_TO_SERVER]++;
+	return span->payload_length || span->flags & (EPM_TCP_SYN | EPM_TCP_FIN | EPM_TCP_RST);
+}
+
+/* A packet of interest: count it, and record it unless it is a bare acknowledgment. */
+static __always_inline void epm_handle(const struct epm_context *context, const struct epm_cursor *cursor,
+				       struct epm_packet *packet, const struct epm_tunnel *tunnel,
+				       struct epm_options *options, struct epm_span span)
+{
+	struct epm_counters *counters = epm_counters_of(epm_interface_index(context), options);
+
+	if (!counters || !epm_is_matched(context, cursor, packet, options, &span, counters))
+		return;
+	counters->value[EPM_MATCHED]++;
+	span.time_ns = bpf_ktime_get_ns() + epm_clock_offset();
+	epm_count_result(counters, epm_record_packet(context, packet, tunnel, &span));
+}
+
+#if EPM_FOLLOW_UP
+/* An ICMP error: count and record it if it quotes a packet of an endpoint mapper or of an endpoint. */
+static __always_inline void epm_handle_error(const struct epm_context *context, struct epm_packet *packet,
+					     const struct epm_options *options)
+{
+	const int side = epm_quoted_side(options, packet);
+	struct epm_counters *counters;
+
+	if (!side || packet->attributes & EPM_TUNNELLED)
+		return;
+	counters = epm_counters_of(epm_interface_index(context), options);
+	if (!counters)
+		return;
+	packet->attributes |= side == 2 ? EPM_ICMP | EPM_FROM_SERVER : EPM_ICMP;
+	counters->value[EPM_ICMP_ERRORS]++;
+	counters->value[EPM_MATCHED]++;
+	epm_count_result(counters, epm_record_error(context, packet, bpf_ktime_get_ns() + epm_clock_offset()));
+}
+#endif
 
 static __always_inline void epm_count(const struct epm_context *context, enum epm_counter counter)
 {
@@ -106,17 +152,6 @@ static __always_inline void epm_count(const struct epm_context *context, enum ep
 	counters = epm_counters_of(epm_interface_index(context), options);
 	if (counters)
 		counters->value[counter]++;
-}
-
-/* Say whether a packet is to or from an endpoint mapper, and mark it in the latter case. */
-static __always_inline int epm_is_of_interest(const struct epm_options *options, struct epm_packet *packet)
-{
-	if (epm_is_served(options, packet->ports->destination))
-		return 1;
-	if (!epm_is_served(options, packet->ports->source))
-		return 0;
-	packet->attributes |= EPM_FROM_SERVER;
-	return 1;
 }
 
 #if EPM_TUNNELS
@@ -179,7 +214,15 @@ static __always_inline enum epm_outcome epm_leave_tunnels(enum epm_outcome outco
 }
 #endif
 
-/* Read a frame, and on what is in tunnels; `options` and `carried` are needed for the latter only. */
+/* Say whether a TCP or UDP header with a false length is of a packet which would have been of interest. */
+static __always_inline int epm_is_loss(const struct epm_options *options, struct epm_packet *packet)
+{
+	if (epm_is_of_interest(options, packet))
+		return 1;
+	return EPM_TUNNELS && packet->attributes & EPM_UDP && epm_port_kind(packet);
+}
+
+/* Read a frame, and on what is in tunnels; `carried` is needed for the latter only. */
 static __always_inline enum epm_outcome epm_read_frame(struct epm_context *context,
 						       const struct epm_options *options, struct epm_carried *carried,
 						       struct epm_cursor *cursor, struct epm_packet *packet)
@@ -191,6 +234,8 @@ static __always_inline enum epm_outcome epm_read_frame(struct epm_context *conte
 #if EPM_TUNNELS
 	outcome = epm_leave_tunnels(outcome, carried, context, options, cursor, packet);
 #endif
+	if (outcome == EPM_BAD_LENGTH)
+		return epm_is_loss(options, packet) ? EPM_UNREADABLE : EPM_UNSERVED;
 	return outcome;
 }
 
@@ -205,6 +250,14 @@ static __always_inline enum epm_outcome epm_read_anything(struct epm_context *co
 	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) &&
 	    epm_pull(context))
 		outcome = epm_read_frame(context, options, carried, cursor, packet);
+	if (outcome == EPM_SEGMENT || outcome == EPM_DATAGRAM) {
+		if (epm_is_of_interest(options, packet))
+			return outcome;
+		if (!EPM_FOLLOW_UP || outcome != EPM_SEGMENT || !epm_may_be_follow_up(options, packet->tcp))
+			return EPM_UNSERVED;
+		packet->attributes |= EPM_ENDPOINT;
+		return outcome;
+	}
 	if (outcome == EPM_LATER || outcome == EPM_UNREADABLE)
 		epm_count(context, outcome == EPM_LATER ? EPM_LATER_FRAGMENTS : EPM_UNREADABLE_HEADERS);
 	return outcome;
@@ -224,25 +277,35 @@ static __always_inline void epm_inspect(struct epm_context *context)
 	options = epm_options.lookup(&zero);
 	if (!options)
 		return;
+	epm_start(&cursor, context);
+	outcome = context->link == EPM_LINK_ETHERNET ? epm_read_common(options, &cursor, &packet) : EPM_IGNORED;
+	if (outcome == EPM_UNSERVED)
+		return;
 #if EPM_TUNNELS
 	carried = epm_carried.lookup(&zero);
 	if (!carried)
 		return;
 	tunnel = &carried->tunnel;
 #endif
-	epm_start(&cursor, context);
-	outcome = context->link == EPM_LINK_ETHERNET ? epm_read_common(&cursor, &packet) : EPM_IGNORED;
 	if (outcome == EPM_IGNORED)
 		outcome = epm_read_anything(context, options, carried, &cursor, &packet);
-	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_is_of_interest(options, &packet))
+#if EPM_FOLLOW_UP
+	if (outcome == EPM_ICMP_ERROR) {
+		epm_handle_error(context, &packet, options);
 		return;
-	if (!epm_settle(&cursor))
+	}
+#endif
+	if ((outcome != EPM_SEGMENT && outcome != EPM_DATAGRAM) || !epm_settle(&cursor))
 		return;
+#if EPM_FOLLOW_UP
+	if (packet.attributes & EPM_ENDPOINT && !epm_is_recorded(context, &cursor, &packet))
+		return;
+#endif
 	span = epm_find_payload(context, &packet, &cursor, outcome);
 	if (EPM_TUNNELS && packet.attributes & EPM_TUNNELLED)
-		epm_handle_served(context, &packet, tunnel, options, span);
+		epm_handle(context, &cursor, &packet, tunnel, options, span);
 	else
-		epm_handle_served(context, &packet, 0, options, span);
+		epm_handle(context, &cursor, &packet, 0, options, span);
 }
 
 static __always_inline int epm_on_xdp(struct xdp_md *frame, enum epm_link link)

@@ -3,13 +3,13 @@
  * The rings. Almost every record goes into the compact ring, and so the cost of a record is there.
  *
  * A BPF ring buffer is shared by all processors, behind a lock, and asks for two calls a record. So where EPM_LANES is
- * 1, each processor has a lane of its own in a map which the reader has mapped too: no lock, no call, one atomic
- * addition. That relies on a processor's stores being seen in their order, as on x86-64. Elsewhere the compact ring
- * is a BPF ring buffer, with records of the same size.
+ * 1, each processor has a lane of its own in a map which the reader has mapped too: no lock, no call. That relies on a
+ * processor's stores being seen in their order, as on x86-64. Elsewhere the compact ring is a BPF ring buffer, with
+ * records of the same size.
  *
- * Programs on one processor do not interrupt each other, as they run with bottom halves disabled. Where they do
- * (PREEMPT_RT without its lock), the atomic addition keeps their entries apart, and the margin takes what
- * several of them found free at once.
+ * Programs on one processor do not interrupt each other, as they run with bottom halves disabled: a lane's counter
+ * needs no atomic addition, which costs 5 ns. On a kernel with PREEMPT_RT they do: there (EPM_PREEMPT_RT) the addition
+ * is atomic, which keeps their entries apart, and the margin takes what several of them found free at once.
  */
 #ifndef EPM_LANES_H
 #define EPM_LANES_H
@@ -47,7 +47,12 @@ static __always_inline struct epm_place epm_reserve_compact(void)
 		return place;
 	if (place.lane->reserved - *(volatile __u64 *)&place.lane->consumed >= EPM_LANE_ENTRIES - EPM_LANE_MARGIN)
 		return place;
+#if EPM_PREEMPT_RT
 	place.number = __sync_fetch_and_add(&place.lane->reserved, 1);
+#else
+	place.number = *(volatile __u64 *)&place.lane->reserved;
+	*(volatile __u64 *)&place.lane->reserved = place.number + 1;
+#endif
 	index = processor * EPM_LANE_ENTRIES + (place.number & (EPM_LANE_ENTRIES - 1));
 	place.entry = epm_compact.lookup(&index);
 	if (place.entry)

@@ -13,9 +13,9 @@
 /* Return what kind of tunnel an IP protocol makes. */
 static __always_inline __u8 epm_carrier_kind(const struct epm_packet *packet)
 {
-	if (packet->protocol == EPM_PROTOCOL_GRE)
+	if (packet->protocol == IPPROTO_GRE)
 		return EPM_TUNNEL_GRE;
-	if (packet->protocol == EPM_PROTOCOL_IPV4)
+	if (packet->protocol == IPPROTO_IPIP)
 		return packet->attributes & EPM_IPV6 ? EPM_TUNNEL_FOUR_IN_SIX : EPM_TUNNEL_IPIP;
 	return packet->attributes & EPM_IPV6 ? EPM_TUNNEL_SIX_IN_SIX : EPM_TUNNEL_SIX_IN_FOUR;
 }
@@ -23,13 +23,13 @@ static __always_inline __u8 epm_carrier_kind(const struct epm_packet *packet)
 /* Return what kind of tunnel a UDP datagram's ports make, 0 if they make none. */
 static __always_inline __u8 epm_port_kind(const struct epm_packet *packet)
 {
-	const __u16 destination = EPM_BIG16(packet->ports->destination);
+	const __u16 destination = __be16_to_cpu(packet->ports->destination);
 
 	if (destination == EPM_PORT_VXLAN)
 		return EPM_TUNNEL_VXLAN;
 	if (destination == EPM_PORT_GENEVE)
 		return EPM_TUNNEL_GENEVE;
-	if (destination == EPM_PORT_TEREDO || EPM_BIG16(packet->ports->source) == EPM_PORT_TEREDO)
+	if (destination == EPM_PORT_TEREDO || __be16_to_cpu(packet->ports->source) == EPM_PORT_TEREDO)
 		return EPM_TUNNEL_TEREDO;
 	return 0;
 }
@@ -42,10 +42,10 @@ static __always_inline enum epm_outcome epm_read_gre(struct epm_cursor *cursor, 
 
 	if (!gre)
 		return EPM_UNREADABLE;
-	flags = EPM_BIG16(gre->flags_and_version);
+	flags = __be16_to_cpu(gre->flags_and_version);
 	if (flags & (EPM_GRE_ROUTING | EPM_GRE_VERSION))
 		return EPM_IGNORED;
-	*ethertype = EPM_BIG16(gre->protocol);
+	*ethertype = __be16_to_cpu(gre->protocol);
 	fields = (flags / EPM_GRE_CHECKSUM & 1) + (flags / EPM_GRE_KEY & 1) + (flags / EPM_GRE_SEQUENCE & 1);
 	return epm_skip(cursor, fields * 4) ? EPM_READ : EPM_UNREADABLE;
 }
@@ -56,7 +56,7 @@ static __always_inline enum epm_outcome epm_read_vxlan(struct epm_cursor *cursor
 
 	if (!vxlan)
 		return EPM_UNREADABLE;
-	*ethertype = EPM_ETHERTYPE_ETHERNET;
+	*ethertype = ETH_P_TEB;
 	return vxlan->flags & EPM_VXLAN_NETWORK_VALID ? EPM_READ : EPM_IGNORED;
 }
 
@@ -68,14 +68,14 @@ static __always_inline enum epm_outcome epm_read_geneve(struct epm_cursor *curso
 		return EPM_UNREADABLE;
 	if (geneve->version_and_options >> 6)
 		return EPM_IGNORED;
-	*ethertype = EPM_BIG16(geneve->protocol);
+	*ethertype = __be16_to_cpu(geneve->protocol);
 	return epm_skip(cursor, (geneve->version_and_options & 63) * 4) ? EPM_READ : EPM_UNREADABLE;
 }
 
 /* Step over an authentication and an origin indication, in this order. */
 static __always_inline enum epm_outcome epm_read_teredo(struct epm_cursor *cursor, __u16 *ethertype)
 {
-	*ethertype = EPM_ETHERTYPE_IPV6;
+	*ethertype = ETH_P_IPV6;
 #pragma unroll
 	for (int kind = EPM_TEREDO_AUTHENTICATION; kind >= EPM_TEREDO_ORIGIN; kind--) {
 		const struct epm_teredo_indication *indication = epm_take(cursor, sizeof(*indication));
@@ -84,7 +84,7 @@ static __always_inline enum epm_outcome epm_read_teredo(struct epm_cursor *curso
 		if (!indication)
 			return EPM_UNREADABLE;
 		cursor->at = (const __u8 *)indication;
-		if (EPM_BIG16(indication->kind) != kind)
+		if (__be16_to_cpu(indication->kind) != kind)
 			continue;
 		length = EPM_TEREDO_ORIGIN_LENGTH;
 		if (kind == EPM_TEREDO_AUTHENTICATION)
@@ -108,8 +108,8 @@ static __always_inline enum epm_outcome epm_read_tunnel_header(struct epm_cursor
 		return epm_read_geneve(cursor, ethertype);
 	if (kind == EPM_TUNNEL_TEREDO)
 		return epm_read_teredo(cursor, ethertype);
-	*ethertype = kind == EPM_TUNNEL_IPIP || kind == EPM_TUNNEL_FOUR_IN_SIX ? EPM_ETHERTYPE_IPV4 :
-										 EPM_ETHERTYPE_IPV6;
+	*ethertype = kind == EPM_TUNNEL_IPIP || kind == EPM_TUNNEL_FOUR_IN_SIX ? ETH_P_IP :
+										 ETH_P_IPV6;
 	return EPM_READ;
 }
 
@@ -127,7 +127,7 @@ static __always_inline enum epm_outcome epm_read_carried(struct epm_cursor *curs
 	outcome = epm_read_tunnel_header(cursor, kind, &ethertype);
 	if (outcome != EPM_READ)
 		return outcome;
-	if (ethertype == EPM_ETHERTYPE_ETHERNET)
+	if (ethertype == ETH_P_TEB)
 		ethertype = epm_read_ethernet(cursor, 0);
 	if (!ethertype || !epm_settle(cursor) || cursor->at - cursor->start > EPM_TUNNEL_REACH ||
 	    cursor->at - cursor->start > packet->limit)

@@ -106,6 +106,7 @@ class Segment(NamedTuple):
     interface_index: int
     payload: bytes
     tunnel: Tunnel | None = None
+    hop_limit: int = 0
 
     @property
     def from_server(self) -> bool:

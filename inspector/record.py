@@ -17,13 +17,20 @@ from inspector.model import Segment, Tunnel, TunnelKind
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-COMPACT_PAYLOAD: Final = 184
+COMPACT_PAYLOAD: Final = 176
 BULK_SMALL_PAYLOAD: Final = 1472
 BULK_MEDIUM_PAYLOAD: Final = 9088
 BULK_LARGE_PAYLOAD: Final = 65472
 INTERFACES: Final = 16
 INTERFACE_BITS: Final = 8
 PORT_WORDS: Final = 2048
+PORT_SERVED: Final = 1
+PORT_ENDPOINT: Final = 2
+SERVERS: Final = 4096
+ENDPOINTS: Final = 16384
+FLOWS: Final = 16384
+LOWEST_ENDPOINT: Final = 1024
+ICMP_BUDGET: Final = 256
 TUNNEL_DEPTH: Final = 2
 TUNNEL_REACH: Final = 12288
 DISCARDED: Final = 0x40000000
@@ -43,6 +50,8 @@ class Attribute(enum.IntFlag):
     FIRST_FRAGMENT = 4
     UDP = 8
     TUNNELLED = 16
+    ENDPOINT = 32
+    ICMP = 64
 
 
 class KernelCounter(enum.IntEnum):
@@ -57,9 +66,20 @@ class KernelCounter(enum.IntEnum):
     LOST_COPY = 6
     LATER_FRAGMENTS = 7
     UNREADABLE_HEADERS = 8
+    LOST_ICMP_BUDGET = 9
+    ENDPOINT_PACKETS = 10
+    ICMP_ERRORS = 11
+    SERVERS_NOTED = 12
+    ENDPOINTS_NOTED = 13
+    FLOWS_NOTED = 14
 
 
-LOSS_REASONS: Final = (KernelCounter.LOST_COMPACT_FULL, KernelCounter.LOST_BULK_FULL, KernelCounter.LOST_COPY)
+LOSS_REASONS: Final = (
+    KernelCounter.LOST_COMPACT_FULL,
+    KernelCounter.LOST_BULK_FULL,
+    KernelCounter.LOST_COPY,
+    KernelCounter.LOST_ICMP_BUDGET,
+)
 # Behind the header of a ring's entry.
 _ROW_START: Final = 8
 # A plain integer: the operators of an enum's members are slow.
@@ -79,6 +99,8 @@ HEADER_DTYPE: Final = np.dtype(
         ("tcp_flags", "u1"),
         ("attributes", "u1"),
         ("interface_index", "u4"),
+        ("hop_limit", "u1"),
+        ("padding", "u1", (7,)),
     ]
 )
 HEADER_SIZE: Final = HEADER_DTYPE.itemsize
@@ -103,12 +125,29 @@ LANE_DTYPE: Final = np.dtype(
         ("more_padding", "u8", (6,)),
     ]
 )
+ICMP_ERROR_DTYPE: Final = np.dtype(
+    [("reporter", "u1", (16,)), ("type", "u1"), ("code", "u1"), ("padding", "u1", (2,)), ("mtu", "u4")]
+)
+SERVER_DTYPE: Final = np.dtype([("address", "u1", (16,))])
+ENDPOINT_DTYPE: Final = np.dtype([("address", "u1", (16,)), ("port", "u2"), ("padding", "u1", (6,))])
+NOTED_DTYPE: Final = np.dtype([("time_ns", "u8")])
+FLOW_DTYPE: Final = np.dtype(
+    [
+        ("client_address", "u1", (16,)),
+        ("server_address", "u1", (16,)),
+        ("client_port", "u2"),
+        ("server_port", "u2"),
+        ("padding", "u1", (4,)),
+    ]
+)
+ACKNOWLEDGED_DTYPE: Final = np.dtype([("time_ns", "u8"), ("acknowledgment", "u4"), ("padding", "u4")])
 OPTIONS_DTYPE: Final = np.dtype(
     [
+        ("ports", "u8", (PORT_WORDS,)),
         ("interface_index", "u4", (INTERFACES,)),
         ("interface_factor", "u4"),
+        ("padding", "u4"),
         ("interface_number", "u1", (1 << INTERFACE_BITS,)),
-        ("ports", "u4", (PORT_WORDS,)),
     ]
 )
 
@@ -133,6 +172,7 @@ def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
 
 _HEADER = _struct_of(HEADER_DTYPE)
 _TUNNEL = _struct_of(TUNNEL_DTYPE)
+_PADDING = bytes(7)
 _TUNNEL_PADDING = bytes(6)
 _TIME = struct.Struct("=Q")
 
@@ -164,6 +204,8 @@ def pack_record(segment: Segment) -> bytes:
             segment.tcp_flags,
             segment.attributes,
             segment.interface_index,
+            segment.hop_limit,
+            _PADDING,
         )
         + _pack_tunnel(segment.tunnel)
         + segment.payload
@@ -178,7 +220,7 @@ def record_time(record: bytes | memoryview) -> int:
 def unpack_record(record: bytes | memoryview) -> Segment:
     """Return the segment of one record; bytes past `captured_length` are a ring's padding and ignored.
 
-    Raises struct.error when there are fewer than 64 bytes: a record comes from the kernel
+    Raises struct.error when there are fewer than 72 bytes: a record comes from the kernel
     program or from `pack_record`, so that is a defect and not a matter of hostile input.
     """
     (
@@ -194,6 +236,8 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         tcp_flags,
         attributes,
         interface_index,
+        hop_limit,
+        _,
     ) = _HEADER.unpack_from(record)
     tunnel, start = None, HEADER_SIZE
     if attributes & _TUNNELLED:
@@ -212,6 +256,7 @@ def unpack_record(record: bytes | memoryview) -> Segment:
         interface_index,
         bytes(record[start : start + captured_length]),
         tunnel,
+        hop_limit,
     )
 
 

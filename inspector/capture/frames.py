@@ -26,6 +26,7 @@ _IPV6: Final = 41
 _FRAGMENT_HEADER: Final = 44
 _GRE: Final = 47
 
+# Of what carries a packet; that of the packet itself is in its record.
 _HOP_LIMIT: Final = 64
 _WINDOW: Final = 0xFFFF
 _LONGEST: Final = 0xFFFF
@@ -66,6 +67,7 @@ def build_frame(segment: Segment) -> bytes:
         len(transport) + segment.payload_length,
         ipv6=bool(segment.attributes & Attribute.IPV6),
         fragment=bool(segment.attributes & Attribute.FIRST_FRAGMENT),
+        hop_limit=segment.hop_limit,
     )
     if segment.tunnel is not None:
         packet = _carry(packet, segment.tunnel)
@@ -115,31 +117,36 @@ def _ip(
     *,
     ipv6: bool,
     fragment: bool = False,
+    hop_limit: int = _HOP_LIMIT,
 ) -> _Packet:
     """Return an IP packet whose payload is `length` bytes on the wire. Addresses are 16 bytes, IPv4 as the last 4."""
     if ipv6:
-        head = _ipv6_header(protocol, source, destination, length, fragment=fragment)
+        head = _ipv6_header(protocol, source, destination, length, fragment=fragment, hop_limit=hop_limit)
     else:
-        head = _ipv4_header(protocol, source, destination, length, fragment=fragment)
+        head = _ipv4_header(protocol, source, destination, length, fragment=fragment, hop_limit=hop_limit)
     return _Packet(head + body, len(head) + length, ipv6)
 
 
-def _ipv4_header(protocol: int, source: bytes, destination: bytes, length: int, *, fragment: bool) -> bytes:
+def _ipv4_header(
+    protocol: int, source: bytes, destination: bytes, length: int, *, fragment: bool, hop_limit: int
+) -> bytes:
     """Return an IPv4 header (RFC 791 section 3.1)."""
     # A length beyond 16 bits is written as 0, as segmentation offload does: "the rest of the frame".
     total = 20 + length if 20 + length <= _LONGEST else 0
     flags = 0x2000 if fragment else 0x4000
-    head = struct.pack("!BBHHHBB", 0x45, 0, total, 0, flags, _HOP_LIMIT, protocol)
+    head = struct.pack("!BBHHHBB", 0x45, 0, total, 0, flags, hop_limit, protocol)
     addresses = source[12:] + destination[12:]
     return head + struct.pack("!H", _checksum(head + addresses)) + addresses
 
 
-def _ipv6_header(protocol: int, source: bytes, destination: bytes, length: int, *, fragment: bool) -> bytes:
+def _ipv6_header(
+    protocol: int, source: bytes, destination: bytes, length: int, *, fragment: bool, hop_limit: int
+) -> bytes:
     """Return an IPv6 header, with a fragment header if there is need (RFC 8200 sections 3 and 4.5)."""
     fragment_header = struct.pack("!BBHI", protocol, 0, 1, 0) if fragment else b""
     total = len(fragment_header) + length
     next_header = _FRAGMENT_HEADER if fragment else protocol
-    head = struct.pack("!IHBB", 6 << 28, total if total <= _LONGEST else 0, next_header, _HOP_LIMIT)
+    head = struct.pack("!IHBB", 6 << 28, total if total <= _LONGEST else 0, next_header, hop_limit)
     return head + source + destination + fragment_header
 
 

@@ -24,7 +24,8 @@ ROW_DESTINATION: Final = 4
 ROW_SEQUENCES: Final = 6
 ROW_PORTS: Final = 7
 ROW_LENGTHS: Final = 8
-ROW_PAYLOAD: Final = 9
+ROW_HOP_LIMIT: Final = 9
+ROW_PAYLOAD: Final = 10
 
 IPV4: Final = 0x0800
 IPV6: Final = 0x86DD

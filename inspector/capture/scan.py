@@ -283,6 +283,7 @@ class Scan:
         self.rows[number, layout.ROW_PORTS] = joined(ports, payload_length)
         flags = captured | self.read_8(transport + 13) << 16 | attributes << 24
         self.rows[number, layout.ROW_LENGTHS] = joined(flags, interface)
+        self.rows[number, layout.ROW_HOP_LIMIT] = self.read_8(network + (7 if attributes & layout.OF_IPV6 else 8))
         if captured:
             self.copy(number, payload, captured)
         return 0

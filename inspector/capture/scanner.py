@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 ROWS: Final = 1024
 """Records in a block at most."""
 
-WORDS: Final = 192
-"""64-bit words of a row: one that means nothing, 8 of header, 1464 bytes of payload, as an Ethernet frame has."""
+WORDS: Final = 193
+"""64-bit words of a row: one that means nothing, 9 of header, 1464 bytes of payload, as an Ethernet frame has."""
 
 _HEADER: Final = 8
 _NANOSECONDS: Final = 1_000_000_000

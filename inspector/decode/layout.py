@@ -12,7 +12,7 @@ from typing import Final
 ROW_TIME: Final = 1
 ROW_SOURCE: Final = 2
 ROW_DESTINATION: Final = 4
-ROW_PAYLOAD: Final = 9
+ROW_PAYLOAD: Final = 10
 # The same row in 32-bit words:
 ROW_SEQUENCE: Final = 12
 ROW_ACKNOWLEDGMENT: Final = 13
@@ -20,6 +20,7 @@ ROW_PORTS: Final = 14  # source, destination << 16
 ROW_LENGTH: Final = 15  # of the payload on the wire
 ROW_FLAGS: Final = 16  # captured length, TCP flags << 16, attributes << 24
 ROW_INTERFACE: Final = 17
+ROW_HOP_LIMIT: Final = 18  # 8 bits
 
 # An entry of the connection table: 192 bytes, three cache lines, the last for contexts. Entry 0 is reserved.
 SLOT_WORDS: Final = 24

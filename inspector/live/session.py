@@ -16,6 +16,7 @@ from inspector.live.attach.interfaces import Attachments
 from inspector.live.attach.watch import Watch
 from inspector.live.bpf import loader, syscalls
 from inspector.live.bpf.counters import possible_cpus, read_counters
+from inspector.live.bpf.followups import FollowUpMaps
 from inspector.live.process.capabilities import require_capabilities
 from inspector.live.process.namespaces import inside
 from inspector.live.rings.merge import Lanes
@@ -105,6 +106,9 @@ class Session:
         self._processors = [ring for ring in compact if isinstance(ring, Lane)]
         for ring in self._rings:
             self._resources.callback(ring.close)
+        self.follow_ups = FollowUpMaps(program) if program.follow_up else None
+        if self.follow_ups is not None:
+            self._resources.callback(self.follow_ups.close)
         self._lanes = Lanes(self._rings, self._now)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._resources.callback(os.close, self._wake_fd)
@@ -276,13 +280,15 @@ def open_session(
     compact_ring_bytes: int | None = None,
     bulk_ring_bytes: int = BULK_RING_BYTES,
     tunnels: bool = False,
+    follow_up: bool = False,
     tcx: bool = True,
 ) -> Session:
     """Compile, load and attach to every interface, or to none: on an error nothing stays behind.
 
     `ports` are TCP and UDP ports of endpoint mappers; rings' sizes are powers of two, that of the compact ring for
-    each of its lanes (`lane_bytes`, if not said); `tunnels` looks into tunnels; `tcx=False` makes mode tc do as on a
-    kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError, ToolchainError, HookTakenError, AttachError.
+    each of its lanes (`lane_bytes`, if not said); `tunnels` looks into tunnels; `follow_up` records what clients do
+    with answers; `tcx=False` makes mode tc do as on a kernel before 6.6. Raises PrivilegeError, NoSuchInterfaceError,
+    ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
         raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
@@ -294,6 +300,7 @@ def open_session(
             compact_ring_bytes=compact_ring_bytes or lane_bytes(),
             bulk_ring_bytes=bulk_ring_bytes,
             tunnels=tunnels,
+            follow_up=follow_up,
         )
         with contextlib.ExitStack() as stack:
             stack.callback(program.close)

@@ -24,6 +24,7 @@ LOST: Final = {
     KernelCounter.LOST_COMPACT_FULL: "compact_full",
     KernelCounter.LOST_BULK_FULL: "bulk_full",
     KernelCounter.LOST_COPY: "copy",
+    KernelCounter.LOST_ICMP_BUDGET: "icmp_budget",
 }
 DIRECTIONS: Final = {
     KernelCounter.PACKETS_TO_SERVER: Direction.TO_SERVER,

@@ -145,7 +145,7 @@ class Metrics:
             self._families.anomalies.labels(str(ANOMALIES[counter])).inc(count)
         elif counter is KernelCounter.MATCHED:
             self._families.matched.inc(count)
-        else:
+        elif counter is KernelCounter.SUBMITTED:
             self._families.submitted.inc(count)
 
     def went_round(self, now_s: float) -> None:

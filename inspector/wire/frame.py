@@ -20,17 +20,19 @@ from inspector.protocols import (
     ETHERTYPE_IPV6,
     ETHERTYPES_VLAN,
     FIN,
-    IPV4_MAPPED,
     RST,
     SYN,
 )
 from inspector.record import BULK_LARGE_PAYLOAD, TUNNEL_DEPTH, TUNNEL_REACH, Attribute, KernelCounter
 from inspector.wire import tunnels as carriers
+from inspector.wire.addresses import read_addresses
+from inspector.wire.followups import ICMP_PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from inspector.model import TunnelKind
+    from inspector.wire.followups import FollowUps
 
 MAXIMUM_VLAN_TAGS: Final = 2
 MAXIMUM_EXTENSION_HEADERS: Final = 8
@@ -54,13 +56,16 @@ _IPV6: Final = struct.Struct(">BxxxHB")
 _EXTENSION: Final = struct.Struct(">BBH")
 _TCP: Final = struct.Struct(">HHIIBB")
 _UDP: Final = struct.Struct(">HHH")
+_PORTS: Final = struct.Struct(">HH")
+_TRANSPORT_BYTES: Final = {_PROTOCOL_TCP: 20, _PROTOCOL_UDP: 8}
 
-# Enum attributes cost a look-up each; these are read for every packet.
+# Enum attributes cost a look-up each.
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
 _IS_IPV6: Final = int(Attribute.IPV6)
 _FIRST_FRAGMENT: Final = int(Attribute.FIRST_FRAGMENT)
 _IS_UDP: Final = int(Attribute.UDP)
 _TUNNELLED: Final = int(Attribute.TUNNELLED)
+_ENDPOINT: Final = int(Attribute.ENDPOINT)
 _LATER_FRAGMENTS: Final = KernelCounter.LATER_FRAGMENTS
 _UNREADABLE: Final = KernelCounter.UNREADABLE_HEADERS
 
@@ -114,19 +119,20 @@ def read_frame(
     ports: Collection[int],
     wire_length: int | None = None,
     tunnels: bool = False,
+    follow_ups: FollowUps | None = None,
 ) -> Segment | KernelCounter | None:
     """Return the segment of a frame of an endpoint mapper's conversation, a counter, or None.
 
-    A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a
-    UDP packet that has payload. PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet
-    without any of them (a bare acknowledgment). LATER_FRAGMENTS, UNREADABLE_HEADERS: a packet
-    whose ports cannot be known; so is every packet of a link type not in `LinkType`. None: any
-    other traffic.
+    A segment: a TCP packet to or from one of `ports` that has payload, SYN, FIN or RST, or a UDP packet that has
+    payload. PACKETS_TO_SERVER or PACKETS_FROM_SERVER: such a packet without any of them (a bare acknowledgment).
+    LATER_FRAGMENTS: a fragment without ports. UNREADABLE_HEADERS: a packet whose ports cannot be known, or whose
+    lengths contradict each other where one of its ports is of interest; so is every packet of a link type not in
+    `LinkType`. None: any other traffic.
 
-    `time_ns` is since 1970; `wire_length` is the frame's length before a capture cut it
-    (its length as given, if None), which IP headers with a length of 0 refer to. With
-    `tunnels` a packet which is none of an endpoint mapper's is replaced by the one that it
-    carries, at most TUNNEL_DEPTH times.
+    `time_ns` is since 1970; `wire_length` is the frame's length before a capture cut it (its length as given, if
+    None), which IP headers with a length of 0 refer to. With `tunnels` a packet which is none of an endpoint mapper's
+    is replaced by the one that it carries, at most TUNNEL_DEPTH times. With `follow_ups` segments of connections to
+    endpoints are returned too, and ICMP errors that quote a packet of interest.
     """
     link = read_link(frame, link_type)
     if not isinstance(link, tuple):
@@ -135,29 +141,40 @@ def read_frame(
     network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return network
-    transport = _read_transport(frame, network)
+    transport = _read_transport(frame, network, ports, tunnels=tunnels)
     tunnel, limit = None, NO_LENGTH
     if tunnels and network[0] != _PROTOCOL_TCP:
         carried = _leave_tunnels(frame, at, network, transport, ports)
         if not isinstance(carried, tuple):
             return carried
         at, network, transport, tunnel, limit = carried
+    if follow_ups is not None and network[0] in ICMP_PROTOCOLS:
+        return follow_ups.read_error(frame, at, network, ports, (time_ns, interface_index))
     if not isinstance(transport, tuple):
         return transport
     source_port, destination_port, sequence, acknowledgment, flags, payload_at, end = transport
     attributes = network[3] if network[0] == _PROTOCOL_TCP else network[3] | _IS_UDP
     if destination_port not in ports:
-        if source_port not in ports:
+        if source_port in ports:
+            attributes |= _FROM_SERVER
+        elif (
+            follow_ups is None
+            or attributes & _IS_UDP
+            or not follow_ups.may_be_one(source_port, destination_port, flags)
+        ):
             return None
-        attributes |= _FROM_SERVER
+        else:
+            attributes |= _ENDPOINT
     if end >= NO_LENGTH:
         end = min(limit, max(wire_length or 0, len(frame)))
     payload_length = end - payload_at
-    if not payload_length and not flags & _FIN_SYN_RST:
-        return KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
+    bare = not payload_length and not flags & _FIN_SYN_RST
+    counted = KernelCounter.PACKETS_FROM_SERVER if attributes & _FROM_SERVER else KernelCounter.PACKETS_TO_SERVER
+    if bare and follow_ups is None:
+        return counted
     source, destination = read_addresses(frame, at, attributes)
     captured = min(payload_length, min(limit, len(frame)) - payload_at, BULK_LARGE_PAYLOAD)
-    return Segment(
+    segment = Segment(
         time_ns,
         source,
         destination,
@@ -171,7 +188,10 @@ def read_frame(
         interface_index,
         bytes(frame[payload_at : payload_at + captured]),
         tunnel,
+        frame[at + 7] if attributes & _IS_IPV6 else frame[at + 8],
     )
+    followed = segment if follow_ups is None else follow_ups.check(segment)
+    return counted if bare and followed else followed
 
 
 def _leave_tunnels(
@@ -203,7 +223,7 @@ def _leave_tunnels(
             return within
         protocol, transport_at, end, attributes = within
         network = protocol, transport_at, end, attributes | network[3] & _FIRST_FRAGMENT | _TUNNELLED
-        transport = _read_transport(frame, network)
+        transport = _read_transport(frame, network, ports, tunnels=True)
         if isinstance(transport, tuple) and transport[5] > limit:
             return _UNREADABLE
     return at, network, transport, tunnel, limit
@@ -237,12 +257,21 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
     return ethertype, at
 
 
-def _read_transport(frame: bytes | memoryview, network: _Network) -> _Transport | KernelCounter | None:
-    """Read the TCP or UDP header of a packet; None where it has neither."""
+def _read_transport(
+    frame: bytes | memoryview, network: _Network, ports: Collection[int], *, tunnels: bool
+) -> _Transport | KernelCounter | None:
+    """Read the TCP or UDP header of a packet; None where it has neither, or a false length and no port of interest."""
     protocol, at, end, attributes = network
-    if protocol == _PROTOCOL_TCP:
-        return read_tcp(frame, at, end)
-    return _read_udp(frame, at, end, attributes) if protocol == _PROTOCOL_UDP else None
+    if protocol not in _TRANSPORTS:
+        return None
+    tcp = protocol == _PROTOCOL_TCP
+    transport = read_tcp(frame, at, end) if tcp else _read_udp(frame, at, end, attributes)
+    if transport is not _UNREADABLE or len(frame) < at + _TRANSPORT_BYTES[protocol]:
+        return transport
+    source, destination = _PORTS.unpack_from(frame, at)
+    if source in ports or destination in ports:
+        return transport
+    return transport if tunnels and not tcp and carriers.port_kind(source, destination) else None
 
 
 def read_tcp(frame: bytes | memoryview, at: int, end: int) -> _Transport | KernelCounter:
@@ -332,7 +361,7 @@ def _read_ipv4(frame: bytes | memoryview, at: int) -> _Network | KernelCounter |
         return _UNREADABLE
     # 0 is what segmentation offload leaves in packets longer than the field can say.
     end = at + (total_length or NO_LENGTH * 2)
-    if end < transport_at:
+    if end < transport_at and protocol not in _TRANSPORTS:
         return _UNREADABLE
     if fragment & 0x1FFF:
         return _LATER_FRAGMENTS if protocol in _TRANSPORTS else None
@@ -368,10 +397,3 @@ def _read_ipv6(frame: bytes | memoryview, at: int) -> _Network | KernelCounter |
             return _UNREADABLE
         protocol = following
     return protocol, at, end, attributes
-
-
-def read_addresses(frame: bytes | memoryview, at: int, attributes: int) -> tuple[bytes, bytes]:
-    """Return source and destination of the IP header at `at`, 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
-    if attributes & _IS_IPV6:
-        return bytes(frame[at + 8 : at + 24]), bytes(frame[at + 24 : at + 40])
-    return IPV4_MAPPED + bytes(frame[at + 12 : at + 16]), IPV4_MAPPED + bytes(frame[at + 16 : at + 20])

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from inspector.protocols import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from inspector.record import Attribute
-from inspector.wire.frame import NO_LENGTH, read_addresses, read_link, read_network, read_tcp
+from inspector.wire.addresses import read_addresses
+from inspector.wire.frame import NO_LENGTH, read_link, read_network, read_tcp
 
 _TCP: Final = 6
 _ICMP: Final = 1

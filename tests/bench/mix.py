@@ -199,7 +199,7 @@ def _headers(
     headers = np.zeros(len(serials), HEADER_DTYPE)
     is_server = bool(segment.attributes & Attribute.FROM_SERVER)
     for name in HEADER_DTYPE.names or ():
-        value = getattr(segment, name, len(segment.payload))
+        value = 0 if name == "padding" else getattr(segment, name, len(segment.payload))
         headers[name] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else value
     client = "destination" if is_server else "source"
     addresses = int(first_client) + serials % _CLIENTS

@@ -146,12 +146,13 @@ class Twins:
 
     def run(self, frame: bytes, figures: Figures) -> None:
         """Run one frame and compare all but its record, for which see `settle`. Raises Difference."""
-        records, counted = expected(frame, tunnels=self._harness.tunnels)
-        counts = [counted.get(counter, 0) for counter in KernelCounter]
-        figures.outcomes["+".join(sorted(counter.name for counter in counted)) or "none"] += 1
         for target in self._targets:
             if not target.run(frame):
                 continue
+            # Of each run anew: the first may note what the second finds known.
+            records, counted = expected(frame, tunnels=self._harness.tunnels, follow_ups=self._harness.follow_ups)
+            counts = [counted.get(counter, 0) for counter in KernelCounter]
+            figures.outcomes["+".join(sorted(counter.name for counter in counted)) or "none"] += 1
             rise = self._counters.rise()
             if rise != counts:
                 text = f"counted {_named(rise)}, the Python reader {_named(counts)}"
@@ -182,12 +183,14 @@ def _named(counts: Sequence[int]) -> dict[str, int]:
 
 PLAIN: Final[dict[str, Any]] = {}
 TUNNELS: Final = {"tunnels": True}
+FOLLOW_UP: Final = {"follow_up": True}
+BOTH: Final = {"tunnels": True, "follow_up": True}
 
 
 class Fuzzer:
     """Both programs, made in several ways (options of a harness). Stays on one processor while it is open."""
 
-    def __init__(self, made: Sequence[dict[str, Any]] = (PLAIN, TUNNELS)) -> None:
+    def __init__(self, made: Sequence[dict[str, Any]] = (PLAIN, TUNNELS, FOLLOW_UP, BOTH)) -> None:
         self._made = made
         self._stack = contextlib.ExitStack()
         self._affinity = os.sched_getaffinity(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Totals
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from inspector.live.bpf import loader, syscalls
@@ -9,13 +10,25 @@ from inspector.live.bpf.counters import possible_cpus, read_counters
 from inspector.live.bpf.options import pack_options
 from inspector.live.rings.readers import open_bulk, open_compact, take
 from inspector.model import Segment
-from inspector.record import HEADER_SIZE, TUNNEL_SIZE, KernelCounter, pack_record, unpack_record
+from inspector.record import HEADER_SIZE, TUNNEL_SIZE, Attribute, KernelCounter, pack_record, unpack_record
+from inspector.wire.followups import FollowUps
 from inspector.wire.frame import LinkType, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PORTS: Final = (135, 593, 65535)
+FOLLOW_UP_COUNTERS: Final = frozenset(
+    {
+        KernelCounter.LOST_ICMP_BUDGET,
+        KernelCounter.ENDPOINT_PACKETS,
+        KernelCounter.ICMP_ERRORS,
+        KernelCounter.SERVERS_NOTED,
+        KernelCounter.ENDPOINTS_NOTED,
+        KernelCounter.FLOWS_NOTED,
+    }
+)
+"""What only a program with follow-ups counts."""
 LOOPBACK: Final = 1
 """The device which a test run says the packet came from."""
 GOES_ON: Final = {
@@ -47,15 +60,18 @@ class Harness:
         bulk_bytes: int = 1 << 20,
         interfaces: Sequence[int] = (),
         tunnels: bool = False,
+        follow_up: bool = False,
         lanes: bool | None = None,
         names: Sequence[str] = (loader.XDP_PROGRAM, loader.TC_PROGRAM),
     ) -> None:
         self.tunnels = tunnels
+        self.follow_ups = FollowUps() if follow_up else None
         self.program = loader.load(
             names,
             compact_ring_bytes=compact_bytes,
             bulk_ring_bytes=bulk_bytes,
             tunnels=tunnels,
+            follow_up=follow_up,
             lanes=lanes,
         )
         self.compact = open_compact(self.program)
@@ -113,8 +129,13 @@ def expected(
     *,
     tunnels: bool = False,
     link_type: LinkType = LinkType.ETHERNET,
+    follow_ups: FollowUps | None = None,
 ) -> tuple[list[bytes], dict[KernelCounter, int]]:
-    """Return the records (their time 0) and counters which the Python frame reader says a frame must give."""
+    """Return the records (their time 0) and counters which the Python frame reader says a frame must give.
+
+    `follow_ups` changes with the frame as the program's maps do.
+    """
+    before = Totals() if follow_ups is None else follow_ups.counted.copy()
     found = read_frame(
         frame,
         link_type=link_type,
@@ -122,13 +143,20 @@ def expected(
         interface_index=interface_index,
         ports=PORTS,
         tunnels=tunnels,
+        follow_ups=follow_ups,
     )
+    noted = dict(follow_ups.counted - before) if follow_ups is not None else {}
     if found is None:
-        return [], {}
+        return [], noted
     if not isinstance(found, Segment):
-        return [], {found: 1}
-    direction = KernelCounter.PACKETS_FROM_SERVER if found.attributes & 1 else KernelCounter.PACKETS_TO_SERVER
-    return [pack_record(found)], {direction: 1, KernelCounter.MATCHED: 1, KernelCounter.SUBMITTED: 1}
+        return [], {found: 1} | noted
+    if found.attributes & Attribute.ICMP:
+        kind = KernelCounter.ICMP_ERRORS
+    elif found.attributes & Attribute.ENDPOINT:
+        kind = KernelCounter.ENDPOINT_PACKETS
+    else:
+        kind = KernelCounter.PACKETS_FROM_SERVER if found.attributes & 1 else KernelCounter.PACKETS_TO_SERVER
+    return [pack_record(found)], noted | {kind: 1, KernelCounter.MATCHED: 1, KernelCounter.SUBMITTED: 1}
 
 
 def without_time(record: bytes) -> bytes:

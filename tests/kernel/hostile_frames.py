@@ -31,7 +31,7 @@ _ETHERTYPES: Final = (*_TAGS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ETHERNET
 # Protocols and next headers which are read, and some that are not.
 _PROTOCOLS: Final = (0, 1, 4, 6, 17, 41, 43, 44, 47, 50, 51, 59, 60, 135)
 _BYTES: Final = (*_PROTOCOLS, 0x40, 0x45, 0x46, 0x4F, 0x50, 0x5F, 0x60, 0x7F, 0x80, 0x81, 0x88, 0xA8, 0xFE, 0xFF)
-_WORDS: Final = (*_PORTS, *_ETHERTYPES, 1, 7, 8, 19, 20, 21, 28, 40, 60, 184, 185, 0x2000, 0x7FFF, 0xFFF8, 0xFFFF)
+_WORDS: Final = (*_PORTS, *_ETHERTYPES, 1, 7, 8, 19, 20, 21, 28, 40, 60, 176, 177, 0x2000, 0x7FFF, 0xFFF8, 0xFFFF)
 _EXTENSIONS: Final = (0, 43, 44, 51, 60, 135)
 # Headers lie here: changes further on rarely matter.
 _HEADERS: Final = 160

@@ -33,7 +33,13 @@ LOOPBACK = 1
 
 
 def attached(
-    cable: Cable, mode: Mode, *, tcx: bool = True, tunnels: bool = False, bulk_ring_bytes: int = 1 << 20
+    cable: Cable,
+    mode: Mode,
+    *,
+    tcx: bool = True,
+    tunnels: bool = False,
+    follow_up: bool = False,
+    bulk_ring_bytes: int = 1 << 20,
 ) -> Session:
     """Open a session on the near interface, with small rings."""
     return open_session(
@@ -43,6 +49,7 @@ def attached(
         netns=cable.here,
         tcx=tcx,
         tunnels=tunnels,
+        follow_up=follow_up,
         compact_ring_bytes=1 << 18,
         bulk_ring_bytes=bulk_ring_bytes,
     )

@@ -71,8 +71,8 @@ DEFECTS = {
 
 
 def test_hostile_frames() -> None:
-    """Each goes on unchanged through XDP and tc, and is read as in Python, however the program is made."""
-    with Fuzzer() as fuzzer:
+    """Each goes on unchanged through XDP and tc, and is read as in Python, with tunnels and without."""
+    with Fuzzer([PLAIN, TUNNELS]) as fuzzer:
         figures = fuzzer.fuzz(chunk(SEED, 0, FRAMES))
     assert figures.frames == FRAMES
     # On tc the test call refuses some.

@@ -68,7 +68,7 @@ def test_both_consumers_read_the_same() -> None:
                 found += contents(entries)[: len(entries) - keep]
                 ring.give_back(entries.bytes_before(len(entries) - keep))
         found += contents(ring.look())
-        seen.append([record[8:64] for record in found])
+        seen.append([record[8:72] for record in found])
         ring.close()
         program.close()
     assert len(seen[0]) == len(sent)

@@ -125,7 +125,7 @@ def test_size_classes(harness: Harness, length: int) -> None:
     check(harness, XDP_PROGRAM, carried(length))
     room = harness.run(XDP_PROGRAM, carried(length)).ring_bytes
     size = next(size for size in CLASSES[1:] if length <= size)
-    assert room == ((0, 8 + 64 + 40 + size) if length else (0, 0))
+    assert room == ((0, 8 + 72 + 40 + size) if length else (0, 0))
 
 
 @pytest.mark.parametrize("kind", FAR)

@@ -122,7 +122,7 @@ def test_damaged_frames_stay_within_their_bytes(segment: Segment, data: st.DataO
     if isinstance(found, Segment):
         assert found.payload in cut
         assert len(found.payload) <= min(found.payload_length, BULK_LARGE_PAYLOAD)
-        assert len(pack_record(found)) == 64 + 40 * (found.tunnel is not None) + len(found.payload)
+        assert len(pack_record(found)) == 72 + 40 * (found.tunnel is not None) + len(found.payload)
         assert unpack_record(pack_record(found)) == found
 
 

@@ -79,6 +79,7 @@ def test_every_field_of_an_ipv4_segment() -> None:
         attributes=0,
         interface_index=3,
         payload=b"request",
+        hop_limit=64,
     )
 
 
@@ -141,7 +142,8 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
         ipv4(tcp(b"x"))[:39],
         ipv4(tcp(options=b"\x01" * 20)[:30]),
         ipv4(tcp()[:12] + b"\x40" + tcp()[13:]),
-        ipv4(bytes(8), protocol=17, total=19),
+        ipv4(bytes(8), protocol=1, total=19),
+        ipv4(udp(b"x", PORTS_TO), protocol=17, total=19),
         ipv4(udp(b"x", PORTS_TO)[:7], protocol=17),
         ipv4(udp(b"x", PORTS_TO), protocol=17, total=27),
         ipv4(udp(b"x", PORTS_TO, length=7), protocol=17),
@@ -158,6 +160,7 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
         "TCP options cut",
         "data offset 16",
         "another protocol, total length below the header",
+        "UDP, total length below the IP header",
         "UDP cut",
         "total length below the UDP header",
         "UDP length below its header",
@@ -165,13 +168,33 @@ def test_ipv4_options_and_tcp_options_are_skipped() -> None:
     ],
 )
 def test_unreadable_ipv4(packet: bytes) -> None:
-    """Headers that are cut or contradict themselves are counted, whatever the ports."""
+    """Headers that are cut or contradict themselves are counted, if the ports are unknown or of interest."""
     assert read(ETHERNET4 + packet) is KernelCounter.UNREADABLE_HEADERS
 
 
-def test_unreadable_comes_before_the_ports() -> None:
-    """A cut TCP header of any connection counts: its ports may be wrong, too."""
-    assert read(ETHERNET4 + ipv4(tcp(b"x", source=1, destination=2), total=30)) is KernelCounter.UNREADABLE_HEADERS
+@pytest.mark.parametrize(
+    "packet",
+    [
+        ipv4(tcp(b"x", source=1, destination=2), total=30),
+        ipv4(tcp(b"x", source=1, destination=2), total=19),
+        ipv4(tcp(b"x", source=1, destination=2)[:12] + b"\x40" + bytes(8)),
+        ipv4(tcp(source=1, destination=2, options=b"\x01" * 20)[:30]),
+        ipv4(udp(b"x", (1, 2), length=7), protocol=17),
+        ipv4(udp(b"x", (1, 4789), length=10), protocol=17),
+    ],
+    ids=["total length", "below the IP header", "data offset", "options cut", "UDP length", "tunnel's port"],
+)
+def test_ports_come_before_false_lengths(packet: bytes) -> None:
+    """A packet between ports of no interest is let go, whatever its lengths say."""
+    assert read(ETHERNET4 + packet) is None
+    cut = packet[:34] if packet[9] == 6 else packet[:24]
+    assert read(ETHERNET4 + cut) is KernelCounter.UNREADABLE_HEADERS
+
+
+def test_a_false_length_of_a_tunnel_is_counted() -> None:
+    """Where tunnels are looked into, a datagram to a tunnel's port is of interest."""
+    packet = ETHERNET4 + ipv4(udp(b"x", (1, 4789), length=10), protocol=17)
+    assert read(packet, tunnels=True) is KernelCounter.UNREADABLE_HEADERS
 
 
 def test_other_protocols_are_not_inspected() -> None:
@@ -196,6 +219,7 @@ def test_every_field_of_a_datagram() -> None:
         attributes=Attribute.UDP,
         interface_index=3,
         payload=b"request",
+        hop_limit=64,
     )
     answer = segment(ETHERNET6 + ipv6(udp(b"answer", PORTS_FROM), next_header=17))
     assert answer.attributes == Attribute.UDP | Attribute.FROM_SERVER | Attribute.IPV6

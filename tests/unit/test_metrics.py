@@ -135,6 +135,7 @@ def test_kernel_counters_are_taken_over_by_difference(metrics: Metrics) -> None:
     assert scraped("ring_lost_total", reason="compact_full") == 16
     assert scraped("ring_lost_total", reason="bulk_full") == 17
     assert scraped("ring_lost_total", reason="copy") == 18
+    assert scraped("ring_lost_total", reason="icmp_budget") == 21
     assert scraped("anomalies_total", reason="ip_fragment") == 19
     assert scraped("anomalies_total", reason="unreadable_frame") == 20
 

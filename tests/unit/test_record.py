@@ -36,6 +36,13 @@ STRUCTURES = {
     "epm_compact_entry": COMPACT_ENTRY_DTYPE,
     "epm_lane": LANE_DTYPE,
     "epm_options": OPTIONS_DTYPE,
+    "epm_icmp_error": record.ICMP_ERROR_DTYPE,
+    "epm_server": record.SERVER_DTYPE,
+    "epm_endpoint": record.ENDPOINT_DTYPE,
+    "epm_noted": record.NOTED_DTYPE,
+    "epm_flow": record.FLOW_DTYPE,
+    "epm_acknowledged": record.ACKNOWLEDGED_DTYPE,
+    "epm_budget": np.dtype([("span", "u8"), ("used", "u8")]),
     "epm_counters": np.dtype([("value", "u8", (len(KernelCounter),))]),
 }
 CONSTANTS = {
@@ -46,6 +53,13 @@ CONSTANTS = {
     "EPM_INTERFACES": record.INTERFACES,
     "EPM_INTERFACE_BITS": record.INTERFACE_BITS,
     "EPM_PORT_WORDS": record.PORT_WORDS,
+    "EPM_PORT_SERVED": record.PORT_SERVED,
+    "EPM_PORT_ENDPOINT": record.PORT_ENDPOINT,
+    "EPM_SERVERS": record.SERVERS,
+    "EPM_ENDPOINTS": record.ENDPOINTS,
+    "EPM_FLOWS": record.FLOWS,
+    "EPM_LOWEST_ENDPOINT": record.LOWEST_ENDPOINT,
+    "EPM_ICMP_BUDGET": record.ICMP_BUDGET,
     "EPM_TUNNEL_DEPTH": record.TUNNEL_DEPTH,
     "EPM_TUNNEL_REACH": record.TUNNEL_REACH,
     "EPM_DISCARDED": record.DISCARDED,
@@ -200,6 +214,8 @@ def test_header_and_python_agree() -> None:
         ("#define EPM_DISCARDED 0x40000000", "#define EPM_DISCARDED 0x80000000"),
         ("__u64 consumed;\n\t__u64 waiting;", "__u64 waiting;\n\t__u64 consumed;"),
         ("__u64 padding[7];", "__u64 padding[3];"),
+        ("__u8 hop_limit;", "__s8 hop_limit;"),
+        ("__u8 padding[7];", "__u8 padding[7]; __u64 more;"),
     ],
 )
 def test_drift_is_noticed(old: str, new: str) -> None:
@@ -229,7 +245,20 @@ def test_a_gap_is_noticed() -> None:
 def test_pack_and_unpack() -> None:
     """A segment becomes record bytes and comes back; a ring's padding is ignored."""
     segment = Segment(
-        1_700_000_000_123_456_789, bytes(range(16)), bytes(range(16, 32)), 1, 2, 135, 33654, 9, 0x18, 3, 4, b"payload"
+        1_700_000_000_123_456_789,
+        bytes(range(16)),
+        bytes(range(16, 32)),
+        1,
+        2,
+        135,
+        33654,
+        9,
+        0x18,
+        3,
+        4,
+        b"payload",
+        None,
+        63,
     )
     packed = pack_record(segment)
     assert len(packed) == HEADER_DTYPE.itemsize + 7

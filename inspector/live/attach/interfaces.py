@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inspector.live.attach.attachment import attach
 from inspector.live.bpf import syscalls
 from inspector.live.bpf.options import pack_options
+from inspector.record import OPTIONS_DTYPE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -153,7 +154,9 @@ class Attachments:
     def _write_options(self) -> None:
         # A packet that meets the map half written may be counted as of an unknown interface, never not at all.
         with self._lock:
-            syscalls.map_update(self._program.maps["epm_options"], 0, pack_options(self._indexes, self._ports))
+            options = self._program.maps["epm_options"]
+            current = syscalls.map_lookup(options, 0, OPTIONS_DTYPE.itemsize)
+            syscalls.map_update(options, 0, pack_options(self._indexes, self._ports, current))
 
     def _set(self, number: int, **changes: Any) -> None:
         state = replace(self.states[number], **changes)

@@ -33,6 +33,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 MAP_NAMES: Final = ("epm_options", "epm_clock", "epm_counters", "epm_compact", "epm_bulk")
 LANES_MAP: Final = "epm_lanes"
+FOLLOW_UP_MAPS: Final = ("epm_servers", "epm_endpoints", "epm_acknowledged")
 XDP_PROGRAM: Final = "epm_xdp"
 TC_PROGRAM: Final = "epm_tc"
 XDP_BARE_PROGRAM: Final = "epm_xdp_bare"
@@ -60,6 +61,7 @@ class Wanted(NamedTuple):
     compact_bytes: int
     bulk_bytes: int
     tunnels: bool
+    follow_up: bool
     lanes: int
 
 
@@ -75,6 +77,7 @@ class Program:
     compact_ring_bytes: int
     bulk_ring_bytes: int
     lanes: int
+    follow_up: bool = False
     _closed: list[bool] = field(default_factory=list)
 
     def close(self) -> None:
@@ -133,11 +136,13 @@ def load(
     compact_ring_bytes: int = 1 << 24,
     bulk_ring_bytes: int = 1 << 24,
     tunnels: bool = False,
+    follow_up: bool = False,
     lanes: bool | None = None,
 ) -> Program:
     """Compile and load the named programs; sizes of the rings in bytes, powers of two, a page at least.
 
-    `tunnels` makes programs which look into tunnels; without it they are no slower for being able to. `lanes` gives
+    `tunnels` makes programs which look into tunnels, `follow_up` programs which record what clients do with answers;
+    without these they are no slower for being able to. `lanes` gives
     each processor a compact ring of its own, of the size said; not said, they have one if the machine allows it.
 
     Raises ToolchainError when bcc or headers are missing or the program does not compile, PrivilegeError when
@@ -148,8 +153,8 @@ def load(
         if size < page or size & (size - 1):
             raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
 
-    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, lane_count(lanes=lanes))
-    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else [])]
+    wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, follow_up, lane_count(lanes=lanes))
+    map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else []), *(FOLLOW_UP_MAPS if follow_up else ())]
     began = time.monotonic()
     descriptors = _in_child(lambda: _compile_and_load(names, map_names, wanted), len(names) + len(map_names))
     _LOG.debug("compiled and loaded %s in %.1f s", ", ".join(names), time.monotonic() - began)
@@ -159,12 +164,18 @@ def load(
         compact_ring_bytes,
         bulk_ring_bytes,
         wanted.lanes,
+        follow_up,
     )
 
 
 def lane_count(*, lanes: bool | None = None) -> int:
     """Return how many lanes the compact ring has: one for each possible processor, 0 where it has none."""
     return possible_cpus() if (platform.machine() in ORDERED_MACHINES if lanes is None else lanes) else 0
+
+
+def is_preempt_rt(version: str) -> bool:
+    """Say whether a kernel of this version (`uname -v`) is built with PREEMPT_RT."""
+    return "PREEMPT_RT" in version.split()
 
 
 def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
@@ -289,7 +300,9 @@ def _compile(bcc: ModuleType, names: Sequence[str], wanted: Wanted) -> Any:
         # What is not wanted is not compiled: half the time goes by program.
         *(f"-D{name.upper().replace('EPM_', 'EPM_WITH_')}={int(name in names)}" for name in PROGRAMS),
         f"-DEPM_TUNNELS={int(wanted.tunnels)}",
+        f"-DEPM_FOLLOW_UP={int(wanted.follow_up)}",
         f"-DEPM_LANES={int(wanted.lanes > 0)}",
+        f"-DEPM_PREEMPT_RT={int(is_preempt_rt(platform.version()))}",
         f"-DEPM_CPUS={wanted.lanes}",
         f"-DEPM_LANE_ENTRIES={entries}",
         f"-DEPM_COMPACT_ENTRIES={wanted.lanes * entries}",

@@ -11,13 +11,18 @@ import enum
 import os
 import platform
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from inspector.live.bpf import uapi
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 _SYSCALL_NUMBERS: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_LINK_TYPE_TRACING: Final = 2
+LINK_TYPE_TRACING: Final = 2
 
 
 class Command(enum.IntEnum):
@@ -31,6 +36,7 @@ class Command(enum.IntEnum):
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
+    MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
@@ -145,6 +151,55 @@ def map_update(map_fd: int, key: int, value: bytes) -> None:
     )
 
 
+def map_read(map_fd: int, key: bytes, value_size: int) -> bytes | None:
+    """Return the value of a key of any size, None if the map does not have it."""
+    keys = ctypes.create_string_buffer(key, len(key))
+    value = ctypes.create_string_buffer(value_size)
+    element = uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(keys), value=ctypes.addressof(value))
+    try:
+        _call(Command.MAP_LOOKUP_ELEM, element)
+    except FileNotFoundError:
+        return None
+    return value.raw
+
+
+def map_write(map_fd: int, key: bytes, value: bytes) -> None:
+    """Write the value of a key of any size."""
+    keys = ctypes.create_string_buffer(key, len(key))
+    values = ctypes.create_string_buffer(value, len(value))
+    _call(
+        Command.MAP_UPDATE_ELEM,
+        uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(keys), value=ctypes.addressof(values)),
+    )
+
+
+def map_read_all(
+    map_fd: int, key_type: np.dtype[np.void], value_type: np.dtype[np.void], batch: int
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Return all keys and values of a hash map, asked for `batch` at a time; what changes meanwhile may be missing."""
+    parts: list[tuple[npt.NDArray[np.void], npt.NDArray[np.void]]] = []
+    # Where the last batch ended: a number of the kernel's, of the key's size at least.
+    position = ctypes.create_string_buffer(max(key_type.itemsize, 8))
+    first, ended = True, False
+    while not ended:
+        keys, values = np.zeros(batch, key_type), np.zeros(batch, value_type)
+        request = uapi.MapBatch(
+            in_batch=0 if first else ctypes.addressof(position),
+            out_batch=ctypes.addressof(position),
+            keys=keys.ctypes.data,
+            values=values.ctypes.data,
+            count=batch,
+            map_fd=map_fd,
+        )
+        try:
+            _call(Command.MAP_LOOKUP_BATCH, request)
+        except FileNotFoundError:
+            ended = True
+        parts.append((keys[: request.count], values[: request.count]))
+        first = False
+    return np.concatenate([keys for keys, _ in parts]), np.concatenate([values for _, values in parts])
+
+
 def program_load(
     instructions: bytes,
     program_type: ProgramType,
@@ -242,7 +297,7 @@ def link_info(link_fd: int) -> LinkInfo:
         Command.OBJ_GET_INFO_BY_FD,
         uapi.ObjectInfo(bpf_fd=link_fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info)),
     )
-    if info.type == _LINK_TYPE_TRACING:
+    if info.type == LINK_TYPE_TRACING:
         return LinkInfo(int(info.id), int(info.prog_id), 0, int(info.target_obj_id))
     return LinkInfo(int(info.id), int(info.prog_id), int(info.ifindex), 0)
 

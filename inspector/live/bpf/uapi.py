@@ -32,6 +32,21 @@ class MapElement(ctypes.Structure):
     ]
 
 
+class MapBatch(ctypes.Structure):
+    """BPF_MAP_LOOKUP_BATCH."""
+
+    _fields_ = [
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("elem_flags", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    ]
+
+
 class ProgramLoad(ctypes.Structure):
     """BPF_PROG_LOAD."""
 

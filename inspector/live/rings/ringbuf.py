@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     Times = npt.NDArray[np.int64]
 
 ENTRY_HEADER: Final = 8
-_BUSY: Final = 1 << 31
-_DISCARD: Final = 1 << 30
-_LENGTH: Final = _DISCARD - 1
+BUSY: Final = 1 << 31
+DISCARD: Final = 1 << 30
+_LENGTH: Final = DISCARD - 1
 _PAGE: Final = mmap.PAGESIZE
 _WORD: Final = 8
 _TIME_WORD: Final = 1
@@ -157,11 +157,11 @@ class Ring:
         at, runs = 0, []
         while at < available:
             header = int(self._headers[start + at // _WORD])
-            if header & _BUSY:
+            if header & BUSY:
                 break
             size = ((header & _LENGTH) + ENTRY_HEADER + 7) & ~7
             count = 1
-            if not header & _DISCARD:
+            if not header & DISCARD:
                 word = start + at // _WORD
                 count = count_like(self._words, header, word, size // _WORD, (available - at) // size)
                 runs.append(Run(at, word, count, size))

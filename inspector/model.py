@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from inspector.consequence import Consequence, FindingKind
+from inspector.dcom import Binding, DcomCall
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -135,17 +136,21 @@ class RpcInterface:
 
 @dataclass(frozen=True, slots=True)
 class OfferedEndpoint:
-    """One offered endpoint of a response (a tower, judged); `references` is how often the response refers to it."""
+    """One offered endpoint of a response (a tower or a string binding, judged).
+
+    `references` is how often the response refers to it. `binding` is what a string binding of DCOM says in addition.
+    """
 
     interface: RpcInterface | None
     protocol: str
-    address: IPv4Address | None
+    address: IPAddress | None
     port: int | None
     endpoint: str | None
     verdict: Verdict
     why: str
     annotation: str | None = None
     references: int = 1
+    binding: Binding | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form with stable keys."""
@@ -160,6 +165,10 @@ class OfferedEndpoint:
             "endpoint": self.endpoint,
             "verdict": str(self.verdict),
         }
+        if self.binding is not None:
+            result |= {"role": str(self.binding.role), "reach": str(self.binding.reach)}
+            if self.binding.host is not None:
+                result["host"] = self.binding.host
         if self.annotation is not None:
             result["annotation"] = self.annotation
         if self.references > 1:
@@ -192,7 +201,8 @@ class Finding:
     `evidence` is the name of the file which has the conversation's packets, where there is one;
     `left_out` is how many mappings more the answer has than are here. `consequence` is what became of it, where that
     was followed; `frame` is the number of the packet in its capture file, from 1. `follow_up` is a finding of another
-    kind which is known already: written after this one, shown in one row with it.
+    kind which is known already: written after this one, shown in one row with it. `dcom` is there where the call is
+    DCOM's.
     """
 
     time_ns: int
@@ -221,6 +231,7 @@ class Finding:
     consequence: Consequence | None = None
     frame: int | None = None
     follow_up: Finding | None = None
+    dcom: DcomCall | None = None
 
     def shortened(self, mappings: int) -> Finding:
         """Return the finding with so many mappings at most: those which have its verdict first."""
@@ -261,6 +272,8 @@ class Finding:
             result["requested"] = self.requested.as_dict()
             if self.requested_address is not None:
                 result["requested"]["address"] = str(self.requested_address)
+        if self.dcom is not None:
+            result["dcom"] = self.dcom.as_dict()
         if self.latency_ns is not None:
             result["latency_ms"] = round(self.latency_ns / 1e6, 6)
         result["mappings"] = [mapping.as_dict() for mapping in self.mappings]

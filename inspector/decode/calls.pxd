@@ -39,6 +39,8 @@ cdef class Calls(Reader):
     @cython.final
     cdef bint wants_epm(self, long long question) noexcept nogil
     @cython.final
+    cdef bint wants_dcom(self, long long question) noexcept nogil
+    @cython.final
     cdef unsigned int accepted(self, long long half, long long results, long long count, long long context_id) noexcept nogil
     @cython.final
     cdef void add_context(self, unsigned int word) noexcept nogil

@@ -75,8 +75,9 @@ class Calls(Reader):
         if count > layout.ELEMENTS or not self.has_room(layout.ELEMENT_BYTES * count):
             return layout.HAND_OVER
         start = at
+        security = self.security()
         for _ in range(count):
-            if at + 24 > end:
+            if at + 24 > end or (security < 0 and self.abstract_at(at + 4) >= layout.ABSTRACT_EXPORTER):
                 return layout.HAND_OVER
             at += 24 + 20 * self.data[at + 2]
             if at > end:
@@ -95,8 +96,11 @@ class Calls(Reader):
         half = 2 * (base + layout.QUESTION_BYTES)
         at = start
         for number in range(count):
-            abstract = layout.ABSTRACT_EPM if self.is_epm_uuid(at + 4) else layout.ABSTRACT_OTHER
-            self.question_halves[half + number] = hints.short_at(self.data, at) | abstract << 16
+            abstract = self.abstract_at(at + 4)
+            word = cython.cast(cython.uint, hints.short_at(self.data, at) | abstract << 16)
+            if abstract >= layout.ABSTRACT_EXPORTER:
+                word |= cython.cast(cython.uint, security)
+            self.question_halves[half + number] = word
             at += 24 + 20 * self.data[at + 2]
         self.buffered += layout.ELEMENT_BYTES * count
         self.schedule(question)
@@ -111,6 +115,14 @@ class Calls(Reader):
         half = 2 * (question * layout.QUESTION_WORDS + layout.QUESTION_BYTES)
         for number in range(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_CONTEXT]):
             if self.question_halves[half + number] >> 16 == layout.ABSTRACT_EPM:
+                return True
+        return False
+
+    def wants_dcom(self, question: int) -> bool:
+        """Return whether a proposed context is DCOM's."""
+        half = 2 * (question * layout.QUESTION_WORDS + layout.QUESTION_BYTES)
+        for number in range(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_CONTEXT]):
+            if (self.question_halves[half + number] >> 16 & 15) >= layout.ABSTRACT_EXPORTER:
                 return True
         return False
 
@@ -156,6 +168,7 @@ class Calls(Reader):
         if count > elements or known + count > layout.CONTEXTS or known + count > self.context_limit:
             return layout.HAND_OVER
         offers_epm = False
+        offers_dcom = False
         for number in range(elements):
             context_id = self.question_halves[half + number] & 0xFFFF
             word = cython.cast(cython.longlong, self.accepted(half, results, count, context_id))
@@ -163,6 +176,10 @@ class Calls(Reader):
                 word = self.context_of(context_id)
             if word >= 0 and (word >> 16 & 15) == layout.ABSTRACT_EPM:
                 offers_epm = True
+            if word >= 0 and (word >> 16 & 15) >= layout.ABSTRACT_EXPORTER:
+                offers_dcom = True
+        if not offers_dcom and not self.wants_epm(question) and self.wants_dcom(question):
+            return layout.HAND_OVER
         if self.wants_epm(question) and not offers_epm:
             self.start_key(layout.KIND_REJECTED, 0, 0, 0)
             for number in range(count):
@@ -196,11 +213,13 @@ class Calls(Reader):
             code = self.found_template(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME])
             if code != layout.DONE:
                 return code
+        elif self.wants_dcom(question):
+            return layout.HAND_OVER
         self.drop_question(self.slot, question)
         return layout.DONE
 
     def on_request(self) -> int:
-        """Keep a call of the endpoint mapper until its answer (C706 section 12.6.4.9)."""
+        """Keep a call of the endpoint mapper until its answer (C706 section 12.6.4.9); DCOM's are handed over."""
         at = self.pdu_at + layout.HEADER
         flags = self.data[self.pdu_at + 3]
         stub = at + (24 if flags & 0x80 else 8)
@@ -214,6 +233,8 @@ class Calls(Reader):
             return layout.HAND_OVER
         if abstract == layout.ABSTRACT_OTHER:
             return layout.DONE
+        if abstract >= layout.ABSTRACT_EXPORTER:
+            return layout.HAND_OVER
         transfer = word >> 20 & 15
         opnum = hints.short_at(self.data, at + 6)
         if (
@@ -318,7 +339,7 @@ class Calls(Reader):
         word = self.context_of(context_id)
         abstract = word >> 16 & 15
         transfer = word >> 20 & 15
-        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN:
+        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN or abstract >= layout.ABSTRACT_EXPORTER:
             return layout.HAND_OVER
         question = self.find_question(self.slot, layout.CALL, self.call_id)
         if abstract == layout.ABSTRACT_OTHER:
@@ -351,7 +372,7 @@ class Calls(Reader):
         context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
         abstract = word >> 16 & 15
-        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN:
+        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN or abstract >= layout.ABSTRACT_EXPORTER:
             return layout.HAND_OVER
         question = self.find_question(self.slot, layout.CALL, self.call_id)
         if abstract == layout.ABSTRACT_OTHER:

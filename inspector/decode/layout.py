@@ -59,10 +59,16 @@ LOST: Final = 1024  # bytes of the client's side were not seen, or not read
 SKIPPED: Final = 16384  # its client is over its quota: nothing of it is read
 ASTRAY: Final = 4096  # where the next PDU of the client's side starts is not known
 
-# A context: its identifier, the abstract syntax << 16, the transfer syntax << 20.
+# A context: its identifier, the abstract syntax << 16, the transfer syntax << 20, and of DCOM the authentication level
+# << 24 and service << 27 of its bind.
 ABSTRACT_UNKNOWN: Final = 0
 ABSTRACT_EPM: Final = 1
 ABSTRACT_OTHER: Final = 2
+ABSTRACT_EXPORTER: Final = 3  # from here on those of DCOM, whose calls are the scalar decoder's
+ABSTRACT_ACTIVATOR: Final = 4
+ABSTRACT_ACTIVATION: Final = 5
+LEVELS: Final = 7
+SERVICES: Final = 31
 TRANSFER_NONE: Final = 0
 TRANSFER_NDR20: Final = 1
 TRANSFER_NDR64: Final = 2
@@ -175,11 +181,23 @@ GREETING: Final = 110  # the first letter of that of ncacn_http
 PRIVACY: Final = 6
 EPT_LOOKUP: Final = 2
 EPT_MAP: Final = 3
-# UUIDs as four little-endian integers: the endpoint mapper's, and those of the transfer syntaxes.
+# UUIDs as four little-endian integers: the endpoint mapper's, DCOM's, and those of the transfer syntaxes.
 EPM_UUID_0: Final = 0xE1AF8308
 EPM_UUID_1: Final = 0x11C95D1F
 EPM_UUID_2: Final = 0x0008A491
 EPM_UUID_3: Final = 0xFAA0142B
+EXPORTER_UUID_0: Final = 0x99FCFEC4
+EXPORTER_UUID_1: Final = 0x101B5260
+EXPORTER_UUID_2: Final = 0xAA00CBBB
+EXPORTER_UUID_3: Final = 0x7A342100
+ACTIVATOR_UUID_0: Final = 0x000001A0
+ACTIVATOR_UUID_1: Final = 0x00000000
+ACTIVATOR_UUID_2: Final = 0x000000C0
+ACTIVATOR_UUID_3: Final = 0x46000000
+ACTIVATION_UUID_0: Final = 0x4D9F4AB8
+ACTIVATION_UUID_1: Final = 0x11CF7D1C
+ACTIVATION_UUID_2: Final = 0x20001E86
+ACTIVATION_UUID_3: Final = 0x577C6EAF
 NDR20_UUID_0: Final = 0x8A885D04
 NDR20_UUID_1: Final = 0x11C91CEB
 NDR20_UUID_2: Final = 0x0008E89F

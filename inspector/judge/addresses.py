@@ -11,7 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
-from inspector.model import IPAddress
+from inspector.judge.policy import Policy
+from inspector.model import IPAddress, Verdict
 from inspector.protocols import IPV4_MAPPED
 
 WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -66,3 +67,16 @@ def is_unroutable(address: IPv4Address) -> bool:
     if number >> 24 == _LOOPBACK or number >> 16 == _LINK_LOCAL:
         return True
     return number >> 28 == _MULTICAST or number == _BROADCAST
+
+
+def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
+    """Return the verdict on one offered address; `asked` is unmapped already."""
+    if offered is None:
+        return Verdict.NO_ADDRESS
+    if offered == asked:
+        return Verdict.MATCH
+    if offered.is_unspecified:
+        return Verdict.UNSPECIFIED
+    if policy.is_pooled(asked, offered):
+        return Verdict.POOLED
+    return Verdict.UNROUTABLE if is_unroutable(offered) else Verdict.MISMATCH

@@ -149,16 +149,17 @@ class Siblings:
     """What other answers of the same asked address said lately about the same interface (the UUID).
 
     `named` of `answers` named an endpoint, `versions` are the versions that they named, `addresses` all addresses that
-    this asked address offered, for any interface. `small_answers` says that answers of one small segment came.
-    `bind_answered_contexts` is the number of contexts of a bind which the same server answered, 0 for none.
-    `mapper_answered`: the endpoint mapper at this address answered a call. `refusals` is how many clients' follow-ups
-    to the same endpoint were refused, this one included.
+    this asked address offered, for any interface; `homes` those which one DCOM answer listed as one server's.
+    `small_answers` says that answers of one small segment came. `bind_answered_contexts` is the number of contexts of a
+    bind which the same server answered, 0 for none. `mapper_answered`: the endpoint mapper at this address answered a
+    call. `refusals` is how many clients' follow-ups to the same endpoint were refused, this one included.
     """
 
     answers: int = 0
     named: int = 0
     versions: tuple[str, ...] = ()
-    addresses: tuple[IPv4Address, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    homes: tuple[IPAddress, ...] = ()
     small_answers: bool = False
     bind_answered_contexts: int = 0
     mapper_answered: bool = False
@@ -188,7 +189,8 @@ class Evidence:
     addresses of the answer's towers, each once, in their order; `port` that of the endpoint. `requested_address` is
     the target which the client wrote into its own request. `pooled`: a declared pool holds the offered address;
     `learned` is the pool learned from two sides. `status` is that of the answer or fault. `fragments` is how many
-    RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none.
+    RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none. `dcom`: the answer is DCOM's,
+    and its string bindings have these `names` beside the addresses.
     """
 
     kind: FindingKind
@@ -201,7 +203,9 @@ class Evidence:
     operation: str | None = None
     service: str | None = None
     version: str | None = None
-    offered: tuple[IPv4Address, ...] = ()
+    offered: tuple[IPAddress, ...] = ()
+    names: tuple[str, ...] = ()
+    dcom: bool = False
     port: int | None = None
     requested_address: IPv4Address | None = None
     pooled: bool = False

@@ -11,7 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
-from inspector.judge.addresses import address_of, is_unroutable, unmap
+from inspector.judge.addresses import address_of, judge_address, unmap
+from inspector.judge.dcom import call_of, hardening_words, judge_dcom, server_address_of
 from inspector.judge.policy import Policy
 from inspector.model import Finding, FindingTunnel, IPAddress, OfferedEndpoint, RpcInterface, Verdict
 from inspector.wire.body import Syntax
@@ -47,19 +48,6 @@ def interface_of(syntax: Syntax | None) -> RpcInterface | None:
     if syntax is None:
         return None
     return RpcInterface(syntax.uuid, syntax.major, syntax.minor, name_of(syntax.uuid))
-
-
-def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
-    """Return the verdict on one offered address; `asked` is unmapped already."""
-    if offered is None:
-        return Verdict.NO_ADDRESS
-    if offered == asked:
-        return Verdict.MATCH
-    if offered.is_unspecified:
-        return Verdict.UNSPECIFIED
-    if policy.is_pooled(asked, offered):
-        return Verdict.POOLED
-    return Verdict.UNROUTABLE if is_unroutable(offered) else Verdict.MISMATCH
 
 
 def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, port: int | None) -> str:
@@ -141,7 +129,7 @@ def _explain_outcome(exchange: Exchange) -> str:
     if exchange.outcome is Outcome.REJECTED:
         return f"the server rejected the bind: {exchange.detail}"
     if exchange.outcome is Outcome.FAULT:
-        return f"the call failed: {exchange.detail}"
+        return f"the call failed: {exchange.detail}{hardening_words(exchange)}"
     if exchange.outcome is Outcome.SEALED:
         return "the answer is encrypted (packet privacy) and cannot be read"
     if exchange.outcome is Outcome.MALFORMED:
@@ -150,10 +138,12 @@ def _explain_outcome(exchange: Exchange) -> str:
 
 
 def _judge_exchange(
-    exchange: Exchange, asked: IPAddress, policy: Policy
+    exchange: Exchange, asked: IPAddress, asked_raw: IPAddress, policy: Policy
 ) -> tuple[Verdict, str, tuple[OfferedEndpoint, ...]]:
     if exchange.outcome is not Outcome.ANSWERED:
         return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
+    if exchange.dcom is not None:
+        return judge_dcom(exchange, exchange.dcom, asked, asked_raw, policy)
     named = _translated_from(exchange, asked)
     mappings = tuple(_judge_tower(offered, asked, policy, named) for offered in exchange.towers)
     if not mappings:
@@ -185,7 +175,7 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
     flow, exchange = observed.flow, observed.exchange
     asked_raw = address_of(flow.server_address)
     asked = unmap(asked_raw, policy.nat64_prefixes)
-    verdict, why, mappings = _judge_exchange(exchange, asked, policy)
+    verdict, why, mappings = _judge_exchange(exchange, asked, asked_raw, policy)
     return Finding(
         time_ns=exchange.time_ns,
         source=source,
@@ -203,8 +193,9 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
         why=why,
         tunnel=_tunnel_of(observed),
         requested=interface_of(exchange.requested),
-        requested_address=exchange.requested_address,
+        requested_address=exchange.requested_address or server_address_of(exchange),
         latency_ns=_latency_ns(exchange),
         mappings=mappings,
         anomalies=tuple(str(anomaly) for anomaly in exchange.anomalies),
+        dcom=call_of(exchange.dcom) if exchange.dcom is not None else None,
     )

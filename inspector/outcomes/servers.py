@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from inspector.judge.evidence import Siblings
@@ -22,6 +21,7 @@ _SERVICES: Final = 64
 _VERSIONS: Final = 8
 _REFUSALS: Final = 64
 _SMALL: Final = 512
+_REAL: Final = frozenset({Verdict.MATCH, Verdict.MISMATCH, Verdict.POOLED})
 _ASKED: Final = frozenset({Verdict.UNANSWERED, Verdict.REJECTED, Verdict.FAULT, Verdict.SEALED})
 
 
@@ -39,17 +39,19 @@ class Server:
     """One asked address. `hop_limit` is that of its last SYN-ACK from port 135.
 
     `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
-    `cut` answers the capture kept up to `cut_at` bytes of each packet.
+    `cut` answers the capture kept up to `cut_at` bytes of each packet. `homes` are the addresses which one DCOM answer
+    gave for one server.
     """
 
     __slots__ = (
-        "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut", "cut_at", "hop_limit",
+        "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut", "cut_at", "homes", "hop_limit",
         "mapper_answered", "one_way", "one_way_told", "small_answers",
     )  # fmt: skip
 
     def __init__(self, asked: IPAddress) -> None:
         self.asked = asked
-        self.addresses: OrderedDict[IPv4Address, None] = OrderedDict()
+        self.addresses: OrderedDict[IPAddress, None] = OrderedDict()
+        self.homes: tuple[IPAddress, ...] = ()
         self._services: OrderedDict[str, _Service] = OrderedDict()
         self._refusals: OrderedDict[tuple[IPAddress, int], int] = OrderedDict()
         self.mapper_answered = False
@@ -65,6 +67,9 @@ class Server:
         """Take what an answer says of the interface that was asked for, and the addresses it offers."""
         if finding.verdict is Verdict.UNANSWERED:
             return
+        if finding.dcom is not None:
+            self._note_homes(finding)
+            return
         self.mapper_answered |= finding.verdict is not Verdict.REJECTED
         for mapping in finding.mappings[:_ADDRESSES]:
             if mapping.address is not None and not mapping.address.is_unspecified:
@@ -76,6 +81,13 @@ class Server:
             service = self._service(str(finding.requested.uuid))
             service.answers += 1
             service.named += bool(finding.mappings)
+
+    def _note_homes(self, finding: Finding) -> None:
+        """Take the addresses of one server that a DCOM answer lists."""
+        addresses = (one.address for one in finding.mappings[:_ADDRESSES] if one.verdict in _REAL)
+        homes = tuple(dict.fromkeys(address for address in addresses if address is not None))
+        if len(homes) > 1:
+            self.homes = homes
 
     def note_size(self, largest: int) -> None:
         """Take the size of an answer that the client acknowledged."""
@@ -99,6 +111,7 @@ class Server:
             named=service.named if service else 0,
             versions=tuple(service.versions) if service else (),
             addresses=tuple(self.addresses),
+            homes=self.homes,
             small_answers=self.small_answers,
             bind_answered_contexts=self.bind_contexts,
             mapper_answered=self.mapper_answered,

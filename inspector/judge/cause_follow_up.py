@@ -22,7 +22,8 @@ from inspector.judge.diagnosis import (
 )
 from inspector.judge.evidence import Attempt, Evidence
 
-ACCESS_DENIED: Final = 5
+ACCESS_DENIED: Final = frozenset({5, 0x80070005})
+"""Access denied, as the status of a fault and as an HRESULT."""
 _PUBLISH: Final = (
     f"publish the servers' dynamic ports {DYNAMIC_PORTS}, or give the service a static port on every server and "
     f"publish that"
@@ -38,7 +39,7 @@ _ACTIVATION: Final = frozenset({"RemoteCreateInstance", "RemoteGetClassObject", 
 def is_hardening(evidence: Evidence, status: int | None) -> bool:
     """Return whether an activation below packet integrity was denied (KB5004442)."""
     return (
-        status == ACCESS_DENIED
+        status in ACCESS_DENIED
         and evidence.operation in _ACTIVATION
         and 0 < evidence.authentication_level < _HARDENED_LEVEL
     )
@@ -51,7 +52,7 @@ def _failed(evidence: Evidence) -> Attempt | None:
     return None
 
 
-def _what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
+def what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
     """Return the facts of an attempt that got no connection."""
     facts = [syns_sent(attempt, evidence.client)]
     if attempt.reset is not None:
@@ -61,6 +62,11 @@ def _what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
     else:
         facts[0] += ", no answer"
     return tuple(facts)
+
+
+def _source(evidence: Evidence) -> str:
+    """Return what named the port."""
+    return "DCOM's answer" if evidence.dcom else "the endpoint mapper"
 
 
 def _named(evidence: Evidence) -> str:
@@ -73,8 +79,9 @@ def wrong_server(evidence: Evidence) -> Diagnosis | None:
     if evidence.outcome is not Outcome.WRONG_SERVER or attempt is None:
         return None
     reason = attempt.rejection or "unknown interface"
+    who = "DCOM" if evidence.dcom else "the mapper"
     facts = [
-        f"{attempt}, which the mapper named for {service_of(evidence)}, rejects it: {reason}",
+        f"{attempt}, which {who} named for {service_of(evidence)}, rejects it: {reason}",
         f"{_named(evidence)}",
     ]
     if evidence.target is Target.ASKED and (evidence.translated or evidence.several_servers):
@@ -123,12 +130,12 @@ def stale_registration(evidence: Evidence) -> Diagnosis | None:
         return None
     if evidence.target is not Target.ASKED or evidence.translated or evidence.several_servers:
         return None
-    facts = _what_happened(evidence, attempt)
+    facts = what_happened(evidence, attempt)
     if evidence.siblings.refusals > 1:
         facts += (f"{evidence.siblings.refusals} connections to {attempt} were refused lately",)
     return Diagnosis(
         Cause.STALE_REGISTRATION,
-        f"restart the service that registered the port, or RpcEptMapper: the endpoint mapper names port {attempt.port} "
+        f"restart the service that registered the port, or RpcEptMapper: {_source(evidence)} names port {attempt.port} "
         f"for {service_of(evidence)} and nothing listens there; {UNAVAILABLE}",
         facts,
     )
@@ -143,7 +150,7 @@ def session_helper(evidence: Evidence) -> Diagnosis | None:
         Cause.PORTS_FILTERED,
         f"a session helper that does not join RPC fragments (FortiOS) opens no pinhole for such an answer: update it, "
         f"or {_ALLOW}; {UNAVAILABLE}",
-        (f"the answer came in {evidence.fragments} RPC fragments", *_what_happened(evidence, attempt)),
+        (f"the answer came in {evidence.fragments} RPC fragments", *what_happened(evidence, attempt)),
     )
 
 
@@ -153,7 +160,7 @@ def _offered_elsewhere(evidence: Evidence) -> Diagnosis | None:
     if attempt is None or evidence.target is not Target.OFFERED or attempt.address == evidence.asked:
         return None
     went = f"{evidence.client} asked {evidence.asked} and went to the tower's address: it does not conform"
-    return Diagnosis(Cause.UNKNOWN, UNAVAILABLE, (*_what_happened(evidence, attempt), went))
+    return Diagnosis(Cause.UNKNOWN, UNAVAILABLE, (*what_happened(evidence, attempt), went))
 
 
 def offered_by_multihomed(evidence: Evidence) -> Diagnosis | None:
@@ -232,7 +239,7 @@ def not_published(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Cause.PORTS_NOT_PUBLISHED,
         f"{_PUBLISH}; {UNAVAILABLE}",
-        (*_what_happened(evidence, attempt), f"{_named(evidence)}: port {attempt.port} is not published there"),
+        (*what_happened(evidence, attempt), f"{_named(evidence)}: port {attempt.port} is not published there"),
     )
 
 
@@ -242,10 +249,8 @@ def filtered(evidence: Evidence) -> Diagnosis | None:
     if attempt is None or (attempt.icmp is not None and is_too_big(attempt.icmp)):
         return None
     where = f"at {attempt.icmp.reporter}: " if attempt.icmp is not None else ""
-    port = f"the endpoint mapper named port {attempt.port} for {service_of(evidence)}"
-    return Diagnosis(
-        Cause.PORTS_FILTERED, f"{where}{_ALLOW}; {UNAVAILABLE}", (*_what_happened(evidence, attempt), port)
-    )
+    port = f"{_source(evidence)} named port {attempt.port} for {service_of(evidence)}"
+    return Diagnosis(Cause.PORTS_FILTERED, f"{where}{_ALLOW}; {UNAVAILABLE}", (*what_happened(evidence, attempt), port))
 
 
 FOLLOW_UP_ROWS: Final[tuple[Row, ...]] = (

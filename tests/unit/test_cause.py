@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome, Target
-from inspector.judge import cause_answer, cause_connection, cause_follow_up
+from inspector.judge import cause_answer, cause_connection, cause_dcom, cause_follow_up
 from inspector.judge.cause import ROWS, diagnose, unknown
 from inspector.judge.diagnosis import Row, listed, sender_of
 from inspector.judge.evidence import (
@@ -337,6 +337,38 @@ CASES = [
         ("192.168.250.20 and 10.11.2.2 are both offered",),
     ),
     Case(
+        cause_dcom.followed_binding,
+        evidence(
+            FOLLOW_UP,
+            outcome=Outcome.TIMED_OUT,
+            target=Target.OFFERED,
+            offered=(DIP,),
+            names=("SRV01",),
+            dcom=True,
+            attempt=TO_DIP,
+        ),
+        Cause.DESTINATION_NAT,
+        ("10.1.1.1 sent 3 SYNs to 10.11.2.7:49155", "names SRV01", "WinRM", "0x800706BA"),
+    ),
+    Case(
+        cause_dcom.bindings_elsewhere,
+        evidence(verdict=Verdict.MISMATCH, offered=(DIP, BACKUP), dcom=True),
+        Cause.DESTINATION_NAT,
+        ("DCOM's bindings name 10.11.2.7 and 192.168.250.20", "10.11.2.2 was asked", "VPN"),
+    ),
+    Case(
+        cause_dcom.bare_names,
+        evidence(verdict=Verdict.NO_ADDRESS, names=("SRV01",), dcom=True),
+        Cause.BARE_NAMES,
+        ("SRV01", "resolve the name to 10.11.2.2"),
+    ),
+    Case(
+        cause_dcom.homes_of_tower,
+        evidence(verdict=Verdict.MISMATCH, offered=(BACKUP,), siblings=Siblings(homes=(VIP, BACKUP))),
+        Cause.MULTIHOMED_SERVER,
+        ("DCOM at 10.11.2.2 lists 10.11.2.2 and 192.168.250.20 as addresses of one server",),
+    ),
+    Case(
         cause_answer.destination_nat,
         evidence(asked=DIP, verdict=Verdict.MATCH, offered=(DIP,), requested_address=VIP),
         Cause.DESTINATION_NAT,
@@ -549,3 +581,41 @@ def test_words_of_a_sender_and_of_many_addresses() -> None:
     many = tuple(IPv4Address(number) for number in range(1, 7))
     assert listed(many) == "0.0.0.1, 0.0.0.2, 0.0.0.3, 0.0.0.4 and 2 more"
     assert listed(()) == "no address"
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        ({"pooled": True}, Cause.LOAD_BALANCER),
+        ({"learned": (DIP,)}, Cause.LOAD_BALANCER),
+        ({"offered": (DIP, VIP)}, Cause.MULTIHOMED_SERVER),
+        ({}, Cause.DESTINATION_NAT),
+    ],
+)
+def test_dcom_clients_follow_bindings(facts: dict[str, Any], cause: Cause) -> None:
+    """Who translates, where a client goes to the address of a binding in vain: no word of conforming clients."""
+    known = {"offered": (DIP,), "dcom": True, "outcome": Outcome.REFUSED, "target": Target.OFFERED} | facts
+    found = diagnose(evidence(FOLLOW_UP, attempt=TO_DIP, **known))
+    assert found is not None
+    assert found.cause is cause
+    assert "conform" not in " ".join(found.evidence_seen)
+
+
+def test_dcom_activation_denied() -> None:
+    """Below packet integrity it is the hardening; at packet integrity the permissions."""
+    denied = evidence(
+        operation="RemoteCreateInstance", dcom=True, verdict=Verdict.FAULT, status=0x80070005, authentication_level=2
+    )
+    causes = [diagnose(replace(denied, authentication_level=level)) for level in (2, 4, 5)]
+    assert [found and found.cause for found in causes] == [
+        Cause.DCOM_HARDENING, Cause.DCOM_HARDENING, Cause.ACCESS_POLICY,
+    ]  # fmt: skip
+    assert diagnose(replace(denied, verdict=Verdict.MATCH, status=0)) is None
+
+
+def test_dcom_of_both_families_is_one_network() -> None:
+    """A server that lists its IPv6 address beside the asked one is not multi-homed; a slow activation is no cause."""
+    both = evidence(operation="ServerAlive2", dcom=True, verdict=Verdict.MATCH, offered=(VIP, NATIVE))
+    assert diagnose(both) is None
+    assert diagnose(replace(both, latency_ns=9 * SECOND)) is None
+    assert diagnose(replace(both, offered=(VIP, BACKUP))) is not None

@@ -15,7 +15,7 @@ from tests.fuzz.targets import TARGETS
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("FUZZ_RUNS", "20000"))
 # Targets which take longer, since they also measure memory: one in so many runs.
-SLOWER = {"answer": 8}
+SLOWER = {"answer": 8, "dcom": 8}
 
 
 @pytest.mark.parametrize("name", TARGETS)

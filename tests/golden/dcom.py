@@ -87,7 +87,8 @@ def class_object() -> list[Segment]:
     """RemoteGetClassObject, whose answer comes in several fragments."""
     wire = _bound(Wire(), dcom.SCM_ACTIVATOR)
     wire.client(pdu.request(dcom.create_instance_request(bytes(16), class_object=True), opnum=3, call_id=2))
-    for flags, piece in pdu.fragments(dcom.create_instance_response(_OXID, [f"{DIP}[49155]"]), 100):
+    answer = dcom.create_instance_response(_OXID, [f"{DIP}[49155]"], results=[(dcom.WBEM_LOGIN, 0)], resolvers=[DIP])
+    for flags, piece in pdu.fragments(answer, 100):
         wire.server(pdu.response(piece, call_id=2, flags=flags))
     return closed(wire).segments
 

@@ -6,6 +6,7 @@ DCOM clients connect to the addresses of the bindings, one after the other until
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -50,6 +51,7 @@ def _reach_of(verdict: Verdict) -> Reach:
     return Reach.ASKED_ADDRESS if verdict in _USABLE else Reach.OTHER_ADDRESS
 
 
+@lru_cache(maxsize=1024)
 def _explain_binding(asked: IPAddress, binding: StringBinding, verdict: Verdict) -> str:
     """Return who is hurt by a binding, and how."""
     at = f", port {binding.port}" if binding.port is not None else ""

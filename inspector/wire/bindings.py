@@ -7,11 +7,12 @@ more than MAX_BINDINGS different bindings the first are kept, an equal one is co
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.errors import Anomaly
+from inspector.errors import Anomaly, DecodeError
 from inspector.wire.tower import CUT, NAME_CHARACTERS
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_BINDINGS: Final = 64
 """String bindings of an answer, and security bindings: a server has a few addresses, each in a few protocols."""
 
+_KEPT_BYTES: Final = 1024
+_KEPT_ARRAYS: Final = 256
 _HIGHEST_PORT: Final = 65_535
 _PORT_DIGITS: Final = 5
 
@@ -119,18 +122,20 @@ def read_conformant_dual_strings(reader: NdrReader) -> DualStrings:
 def read_dual_strings(reader: NdrReader) -> DualStrings:
     """Return the array as it is in object references; raises DecodeError."""
     entries, offset = reader.shorts(2)
-    units = reader.shorts(entries)
+    data = reader.take(2 * entries)
     if offset > entries:
         raise reader.fail(f"security bindings at unit {offset} of {entries}")
-    return _read_units(units, offset, reader)
+    read = _read_kept if len(data) <= _KEPT_BYTES else _read
+    return read(data, offset, reader.little_endian)
 
 
-def _read_units(units: Sequence[int], offset: int, reader: NdrReader) -> DualStrings:
+def _read(data: bytes, offset: int, little_endian: bool) -> DualStrings:
+    units = struct.unpack(f"{'<' if little_endian else '>'}{len(data) // 2}H", data)
     doubts: set[Anomaly] = set()
     strings: dict[tuple[int, str], StringBinding] = {}
     at = 0
     while at < offset and units[at]:
-        text, after = _read_text(units, at + 1, offset, reader)
+        text, after = _read_text(units, at + 1, offset)
         key = (units[at], text)
         at = after
         if key in strings:
@@ -143,7 +148,7 @@ def _read_units(units: Sequence[int], offset: int, reader: NdrReader) -> DualStr
     securities: dict[SecurityBinding, None] = {}
     at = offset
     while at + 1 < len(units) and units[at]:
-        principal, after = _read_text(units, at + 2, len(units), reader)
+        principal, after = _read_text(units, at + 2, len(units))
         if len(securities) < MAX_BINDINGS:
             securities[SecurityBinding(units[at], units[at + 1], principal)] = None
         else:
@@ -154,13 +159,17 @@ def _read_units(units: Sequence[int], offset: int, reader: NdrReader) -> DualStr
     return DualStrings(len(units), offset, tuple(strings.values()), tuple(securities), frozenset(doubts))
 
 
-def _read_text(units: Sequence[int], start: int, end: int, reader: NdrReader) -> tuple[str, int]:
+# A server has the same bindings in most of its answers.
+_read_kept: Final = lru_cache(maxsize=_KEPT_ARRAYS)(_read)
+
+
+def _read_text(units: Sequence[int], start: int, end: int) -> tuple[str, int]:
     """Return the string from `start` up to a zero before `end`, and where the next element starts."""
     at = start
     while at < end and units[at]:
         at += 1
     if at >= end:
-        raise reader.fail(f"a string from unit {start} on without end")
+        raise DecodeError(Anomaly.STUB_MALFORMED, f"a string from unit {start} on without end")
     return text_of_units(units[start:at]), at + 1
 
 

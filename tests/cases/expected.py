@@ -173,8 +173,8 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "50": (answered(Verdict.FAULT, None, "stub"),),
     "51": (
-        answered(Verdict.MATCH),
-        no_connection(Outcome.BROKEN, Cause.MAPPER_MUTE, "flags are 0", "KB 291000"),
+        answered(Verdict.MATCH, times=1),
+        broken(Cause.MAPPER_MUTE, "ept_map", "flags are 0", "KB 291000", times=1),
     ),
     "55": (
         answered(Verdict.MATCH),

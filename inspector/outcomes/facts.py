@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.judge.addresses import address_of, unmap
 from inspector.judge.evidence import Attempt, CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 _FRAGMENT_FLAGS: Final = 3
 # Within this time an acknowledgment may be on its way.
 _SOON_NS: Final = 1_000_000_000
+
+
+class CutAnswers(NamedTuple):
+    """How many answers of a capture could not be read, and how many bytes of each packet it keeps; 0 of none."""
+
+    answers: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,11 @@ _OPEN_NS: Final = 1_000_000_000
 
 
 class MapperConnections:
-    """The connections to port 135. Findings are appended to the list that each method takes."""
+    """The connections to port 135. Findings are appended to the list that each method takes.
+
+    `evicted` had to go before their outcome was known. Of `cut` answers the capture kept up to `cut_at` bytes of each
+    packet.
+    """
 
     def __init__(self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits) -> None:
         self._policy = policy
@@ -40,7 +44,7 @@ class MapperConnections:
         self._agenda: Agenda[Connection] = Agenda(limits.connections)
         self._clients: dict[bytes, None] = {}
         self._limited: dict[Server, Flow] = {}
-        self.evicted = 0
+        self.evicted = self.cut = self.cut_at = 0
 
     def __len__(self) -> int:
         return self._agenda.size + len(self._clients) + len(self._limited)
@@ -262,6 +266,8 @@ class MapperConnections:
         connection.concluded = True
         server.cut_at = max(server.cut_at, connection.cut_at)
         server.cut += connection.cut
+        self.cut += connection.cut
+        self.cut_at = max(self.cut_at, connection.cut_at)
         self._limited.setdefault(server, connection.flow)
 
     def _tell_question(self, connection: Connection, facts: Facts, found: list[Finding]) -> None:

@@ -14,7 +14,7 @@ from inspector.consequence import Outcome
 from inspector.errors import Anomaly
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import Facts, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
@@ -73,6 +73,11 @@ class Tracker:
         """What was let go since a table was full."""
         evicted = self._mapper.evicted + self._follow_ups.evicted
         return Counter({Anomaly.OUTCOME_EVICTED: evicted}) if evicted else Counter()
+
+    @property
+    def cut(self) -> CutAnswers:
+        """What could not be read since the capture cut packets."""
+        return CutAnswers(self._mapper.cut, self._mapper.cut_at)
 
     @property
     def size(self) -> int:

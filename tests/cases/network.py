@@ -12,7 +12,7 @@ from inspector.record import Attribute
 from tests.build.connection import ACK, FIN, PSH, RST, START_NS, SYN, raw_address
 from tests.golden.layers import TCP, Frame, checksum, ethernet, frame_of, ip, pcapng_of, tcp_of
 
-ICMP = 1
+ICMP, ICMPV6 = 1, 58
 _STEP_NS = 1_200_000
 _BEHIND_NS = 40_000
 _BACKOFF = (0.3, 0.6, 1.2, 2.4, 4.8, 9.6)
@@ -36,13 +36,16 @@ class Tap:
 
 @dataclass(slots=True)
 class Scene:
-    """The frames at one point of capture."""
+    """The frames at one point of capture; `tags` are the VLAN tags of each."""
 
     frames: list[Frame] = field(default_factory=list)
+    tags: bytes = b""
 
     def capture(self, snap_length: int | None = None) -> bytes:
         """Return the capture file, in the order of time."""
         ordered = sorted(self.frames, key=lambda frame: frame.time_ns)
+        if self.tags:
+            ordered = [frame.tagged(self.tags) for frame in ordered]
         kept = ordered if snap_length is None else [frame.cut(snap_length) for frame in ordered]
         return b"".join(pcapng_of(kept, 1))
 
@@ -139,6 +142,12 @@ class Connection:
         """Let the client write and the server answer."""
         return self.say(0, payload).say(1, answer, mss)
 
+    def keep_alive(self) -> Connection:
+        """Send a keep-alive, a byte that the server has already, and its acknowledgment."""
+        self._next[0] -= 1
+        self.send(0, ACK, bytes(1), arrives=False)
+        return self.send(1, ACK)
+
     def repeat(self, sender: int, payload: bytes, times: int, *, at: Iterable[int] | None = None) -> Connection:
         """Send again what was sent last and is not acknowledged, each time after twice the time."""
         for number in range(times):
@@ -176,21 +185,23 @@ class Connection:
             self._clock.wait(0.5)
         return self
 
-    def unreachable(self, reporter: str, code: int = 13) -> Connection:
-        """Send a SYN that is answered by ICMP "destination unreachable" with this code."""
-        self.send(0, SYN, arrives=False)
+    def unreachable(self, reporter: str, code: int = 13, *, again: bool = False) -> Connection:
+        """Send a SYN that is answered by ICMP or ICMPv6 "destination unreachable" with this code."""
+        self.send(0, SYN, arrives=False, again=again)
+        six = ip_address(reporter).version == 6
         for tap in self._taps:
             quoted = self._segment(tap, 0, SYN, self._next[0] - 1, b"")
-            body = ip(quoted, tcp_of(quoted), TCP, 62)[:28]
-            message = struct.pack("!BBHI", 3, code, 0, 0) + body
+            body = ip(quoted, tcp_of(quoted), TCP, 62)[: 48 if six else 28]
+            message = struct.pack("!BBHI", 1 if six else 3, code, 0, 0) + body
             message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
             back = quoted._replace(
                 source_address=raw_address(reporter),
                 destination_address=quoted.source_address,
-                attributes=int(Attribute.FROM_SERVER),
+                attributes=int(Attribute.FROM_SERVER) | int(quoted.attributes & Attribute.IPV6),
                 time_ns=self._clock.now_ns - tap.delay_ns,
             )
-            tap.scene.frames.append(frame_of(back, ethernet(back, ip(back, message, ICMP, tap.server_ttl))))
+            packet = ip(back, message, ICMPV6 if six else ICMP, tap.server_ttl)
+            tap.scene.frames.append(frame_of(back, ethernet(back, packet)))
         self._clock.now_ns += _STEP_NS
         return self
 
@@ -213,11 +224,12 @@ class Network:
         port: int = 135,
         *,
         translated: tuple[str | None, str | None] = (None, None),
+        server_ttl: int = 126,
     ) -> Connection:
         """Return a connection that is not open yet; `translated` are the ends' addresses at the second tap."""
         self._port += 1
         if len(self.scenes) == 1:
-            taps = [Tap(self.scenes[0])]
+            taps = [Tap(self.scenes[0], server_ttl=server_ttl)]
         else:
             taps = [
                 Tap(self.scenes[0], client_ttl=64, server_ttl=62),

@@ -170,15 +170,21 @@ def filter_of_activation(evidence: Evidence) -> Diagnosis | None:
     question = evidence.question
     if question is None or question.interface not in _DCOM or not evidence.siblings.mapper_answered:
         return None
-    if question.reset is None or not question.reset.from_server:
+    if question.reset is not None and question.reset.from_server:
+        seen = ("was answered by a reset", sender_of(question.reset, str(evidence.asked)))
+    elif question.server_ended:
+        seen = (f"was answered by the end of the connection, in the name of {evidence.asked}", "")
+    elif question.acknowledged is False and question.sent > 2:
+        seen = (f"was sent {times(question.sent)} and never acknowledged", "")
+    else:
         return None
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a filter lets the endpoint mapper pass and refuses DCOM: at ISA or TMG clear 'Enforce strict RPC compliance' "
         "for this rule (certificate enrollment, WMI and DPM agents need it)",
         (
-            f"{_message(evidence, question)} was answered by a reset",
-            sender_of(question.reset, str(evidence.asked)),
+            f"{_message(evidence, question)} {seen[0]}",
+            *filter(None, seen[1:]),
             f"the endpoint mapper at {evidence.asked} answers other calls",
         ),
     )
@@ -190,14 +196,15 @@ def filter_of_contexts(evidence: Evidence) -> Diagnosis | None:
     if question is None or question.acknowledged or question.contexts < 2:
         return None
     answered = evidence.siblings.bind_answered_contexts
-    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.from_server):
+    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.by_device):
         return None
+    ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a device on the path rejects binds with several transfer syntaxes (NDR64, feature negotiation): update the "
         "firewall, or set Server2003NegotiateDisable=1 under HKLM\\SOFTWARE\\Policies\\Microsoft\\Windows NT\\RPC",
         (
-            f"{_sent(evidence, question)}, never answered and never acknowledged",
+            f"{_sent(evidence, question)}, never answered and never acknowledged{ended}",
             f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered",
         ),
     )

@@ -62,7 +62,10 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     usual = None
     if seen.from_server:
         usual = connection.syn_ack_hop_limit
-        if usual is None and mapper_hop_limits:
+        if seen.hop_limit is not None and seen.hop_limit == connection.server_hop_limit:
+            # A SYN proxy answers the SYN itself: what comes from farther away is the server's.
+            usual = seen.hop_limit
+        elif usual is None and mapper_hop_limits:
             usual = seen.hop_limit if seen.hop_limit in mapper_hop_limits else mapper_hop_limits[-1]
     return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
 

@@ -179,7 +179,9 @@ def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]
 
 def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...]) -> bool:
     """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same."""
-    if outer.flow.client == inner.flow.client or inner.first_ns < outer.first_ns:
+    # A firewall on the way that draws sequence numbers of its own leaves addresses and ports as they are.
+    rerouted = outer.flow == inner.flow and outer.side != inner.side
+    if (outer.flow.client == inner.flow.client and not rerouted) or inner.first_ns < outer.first_ns:
         return False
     if outer.side == inner.side and outer.flow.server == inner.flow.server:
         return False

@@ -90,7 +90,9 @@ class Tracker:
         """Take a packet (None for one of another kind) and the findings that it completed; return what is known."""
         found: list[Finding] = []
         # What the decoder has given up is told by its finding, not once more by the connection.
-        given_up = [one for one in findings if one.verdict in _QUESTIONS and not _is_of(packet, one)]
+        given_up = [
+            one for one in findings if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
+        ]
         for finding in given_up:
             self._hold(finding, time_ns, frame, found)
         if time_ns > self._now_ns:

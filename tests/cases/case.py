@@ -14,7 +14,8 @@ Builder = Callable[[Network], None]
 class Case:
     """`number` is how tests refer to it; `config` the configuration it is read with, `names` its files.
 
-    A `variant` is another case of the same kind, as a report could have it.
+    A `variant` is another case of the same kind, as a report could have it. Frames have these VLAN `tags`, and `copies`
+    says that each is captured twice.
     """
 
     number: str
@@ -24,6 +25,7 @@ class Case:
     gateway: bool
     variant: bool
     tags: bytes
+    copies: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,6 +38,7 @@ class Case:
         self.build(network)
         for scene in network.scenes:
             scene.tags = self.tags
+            scene.copy_frames(apart_ns=30_000 if self.copies else 0)
         return [scene.capture(self.snap_length) for scene in network.scenes]
 
 
@@ -50,13 +53,14 @@ def case(
     gateway: bool = False,
     variant: bool = False,
     tags: bytes = b"",
+    copies: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Register a builder under a number."""
 
     def register(build: Builder) -> Builder:
         if number in CASES:
             raise ValueError(f"two cases have the number {number}")
-        CASES[number] = Case(number, build, config, snap_length, gateway, variant, tags)
+        CASES[number] = Case(number, build, config, snap_length, gateway, variant, tags, copies)
         return build
 
     return register

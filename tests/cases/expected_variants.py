@@ -80,7 +80,7 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "28-by-device": (
         answered(Verdict.MATCH),
-        no_connection(Outcome.REFUSED, Cause.PORTS_FILTERED, "TTL 65, its SYN-ACK had 126", "a device in front", times=1),
+        no_connection(Outcome.REFUSED, Cause.PORTS_FILTERED, "TTL 65, its SYN-ACK had 126", "a device in front"),
     ),
     "28-many-servers": (no_connection(Outcome.REFUSED, Cause.MAPPER_REFUSES, "3 SYNs in 1.0 s", times=9),),
     "29-endpoint": _broken(
@@ -109,6 +109,34 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
         answered(Verdict.MISMATCH, times=3),
         no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),
     ),
+    "04-twice": (failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "3 SYNs in 9.0 s", times=1),),
+    "17-twice": (failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "refused 3 times", "3 SYNs to", times=1),),
+    "29-twice": (broken(Cause.MAPPER_MUTE, "sent 7 times in 18.9 s, not even acknowledged", times=1),),
+    "38-twice": (lost(Cause.STRICT_RPC_FILTER, "sent 6 times in 9.3 s", times=1),),
+    "19-behind-syn-proxy": _broken(Cause.UNKNOWN, "reset from 10.30.4.10 with TTL 126"),
+    "18-reset": (
+        answered(Verdict.MATCH),
+        broken(Cause.STRICT_RPC_FILTER, "with 3 contexts once", "then reset", "Server2003NegotiateDisable", times=1),
+    ),
+    "55-silent": (
+        no_connection(
+            Outcome.BROKEN, Cause.STRICT_RPC_FILTER, "was sent 6 times and never acknowledged", "strict RPC", times=1
+        ),
+    ),
+    "55-fin": (
+        no_connection(
+            Outcome.BROKEN, Cause.STRICT_RPC_FILTER, "answered by the end of the connection", "strict RPC", times=1
+        ),
+    ),
+    "21-late-answer": (
+        broken(Cause.MAPPER_MUTE, "no answer in 4.0 s, then the client ended the connection", times=1),
+        answered(Verdict.MATCH, times=1),
+    ),
+    "25-half-closed": (answered(Verdict.MATCH, Cause.SLOW_SERVER, "answered after 8.0 s", times=1),),
+    "07a-other-numbers": (lost(Cause.STRICT_RPC_FILTER, "dropped here", times=1),),
+    "healthy-twice": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-lossy-capture": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-idle": (),
     "healthy-health-checks": (),
     "healthy-scan": (no_connection(None, Cause.UNKNOWN, "10.20.9.1 tried ", "a scanner", times=1),),
     "healthy-scan-of-open-ports": (),

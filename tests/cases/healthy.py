@@ -96,7 +96,7 @@ def syns_that_are_answered_later(network: Network) -> None:
         connection = network.connect(CLIENT, SERVER, port).send(0, SYN, arrives=False)
         network.wait(3)
         connection.send(0, SYN, again=True).send(1, SYN | ACK).send(0, ACK)
-        connection.ask(bind_of(), acceptance_of()) if port == 135 else connection.ask(bind_of(NETLOGON), acceptance_of())
+        connection.ask(bind_of(*(() if port == 135 else (NETLOGON,))), acceptance_of())
         if port == 135:
             connection.ask(map_question(NETLOGON), map_answer(NETLOGON, (SERVER, 49155)))
         connection.close()
@@ -236,4 +236,35 @@ def undeclared_nat64(network: Network) -> None:
         asked, client = f"2002:a14:168:8001::a1e:4{number:02x}", "2001:db8:20::15"
         mapped(network, asked, NETLOGON, (f"10.30.4.{number}", 49155), client=client)
         called(network, asked, 49155, NETLOGON, client=client)
+    network.later(40)
+
+
+@case("healthy-twice", variant=True, copies=True)
+def each_packet_twice(network: Network) -> None:
+    """A mirror port copies each packet: a client that works, and a SYN-ACK at the end of the capture."""
+    _working(network).ask(*_CALL).close()
+    network.connect(CLIENT, SERVER).send(0, SYN).send(1, SYN | ACK)
+    network.later(40)
+
+
+@case("healthy-lossy-capture", variant=True)
+def answers_that_the_capture_lacks(network: Network) -> None:
+    """The capture lost an answer of the mapper and one of the endpoint, which the client acknowledges."""
+    connection = bound(network.connect(CLIENT, SERVER)).say(0, map_question(NETLOGON))
+    connection.send(1, PSH | ACK, map_answer(NETLOGON, (SERVER, 49155)), at=()).send(0, ACK).close()
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    calling = network.connect(CLIENT, SERVER, 49155).open().say(0, bind_of(NETLOGON))
+    calling.send(1, PSH | ACK, acceptance_of(), at=()).send(0, ACK)
+    network.wait(20)
+    calling.close()
+    network.later(40)
+
+
+@case("healthy-idle", variant=True)
+def idle_connections_end(network: Network) -> None:
+    """The mapper closes idle connections, one that was never used by FIN, one that is bound by RST."""
+    unused, used = network.connect(CLIENT, SERVER).open(), bound(network.connect(CLIENT, SERVER))
+    network.wait(300)
+    unused.send(1, FIN | ACK).send(0, ACK).send(0, FIN | ACK).send(1, ACK)
+    used.reset(1)
     network.later(40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from inspector.model import Segment
@@ -23,7 +23,7 @@ class Tap:
     """A point of capture: the addresses and TTLs that packets of a connection have there, None as at their sender.
 
     `delay_ns` is how much later packets of the client pass here than at the first tap; those of the server as much
-    earlier. Frames of all connections are in `scene`.
+    earlier. Frames of all connections are in `scene`. `drawn` is what a firewall adds to the client's sequence numbers.
     """
 
     scene: Scene
@@ -32,6 +32,7 @@ class Tap:
     client_ttl: int = 127
     server_ttl: int = 126
     delay_ns: int = 0
+    drawn: int = 0
 
 
 @dataclass(slots=True)
@@ -40,6 +41,11 @@ class Scene:
 
     frames: list[Frame] = field(default_factory=list)
     tags: bytes = b""
+
+    def copy_frames(self, apart_ns: int) -> None:
+        """Let each frame be captured once more, so much later; 0 lets them be."""
+        if apart_ns:
+            self.frames += [replace(frame, time_ns=frame.time_ns + apart_ns) for frame in self.frames]
 
     def capture(self, snap_length: int | None = None) -> bytes:
         """Return the capture file, in the order of time."""
@@ -87,6 +93,10 @@ class Connection:
         attributes |= Attribute.IPV6 if ip_address(source).version == 6 else Attribute(0)
         behind = tap.delay_ns if sender == 0 else -tap.delay_ns
         acknowledgment = self._seen[1 - sender] if flags & ACK else 0
+        if sender == 0:
+            sequence += tap.drawn
+        elif flags & ACK:
+            acknowledgment += tap.drawn
         return Segment(
             self._clock.now_ns + behind, raw_address(source), raw_address(destination), sequence % 2**32,
             acknowledgment % 2**32, source_port, destination_port, len(payload), flags, int(attributes), 1, payload,
@@ -225,15 +235,19 @@ class Network:
         *,
         translated: tuple[str | None, str | None] = (None, None),
         server_ttl: int = 126,
+        drawn: int = 0,
     ) -> Connection:
-        """Return a connection that is not open yet; `translated` are the ends' addresses at the second tap."""
+        """Return a connection that is not open yet; `translated` are the ends' addresses at the second tap.
+
+        `drawn` is what its sequence numbers of the client have more there.
+        """
         self._port += 1
         if len(self.scenes) == 1:
             taps = [Tap(self.scenes[0], server_ttl=server_ttl)]
         else:
             taps = [
                 Tap(self.scenes[0], client_ttl=64, server_ttl=62),
-                Tap(self.scenes[1], *translated, client_ttl=63, server_ttl=63, delay_ns=_BEHIND_NS),
+                Tap(self.scenes[1], *translated, client_ttl=63, server_ttl=63, delay_ns=_BEHIND_NS, drawn=drawn),
             ]
         return Connection(self.clock, taps, client, server, client_port=self._port, port=port)
 

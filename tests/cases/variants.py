@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from tests.build import pdu
-from tests.build.connection import ACK, FIN, PSH, SYN
+from tests.build.connection import ACK, FIN, PSH, RST, SYN
 from tests.build.epm import EPM, NDR20, map_request, tcp_tower
 from tests.cases import connections, gateways
 from tests.cases.case import case
 from tests.cases.dialogue import (
     CLIENT,
     DIP,
+    ISYSTEMACTIVATOR,
     MAPI,
     NETLOGON,
     OTHER_DIP,
@@ -273,3 +274,107 @@ def only_answers_pass(network: Network) -> None:
         connection.send(0, FIN | ACK, at=()).send(1, FIN | ACK)
         network.wait(1)
     network.later(40)
+
+
+@case("04-twice", variant=True, copies=True)
+def filtered_seen_twice(network: Network) -> None:
+    """A capture on all interfaces of a gateway has each packet twice: three SYNs stay three."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    network.connect(CLIENT, SERVER, 49155).syns()
+    network.later(40)
+
+
+@case("17-twice", variant=True, copies=True)
+def refused_seen_twice(network: Network) -> None:
+    """The same with an endpoint that refuses."""
+    mapped(network, SERVER, SPOOLSS, (SERVER, 49671))
+    network.connect(CLIENT, SERVER, 49671).refused()
+    network.later(40)
+
+
+@case("29-twice", variant=True, copies=True)
+def mute_seen_twice(network: Network) -> None:
+    """The same with a mapper that is mute."""
+    connections.mapper_accepts_and_is_mute(network)
+
+
+@case("38-twice", variant=True, copies=True)
+def dropped_seen_twice(network: Network) -> None:
+    """The same with an answer that is dropped."""
+    answer = map_answer(MAPI, (DIP, 59531))
+    connection = bound(network.connect(CLIENT, VIP)).say(0, map_question(MAPI))
+    connection.say(1, answer, acknowledged=False).repeat(1, answer, 5)
+    network.wait(2)
+    connection.reset(0)
+
+
+@case("19-behind-syn-proxy", variant=True)
+def reset_behind_a_syn_proxy(network: Network) -> None:
+    """A SYN proxy answers the SYN with TTL 254; the server itself acknowledges the bind, and resets: no device."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    connection = network.connect(CLIENT, SERVER, 49155).send(0, SYN).send(1, SYN | ACK, ttl=254).send(0, ACK)
+    connection.send(0, PSH | ACK, bind_of(NETLOGON)).send(1, ACK).reset()
+    network.later(40)
+
+
+@case("18-reset", variant=True)
+def bind_of_three_contexts_reset(network: Network) -> None:
+    """A bind with three contexts is reset with the server's own TTL; one with NDR20 alone is answered."""
+    network.connect(CLIENT, SERVER).open().send(0, PSH | ACK, bind_of()).reset()
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155), client="10.20.1.77", wide=False)
+    network.later(40)
+
+
+@case("55-silent", variant=True)
+def activation_dropped(network: Network) -> None:
+    """The mapper answers; the bind of the activator is sent again and again, and never acknowledged."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    bind = pdu.bind([(0, ISYSTEMACTIVATOR, (NDR20,))])
+    connection = network.connect(CLIENT, SERVER).open().say(0, bind, acknowledged=False).repeat(0, bind, 5)
+    network.wait(9.6)
+    connection.reset(0)
+    network.later(40)
+
+
+@case("55-fin", variant=True)
+def activation_closed(network: Network) -> None:
+    """The mapper answers; the bind of the activator is answered by the end of the connection."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    connection = network.connect(CLIENT, SERVER).open().say(0, pdu.bind([(0, ISYSTEMACTIVATOR, (NDR20,))]))
+    connection.send(1, FIN | ACK).send(0, FIN | ACK).send(1, ACK)
+    network.later(40)
+
+
+@case("21-late-answer", variant=True)
+def answer_after_the_client_gave_up(network: Network) -> None:
+    """The client resets after four seconds, and the answer comes after eight."""
+    connection = bound(network.connect(CLIENT, SERVER)).say(0, map_question(SAMR))
+    network.wait(4)
+    connection.reset(0)
+    network.wait(4)
+    connection.send(1, PSH | ACK, map_answer(SAMR, (SERVER, 49155)), arrives=False)
+    network.later(40)
+
+
+@case("25-half-closed", variant=True)
+def slow_for_a_half_closed_client(network: Network) -> None:
+    """The client closes its direction after four seconds; the answer comes after eight: one finding."""
+    connection = bound(network.connect(CLIENT, SERVER)).say(0, map_question(SAMR))
+    network.wait(4)
+    connection.send(0, FIN | ACK).send(1, ACK)
+    network.wait(4)
+    connection.send(1, PSH | ACK, map_answer(SAMR, (SERVER, 49155))).send(0, RST)
+    network.later(40)
+
+
+@case("07a-other-numbers", variant=True, gateway=True)
+def swallowed_between_other_numbers(network: Network) -> None:
+    """A firewall that draws sequence numbers of its own swallows the answer: addresses and ports tie the sides."""
+    answer = map_answer(SAMR, (DIP, 49152), wide=False)
+    connection = network.connect(CLIENT, VIP, drawn=77_777)
+    bound(connection, wide=False).send(0, PSH | ACK, map_question(SAMR, wide=False, target=VIP))
+    connection.send(1, PSH | ACK, answer, arrives=False, at=(gateways.SERVERS_SIDE,))
+    connection.repeat(1, answer, 5, at=(gateways.SERVERS_SIDE,))
+    network.wait(3)
+    connection.send(0, FIN | ACK)
+    network.wait(0.2)

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.generator.alerts import Alert, alerts
+from dashboards.generator.alerting import Alert
+from dashboards.generator.alerts import alerts
 from dashboards.generator.pace import Pace
 from dashboards.generator.recordings import expanded, recorded
 from dashboards.stack.api import ask, is_ready, query

@@ -42,12 +42,17 @@ def _alert(name: str, some: str, share: str, threshold: float, *, panel: int, su
     )
 
 
+def _share_of_follow_ups(some: str, quantities: Quantities) -> str:
+    """Return the share of some follow-ups in all of a service: 0 where nobody followed, as an unused service has it."""
+    return f"{grouped(some)}\n/\nclamp_min({summed(quantities.follow_ups(''), A_SERVICE)}, 1)"
+
+
 def _clients_fail(quantities: Quantities) -> Alert:
     some = summed(quantities.follow_ups(f'outcome=~"{FAILED}"'), A_SERVICE)
     return _alert(
         "EpmInspectorClientsFail",
         some,
-        ratio(some, summed(quantities.follow_ups(""), A_SERVICE)),
+        _share_of_follow_ups(some, quantities),
         0.1,
         panel=55,
         summary="Clients of {service} at {vip} do not get through (seen by {instance})",
@@ -62,7 +67,7 @@ def _affinity_broken(quantities: Quantities) -> Alert:
     return _alert(
         "EpmInspectorAffinityBroken",
         some,
-        ratio(some, summed(quantities.follow_ups(""), A_SERVICE)),
+        _share_of_follow_ups(some, quantities),
         0.05,
         panel=55,
         summary="Clients of {service} at {vip} reach the wrong server (seen by {instance})",

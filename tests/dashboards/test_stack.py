@@ -231,7 +231,7 @@ def test_alertmanager_has_the_mismatch(stack: Stack) -> None:
     assert alert["status"]["state"] == "active"
     assert alert["labels"] == {
         "alertname": "EpmInspectorMismatches",
-        "severity": "critical",
+        "severity": "info",
         "job": "epm-inspector",
         "instance": inspector,
         "vip": "10.11.2.2",

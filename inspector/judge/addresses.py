@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
 from inspector.judge.policy import Policy
-from inspector.model import IPAddress, Verdict
+from inspector.model import IPAddress, Verdict, known_address
 from inspector.protocols import IPV4_MAPPED
 
 WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -42,6 +42,21 @@ def extract_nat64(address: IPv6Address, prefix_length: int) -> IPv4Address:
     return IPv4Address(without_reserved[:4])
 
 
+def undeclared_nat64(address: IPAddress, inner: IPAddress) -> IPv6Network | None:
+    """Return the NAT64 prefix, the longest, with which an IPv6 address stands for an IPv4 address; None for none.
+
+    Bits behind the IPv4 address are zero (RFC 6052 section 2.2), which makes a coincidence unlikely.
+    """
+    if not isinstance(address, IPv6Address) or not isinstance(inner, IPv4Address) or int(inner) >> 24 == 0:
+        return None
+    for length in reversed(NAT64_PREFIX_LENGTHS):
+        behind = 0 if length == 96 else _RESERVED_BYTE + 1 + (length // 8 - 4)
+        empty = not any(address.packed[behind:]) and address.packed[_RESERVED_BYTE] == 0 if behind else True
+        if empty and extract_nat64(address, length) == inner:
+            return IPv6Network((address, length), strict=False)
+    return None
+
+
 @lru_cache(maxsize=8192)
 def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPAddress:
     """Return the IPv4 address which an IPv6 address stands for, or the address itself.
@@ -61,8 +76,16 @@ def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPA
     return address.teredo[1] if address.teredo is not None else address
 
 
-def is_unroutable(address: IPv4Address) -> bool:
+def server_address(raw: bytes, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPAddress:
+    """Return the address that a server is known by, of its 16 bytes: unmapped where that is certain."""
+    address = address_of(raw)
+    return known_address(address, unmap(address, nat64_prefixes))
+
+
+def is_unroutable(address: IPAddress) -> bool:
     """Return whether no other host can connect there: loopback, link-local, multicast, broadcast."""
+    if isinstance(address, IPv6Address):
+        return address.is_loopback or address.is_link_local or address.is_multicast
     number = int(address)
     if number >> 24 == _LOOPBACK or number >> 16 == _LINK_LOCAL:
         return True

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from inspector.dcom import INTEGRITY, Binding, DcomCall, Named, Reach, Role
-from inspector.judge.addresses import judge_address, unmap
-from inspector.model import IPAddress, OfferedEndpoint, Verdict
+from inspector.judge.addresses import is_unroutable, judge_address, unmap
+from inspector.model import IPAddress, OfferedEndpoint, Verdict, known_address
 from inspector.wire.bindings import StringBinding, binding_of, service_name
 from inspector.wire.dcom import ACTIVATIONS, OBJECT_EXPORTER
 from inspector.wire.exchange import DcomExchange, Exchange, Outcome
@@ -40,8 +40,7 @@ def judge_binding(asked: IPAddress, asked_raw: IPAddress, binding: StringBinding
             return Verdict.MATCH
         if address.is_unspecified:
             return Verdict.UNSPECIFIED
-        alone = address.is_loopback or address.is_link_local or address.is_multicast
-        return Verdict.UNROUTABLE if alone else Verdict.MISMATCH
+        return Verdict.UNROUTABLE if is_unroutable(address) else Verdict.MISMATCH
     return judge_address(asked, address, policy)
 
 
@@ -88,7 +87,7 @@ def judge_dcom(
     first = [one for one in mappings if one.binding is not None and one.binding.role is bindings[0][0]]
     usable = [one for one in first if one.verdict in _USABLE]
     worst = usable[0] if usable else min(first, key=lambda one: _WORST_FIRST.index(one.verdict))
-    words = _summary(exchange, asked, first, is_usable=bool(usable))
+    words = _summary(exchange, known_address(asked_raw, asked), first, is_usable=bool(usable))
     return worst.verdict, f"{worst.why}{words}{_level_words(exchange)}", mappings
 
 
@@ -103,7 +102,7 @@ def _mapping_of(
         one.port,
         one.endpoint if one.port is None else None,
         verdict,
-        _explain_binding(asked, one, verdict),
+        _explain_binding(known_address(asked_raw, asked), one, verdict),
         references=one.references,
         binding=Binding(role, _reach_of(verdict), one.host if one.address is None else None),
     )

@@ -260,7 +260,7 @@ class Decoder:
         # What comes through a tunnel is the scalar decoder's anyway.
         quota = self._quota if segment.tunnel is None else None
         if quota is not None:
-            is_taken = quota.take(flow.client_address, segment.time_ns)
+            is_taken = quota.take(flow.client_address, segment.time_ns, len(segment.payload))
             self._engine.refused_until = quota.refused_until
             if not is_taken:
                 self._skip([] if alone else [slot])

@@ -1,10 +1,12 @@
 """How much of the traffic may be handed to the scalar decoder: by each client, and by all together.
 
-A record costs the scalar decoder a hundred times what it costs the engine. Without a bound, a client that sends only
-what the engine does not read would make all others wait. Each bound is a rate and a burst, in the time of the records:
-the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a quarter's for all, which
-takes the scalar decoder about as long as the rings hold what comes meanwhile. Clients share as many buckets as there
-are, by a secret hash; those of one IPv6 /64 are one client, since its owner has all of its addresses.
+A record costs the scalar decoder a hundred times what it costs the engine, and one with much payload more: a call of
+DCOM some hundred microseconds. So a record counts once, and once more for each 256 bytes of payload. Without a bound, a
+client that sends only what the engine does not read would make all others wait. Each bound is a rate and a burst, in
+the time of the records: the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a
+quarter's for all, which takes the scalar decoder about as long as the rings hold what comes meanwhile. Clients share as
+many buckets as there are, by a secret hash; those of one IPv6 /64 are one client, since its owner has all of its
+addresses.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ RATE_OF_CLIENT: Final = 2_000
 _RECORDS_FOR_ONE: Final = 16
 _MOST_CREDIT: Final = 4096
 
+_BYTES_OF_ONE: Final = 256
 _BUCKETS: Final = 16_384
 _SECOND: Final = 10**9
 
@@ -60,15 +63,16 @@ class Quota:
         """The time up to which no record is taken, whoever's it is."""
         return self._empty_at[_BUCKETS] - layout.BURST
 
-    def take(self, client: bytes, time_ns: int) -> bool:
-        """Take one record of a client from its quota and from that of all; False where either is used up."""
+    def take(self, client: bytes, time_ns: int, payload: int = 0) -> bool:
+        """Take a record of so many bytes from the quota of its client and from that of all; False if one is used up."""
         network = client if client.startswith(IPV4_MAPPED) else client[:8]
         bucket = hash(self._secret + network) % _BUCKETS
         of_client, of_all = self._empty_at[bucket], self._empty_at[_BUCKETS]
         if _is_full(of_client, time_ns, _SECOND) or _is_full(of_all, time_ns, layout.BURST):
             return False
-        self._empty_at[bucket] = _later(of_client, time_ns, _SECOND) + self._cost_of_client
-        self._empty_at[_BUCKETS] = _later(of_all, time_ns, layout.BURST) + self._cost
+        weight = 1 + payload // _BYTES_OF_ONE
+        self._empty_at[bucket] = _later(of_client, time_ns, _SECOND) + weight * self._cost_of_client
+        self._empty_at[_BUCKETS] = _later(of_all, time_ns, layout.BURST) + weight * self._cost
         return True
 
 

@@ -13,10 +13,10 @@ from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.connection import START_NS, Wire, raw_address, udp
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic
 
 _HOSTILE = "203.0.113.66"
@@ -162,3 +162,21 @@ class TestQuota:
         client = raw_address("10.0.0.1")
         assert [quota.take(client, 100 * _SECOND) for _ in range(13)].count(True) == 11
         assert [quota.take(client, 50 * _SECOND) for _ in range(13)].count(True) == 11
+
+
+def test_calls_of_dcom_are_within_the_quota() -> None:
+    """A client that activates as fast as it can costs no more than its share; others' activations are read."""
+    random = Random(5)  # noqa: S311  # traffic for a test
+    asked = dcom.create_instance_request(bytes(16), bytes(500))
+    answer = dcom.create_instance_response(bytes(8), ["10.11.2.7[49155]"])
+    storm = Wire(_HOSTILE).open().client(pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    for call_id in range(2, 500):
+        storm.client(pdu.request(asked, opnum=4, call_id=call_id)).server(pdu.response(answer, call_id=call_id))
+    honest = Wire().open().client(pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    honest.client(pdu.request(asked, opnum=4, call_id=2)).server(pdu.response(answer, call_id=2))
+    segments = in_turn(random, storm.segments, honest.segments, seconds=0.1)
+    pipeline, found = decode(segments, Quota(rate_of_client=100))
+    assert [str(one.client) for one in found].count("10.1.1.1") == 1
+    assert pipeline.anomalies[Anomaly.DECODER_QUOTA] > 0
+    # Request and response have 900 and 500 bytes: six records' worth together.
+    assert 10 < len(found) - 1 <= 100 * 1.1 / 6 + 1

@@ -84,6 +84,7 @@ def run(arguments: AttachArguments) -> int:
                 ports=config.ports,
                 netns=arguments.netns,
                 tunnels=config.tunnels,
+                follow_up=config.follows_live,
             )
         )
         files = Files.of(config, arguments.config_file, arguments.write)

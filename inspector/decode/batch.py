@@ -67,6 +67,10 @@ class FindingBatch:
     def __getitem__(self, part: slice) -> FindingBatch:
         return FindingBatch(self._rows[part], self._templates, lasting=self.lasting)
 
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> FindingBatch:
+        """Return a copy of some rows."""
+        return FindingBatch(self._rows[rows], self._templates, lasting=self.lasting)
+
     def kept(self) -> FindingBatch:
         """Return a copy that stays valid."""
         return FindingBatch(self._rows.copy(), self._templates) if self.lasting else self

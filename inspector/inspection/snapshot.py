@@ -16,6 +16,7 @@ from inspector.record import LOSS_REASONS, KernelCounter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from inspector.errors import Anomaly
     from inspector.inspection.upkeep import Upkeep
     from inspector.live.attach.interfaces import InterfaceState
     from inspector.live.session import Session
@@ -35,6 +36,7 @@ def take_snapshot(
     upkeep: Upkeep,
     session: Session,
     pipeline: Pipeline,
+    anomalies: Mapping[Anomaly, int],
     counters: Mapping[str, Mapping[KernelCounter, int]],
 ) -> dict[str, Any]:
     """Return the state of a running inspection; keys and their order are an interface which people build on.
@@ -42,7 +44,6 @@ def take_snapshot(
     `counters` are those of `Session.counters`, by interface name; nothing of the result changes later.
     """
     used, size = session.ring_usage()
-    anomalies = {str(anomaly): count for anomaly, count in pipeline.anomalies.items() if count}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -59,7 +60,7 @@ def take_snapshot(
         "ring": {"used_bytes": used, "size_bytes": size},
         "tracked_connections": pipeline.tracked_connections,
         "verdicts": {str(verdict): pipeline.verdicts[verdict] for verdict in Verdict},
-        "anomalies": dict(sorted(anomalies.items())),
+        "anomalies": dict(sorted((str(anomaly), count) for anomaly, count in anomalies.items() if count)),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 from inspector.live.process.namespaces import inside
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.kernel.conftest import receive
+from tests.kernel.frames import SYN, ethernet, tcp
 from tests.kernel.process import Inspector, inspecting
+from tests.kernel.test_follow_up import ipv4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,19 +61,15 @@ def anomalies(command: Inspector) -> dict[str, float]:
     return {key[1]: value for key, value in command.samples().items() if key[0] == "anomalies_total" and value}
 
 
-def drop(cable: Cable, rule: str) -> contextlib.AbstractContextManager[None]:
-    """Let the far end's packet filter do something."""
-
-    @contextlib.contextmanager
-    def filtered() -> Iterator[None]:
-        table = f"table inet filter {{ {rule} }}"
-        subprocess.run(["ip", "netns", "exec", cable.there, "nft", "-f", "-"], input=table.encode(), check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["ip", "netns", "exec", cable.there, "nft", "flush", "ruleset"], check=True)
-
-    return filtered()
+@contextlib.contextmanager
+def filtered(namespace: str, rule: str) -> Iterator[None]:
+    """Let a namespace's packet filter do something."""
+    table = f"table inet filter {{ {rule} }}"
+    subprocess.run(["ip", "netns", "exec", namespace, "nft", "-f", "-"], input=table.encode(), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "exec", namespace, "nft", "flush", "ruleset"], check=True)
 
 
 def connect(cable: Cable, address: str, port: int, seconds: float) -> int:
@@ -77,6 +77,12 @@ def connect(cable: Cable, address: str, port: int, seconds: float) -> int:
     with inside(cable.here), socket.socket() as client:
         client.settimeout(seconds)
         return client.connect_ex((address, port))
+
+
+def server_there(cable: Cable, port: int) -> socket.socket:
+    """Return a listening socket at the far end."""
+    with inside(cable.there):
+        return socket.create_server((cable.far_address, port))
 
 
 def test_a_healthy_follow_up(cable: Cable, inspector: Inspector) -> None:
@@ -104,7 +110,7 @@ def test_refused(cable: Cable, inspector: Inspector) -> None:
 def test_timed_out(cable: Cable, inspector: Inspector) -> None:
     """A firewall swallows the SYN."""
     ask(cable)
-    with drop(cable, f"chain input {{ type filter hook input priority 0; tcp dport {ENDPOINT} drop; }}"):
+    with filtered(cable.there, f"chain input {{ type filter hook input priority 0; tcp dport {ENDPOINT} drop; }}"):
         connect(cable, cable.far_address, ENDPOINT, 4)
     found = told(inspector, "follow_up", "timed_out")
     assert found["cause"] == "ports_filtered"
@@ -114,7 +120,115 @@ def test_unreachable(cable: Cable, inspector: Inspector) -> None:
     """A firewall says so by ICMP."""
     ask(cable)
     reject = f"tcp dport {ENDPOINT} reject with icmp type admin-prohibited;"
-    with drop(cable, f"chain input {{ type filter hook input priority 0; {reject} }}"):
+    with filtered(cable.there, f"chain input {{ type filter hook input priority 0; {reject} }}"):
         connect(cable, cable.far_address, ENDPOINT, 1)
     found = told(inspector, "follow_up", "unreachable")
     assert cable.far_address in found["why"]
+
+
+def test_undelivered(cable: Cable, inspector: Inspector) -> None:
+    """The answer is dropped before the client gets it, again and again; the client gives up."""
+    tower = tcp_tower(SAMR, ENDPOINT, cable.far_address)
+    answer = pdu.response(map_response([tower]), call_id=2)
+    with server_there(cable, 135) as listener:
+        with inside(cable.here):
+            client = socket.create_connection((cable.far_address, 135), timeout=10)
+        with client, listener.accept()[0] as server:
+            server.settimeout(10)
+            client.sendall(pdu.bind())
+            receive(server, len(pdu.bind()))
+            server.sendall(pdu.bind_ack())
+            receive(client, len(pdu.bind_ack()))
+            client.sendall(pdu.request(map_request(tower), call_id=2))
+            receive(server, 1)
+            with filtered(cable.here, "chain input { type filter hook input priority 0; tcp sport 135 drop; }"):
+                server.sendall(answer)
+                time.sleep(3)
+                client.shutdown(socket.SHUT_WR)
+                time.sleep(1)
+    found = told(inspector, "delivery", "undelivered")
+    assert "never acknowledged" in found["why"]
+
+
+def test_an_answer_whose_acknowledgment_alone_was_seen(cable: Cable, inspector: Inspector) -> None:
+    """The client acknowledges the answer and says no more, and the server goes on: no alarm."""
+    tower = tcp_tower(SAMR, ENDPOINT, cable.far_address)
+    answer = pdu.response(map_response([tower]), call_id=2)
+    with server_there(cable, 135) as listener:
+        with inside(cable.here):
+            client = socket.create_connection((cable.far_address, 135), timeout=10)
+        with client, listener.accept()[0] as server:
+            client.sendall(pdu.bind() + pdu.request(map_request(tower), call_id=2))
+            receive(server, 100)
+            server.sendall(pdu.bind_ack() + answer)
+            receive(client, len(pdu.bind_ack() + answer))
+            time.sleep(2)
+            server.shutdown(socket.SHUT_WR)
+            time.sleep(6)
+    assert outcomes(inspector) == [("answer", None)]
+
+
+def test_a_client_that_goes_to_the_address_of_the_tower(cable: Cable, inspector: Inspector) -> None:
+    """Nothing is there; it tried where no address of the asked server is."""
+    dip = "10.9.0.77"
+    ask(cable, offered=dip)
+    connect(cable, dip, ENDPOINT, 1)
+    with inside(cable.here):
+        subprocess.run(
+            ["ip", "neighbour", "replace", dip, "lladdr", "02:00:00:00:00:77", "dev", cable.near], check=True
+        )
+    connect(cable, dip, ENDPOINT, 4)
+    found = told(inspector, "follow_up", "timed_out")
+    assert (found["target"], found["endpoint"]) == ("offered", {"address": dip, "port": ENDPOINT})
+    [answer] = [one for one in inspector.findings if one["kind"] == "answer"]
+    assert answer["verdict"] == "mismatch"
+
+
+def test_port_135_is_refused(cable: Cable, inspector: Inspector) -> None:
+    """Nobody listens."""
+    assert connect(cable, cable.far_address, 135, 5) != 0
+    found = told(inspector, "connection", "refused")
+    assert found["cause"] == "mapper_refuses"
+
+
+def test_port_135_is_mute(cable: Cable, inspector: Inspector) -> None:
+    """The connection is accepted, and the bind stays without answer."""
+    with server_there(cable, 135):
+        with inside(cable.here):
+            client = socket.create_connection((cable.far_address, 135), timeout=10)
+        with client:
+            client.sendall(pdu.bind())
+            found = told(inspector, "answer", "broken")
+    assert (found["verdict"], found["cause"]) == ("unanswered", "mapper_mute")
+
+
+def test_a_storm_of_forged_syns(cable: Cable, inspector: Inspector) -> None:
+    """SYNs from everywhere beside an honest client: it gets its outcome, and what was let go is counted."""
+    server = bytes((10, 9, 0, 2))
+    sources = [bytes((10, 200, *divmod(number % 65_536, 256))) for number in range(20_000)]
+    forged = [
+        ethernet(ipv4(tcp(flags=SYN, ports=(1024 + number, 135)), source, server))
+        for number, source in enumerate(sources)
+    ]
+    cable.send_frame(*forged, outwards=True)
+    ask(cable)
+    cable.converse(pdu.bind(), pdu.bind_ack(), port=ENDPOINT)
+    cable.send_frame(*forged, outwards=True)
+    told(inspector, "follow_up", "reached")
+    counted = anomalies(inspector)
+    assert counted["follow_up_quota"] > 10_000
+    samples = inspector.samples()
+    lost = sum(value for key, value in samples.items() if key[0] == "ring_lost_total")
+    assert samples["packets_matched_total",] == samples["ring_submitted_total",] + lost
+    assert [one for one in outcomes(inspector) if one[0] == "follow_up"] == [("follow_up", "reached")]
+
+
+def test_without(cable: Cable, tmp_path: Path) -> None:
+    """--no-follow-up: the answer alone, at once, and a program without the maps."""
+    with inspecting(cable, tmp_path, "--mode", "tc", "--no-follow-up") as command:
+        command.wait_until_attached()
+        ask(cable)
+        assert connect(cable, cable.far_address, ENDPOINT, 5) != 0
+        command.wait_for(lambda: len(command.findings) == 1)
+        command.stop()
+        assert outcomes(command) == [("answer", None)]

@@ -201,7 +201,9 @@ class Inspection:
             self._metrics.update_losses(self._recording.losses())
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
-        self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, anomalies, counters)
+        self.snapshot = take_snapshot(
+            self._beginning, self._upkeep, self._session, self._pipeline, self._overview, anomalies, counters
+        )
         tally = self.tally()
         self._lost = sum(tally.lost.values())
         self._output.status(tally)

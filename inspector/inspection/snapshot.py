@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from inspector.errors import Anomaly
+    from inspector.http.overview import Overview
     from inspector.inspection.upkeep import Upkeep
     from inspector.live.attach.interfaces import InterfaceState
     from inspector.live.session import Session
@@ -36,6 +37,7 @@ def take_snapshot(
     upkeep: Upkeep,
     session: Session,
     pipeline: Pipeline,
+    overview: Overview,
     anomalies: Mapping[Anomaly, int],
     counters: Mapping[str, Mapping[KernelCounter, int]],
 ) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def take_snapshot(
     `counters` are those of `Session.counters`, by interface name; nothing of the result changes later.
     """
     used, size = session.ring_usage()
+    outcomes, causes = overview.sums()
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -60,6 +63,8 @@ def take_snapshot(
         "ring": {"used_bytes": used, "size_bytes": size},
         "tracked_connections": pipeline.tracked_connections,
         "verdicts": {str(verdict): pipeline.verdicts[verdict] for verdict in Verdict},
+        "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
+        "causes": dict(sorted((str(cause), count) for cause, count in causes.items())),
         "anomalies": dict(sorted((str(anomaly), count) for anomaly, count in anomalies.items() if count)),
     }
 

@@ -192,9 +192,7 @@ class Tracker:
         if connection is not None:
             connection.told_ns = finding.time_ns
             server = self._servers.of(finding.server)
-            question = question_of(
-                connection, finding.time_ns, server.hop_limits, in_full=self._live is None
-            )
+            question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT

@@ -68,9 +68,9 @@ class Following:
         return self._tracker.anomalies + Counter({Anomaly.FOLLOW_UP_QUOTA: refused})
 
     @property
-    def evicted(self) -> Mapping[str, int]:
-        """How many entries the kernel's maps have forgotten, as `KernelView` estimates it."""
-        return self._view.evicted
+    def maps(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """How many entries the kernel's maps have, and have forgotten, as `KernelView` estimates it."""
+        return self._view.used, self._view.evicted
 
     def reconfigure(self, config: Config) -> None:
         """Judge by another policy from now on."""

@@ -191,6 +191,7 @@ class Inspection:
         self._metrics.tracked_connections(self._pipeline.tracked_connections)
         if self._following is not None:
             self._following.refresh()
+            self._metrics.update_follow_up_maps(*self._following.maps)
         anomalies = self._anomalies()
         for anomaly, count in anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])

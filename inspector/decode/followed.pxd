@@ -20,7 +20,10 @@ cdef class Followed:
     cdef public bint is_open
 
     cpdef bytes record_of(self, long long number)
-    cdef int mark(self, const unsigned long long[:, :] clients, const long long[:] ports, unsigned char[::1] found) except -1
+    cdef int mark(
+        self, const unsigned long long[:, :] clients, const long long[:] ports,
+        const unsigned long long[:, :] servers, unsigned char[::1] found
+    ) except -1
     cdef int loop(self, long long count) except -1 nogil
     cdef int load(self, long long number) except -1 nogil
     cdef int prepare(self, long long number) except -1 nogil
@@ -30,7 +33,10 @@ cdef class Followed:
         self, long long at, long long key, unsigned int flags, unsigned int side, unsigned int attributes
     ) noexcept nogil
     cdef bint is_new(self, long long at, unsigned int flags, unsigned int side) noexcept nogil
-    cdef long long key_of(self, unsigned long long high, unsigned long long low, unsigned long long port) noexcept nogil
+    cdef long long key_of(
+        self, unsigned long long high, unsigned long long low, unsigned long long port,
+        unsigned long long server_high, unsigned long long server_low
+    ) noexcept nogil
     cdef unsigned long long hash_of_client(self, unsigned int side) noexcept nogil
     cdef long long find(self, long long key) noexcept nogil
     cdef long long place_of(self, long long key) noexcept nogil

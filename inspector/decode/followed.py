@@ -6,7 +6,7 @@ a packet that was left out would look like silence. So its first packet decides,
 that a SYN opens, of those that were not taken by then and talk, and of follow-ups; and each client has its own. What is
 not followed is counted in `refused`, once a connection.
 
-A packet that crosses two interfaces comes twice: each direction of a connection is taken where it was first seen, and
+A packet that crosses two interfaces untranslated comes twice: each direction of a connection is taken where it was first seen, and
 from elsewhere only what is new.
 """
 
@@ -44,7 +44,7 @@ _SECOND: Final = 10**9
 
 
 class Followed:
-    """The table of connections, by client and its port, and the quotas.
+    """The table of connections, by client, its port and server, and the quotas.
 
     `is_open` is whether more connections may be taken: not while records get lost, or wait in the rings.
     """
@@ -105,13 +105,17 @@ class Followed:
             return data[8 : min(used, width)]
         return self.opened[number][0].tobytes()[8:]
 
-    def are_followed(self, clients: npt.NDArray[np.uint64], ports: Numbers) -> npt.NDArray[np.bool_]:
-        """Return which connections are followed, by addresses, uint64[n, 2], and ports of their clients."""
+    def are_followed(
+        self, clients: npt.NDArray[np.uint64], ports: Numbers, servers: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.bool_]:
+        """Return which connections are followed, by addresses, uint64[n, 2], and ports of clients."""
         found = np.zeros(len(ports), np.uint8)
-        self.mark(clients, ports, found.data)
+        self.mark(clients, ports, servers, found.data)
         return found.view(np.bool_)
 
-    def mark(self, clients: npt.NDArray[np.uint64], ports: Numbers, found: memoryview) -> None:
+    def mark(
+        self, clients: npt.NDArray[np.uint64], ports: Numbers, servers: npt.NDArray[np.uint64], found: memoryview
+    ) -> None:
         """Write 1 for each connection that is followed."""
         for number in range(len(ports)):
             at = self.find(
@@ -119,6 +123,8 @@ class Followed:
                     cython.cast(cython.longlong, clients[number, 0]),
                     cython.cast(cython.longlong, clients[number, 1]),
                     ports[number],
+                    cython.cast(cython.longlong, servers[number, 0]),
+                    cython.cast(cython.longlong, servers[number, 1]),
                 )
             )
             if at >= 0 and self.entries[at + layout.FOLLOWED_STATE] & layout.FOLLOWED:
@@ -152,8 +158,9 @@ class Followed:
         self.load(number)
         side = self.row_halves[layout.ROW_FLAGS] >> 24 & layout.FROM_SERVER
         client = layout.ROW_DESTINATION if side else layout.ROW_SOURCE
+        server = layout.ROW_SOURCE if side else layout.ROW_DESTINATION
         port = self.row_halves[layout.ROW_PORTS] >> (16 if side else 0) & 0xFFFF
-        key = self.key_of(self.rows[client], self.rows[client + 1], port)
+        key = self.key_of(self.rows[client], self.rows[client + 1], port, self.rows[server], self.rows[server + 1])
         self.keys[number & (layout.TAGS - 1)] = key
         if cython.compiled:
             hints.fetch(cython.address(self.entries[((key >> 24) & self.mask) * layout.FOLLOWED_WORDS]))
@@ -274,9 +281,10 @@ class Followed:
         self.entries[at + layout.FOLLOWED_STATE] = state
         return True
 
-    def key_of(self, high: int, low: int, port: int) -> int:
-        """Return the hash of a client's address and port, never 0."""
+    def key_of(self, high: int, low: int, port: int, server_high: int, server_low: int) -> int:
+        """Return the hash of a client's address and port and of a server's address, never 0."""
         value = hints.mix(hints.mix(self.secret, high, self.multiplier), low, self.multiplier)
+        value = hints.mix(hints.mix(value, server_high, self.multiplier), server_low, self.multiplier)
         # As the signed number that an entry holds.
         value = hints.mix(value, port, self.multiplier) >> 1
         return cython.cast(cython.longlong, value | 1)

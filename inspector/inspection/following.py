@@ -131,7 +131,7 @@ class Following:
     def _divide(self, batch: FindingBatch, findings: list[Finding]) -> Iterator[FindingBatch]:
         """Append the findings of followed connections, and yield the others."""
         columns = batch.columns()
-        followed = self._followed.are_followed(columns.clients, columns.ports)
+        followed = self._followed.are_followed(columns.clients, columns.ports, batch.servers())
         count = int(followed.sum())
         if count == 0:
             yield batch

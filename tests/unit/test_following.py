@@ -67,8 +67,11 @@ def test_a_connection_is_followed_from_its_first_packet_on() -> None:
         packet(1, RST, from_server=True, sequence=101),
     ]
     assert chosen(followed, *talk) == [0, 1, 2, 4]
-    columns = block_of([talk[0], talk[3]])[:, 2:4].astype(np.uint64)
-    assert followed.are_followed(columns, np.array([40000, 40000])).tolist() == [True, False]
+    columns = block_of([talk[0], talk[3], talk[0]])
+    servers = columns[:, 4:6].copy()
+    servers[2] += np.uint64(1)
+    ports = np.array([40000] * 3)
+    assert followed.are_followed(columns[:, 2:4], ports, servers).tolist() == [True, False, False]
     assert unpack_record(followed.record_of(2)).payload == b"bind"
     assert followed.refused == 0
 

@@ -310,6 +310,10 @@ class Engine(Rows):
                 ):
                     return layout.EXPIRE
             attributes = self.row_halves[layout.ROW_FLAGS] >> 24
+            if attributes & (layout.ENDPOINT | layout.ICMP):
+                # Not of an endpoint mapper.
+                self.order += 1
+                continue
             if attributes & layout.UDP:
                 return layout.ALONE
             self.time = time

@@ -157,17 +157,13 @@ def is_plain(engine: Engine, connection: Connection) -> bool:
 def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, int, int] | None:
     """Return what the engine notes of a call's stub; None where it cannot hold the call."""
     context = association.contexts.get(call.context_id)
-    if (
-        context is None
-        or _abstract_number(context.abstract) != layout.ABSTRACT_EPM
-        or context.transfer_syntax is None
-        or len(call.stub) > layout.STUB_BYTES
-        or not call.little_endian
-    ):
+    abstract = _abstract_number(context.abstract if context is not None else None)
+    transfer = _TRANSFER_NUMBERS[context.transfer_syntax if context is not None else None]
+    if abstract == layout.ABSTRACT_OTHER or len(call.stub) > layout.STUB_BYTES or not call.little_endian:
         return None
-    if call.sealed:
-        return 0, 0, 0
-    asked: tuple[int, int, int] | None = engine.reread(call.opnum, context.transfer_syntax == NDR64, call.stub)
+    # Of a sealed stub nothing can be read.
+    opnum = -1 if call.sealed else call.opnum
+    asked: tuple[int, int, int] | None = engine.reread(opnum, transfer, abstract == layout.ABSTRACT_EPM, call.stub)
     return asked
 
 
@@ -214,7 +210,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
             fields = {layout.QUESTION_KIND: layout.PROPOSAL, layout.QUESTION_CONTEXT: len(elements)}
             engine.ask(slot, call_id, proposal.time_ns, fields, np.array(elements, np.uint32).tobytes())
         for call_id, call in association.calls.items():
-            asked_at, asked_length, continued = _asked(engine, association, call) or (0, 0, 0)
+            asked_at, asked_length, reading = _asked(engine, association, call) or (0, 0, 0)
             fields = {
                 layout.QUESTION_KIND: layout.CALL,
                 layout.QUESTION_CONTEXT: call.context_id,
@@ -223,6 +219,6 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
                 layout.QUESTION_LENGTH: len(call.stub),
                 layout.QUESTION_ASKED_AT: asked_at,
                 layout.QUESTION_ASKED_LENGTH: asked_length,
-                layout.QUESTION_CONTINUED: continued,
+                layout.QUESTION_READING: reading,
             }
             engine.ask(slot, call_id, call.time_ns, fields, call.stub)

@@ -24,6 +24,7 @@ from inspector.config import Config, load_config
 from inspector.decode import layout
 from inspector.decode.decoder import Decoder
 from inspector.decode.exchange import export, key_of
+from inspector.decode.judged import Judged
 from inspector.http.overview import Overview
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -296,7 +297,7 @@ def test_findings_may_be_held_over_several_blocks() -> None:
 
 def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
     """Findings stay right where templates are forgotten all the time."""
-    monkeypatch.setattr(Decoder, "MOST_TEMPLATES", 5)
+    monkeypatch.setattr(Judged, "MOST", 5)
     random = Random(1)  # noqa: S311  # traffic for a test
     compare(windows_traffic(random, 60), random)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
+from inspector.decode.tally import Tally
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 # Findings of one batch, of those which were judged singly: each may have some hundred mappings.
 _TOGETHER: Final = 64
+
+
+def _verdict_of(template: Finding) -> tuple[Verdict]:
+    return (template.verdict,)
 
 
 class _Judge:
@@ -67,6 +72,7 @@ class Pipeline:
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+        self._tally = Tally(_verdict_of)
         self._decoder: Decoder | None = None
         if engine:
             # Where nothing was compiled, memory stays small.
@@ -158,8 +164,8 @@ class Pipeline:
                 yield FindingBatch.of(held)
                 held = []
             if isinstance(one, FindingBatch):
-                for template, count in one.counts():
-                    self.verdicts[template.verdict] += count
+                for verdict, count in self._tally.totals(one):
+                    self.verdicts[verdict] += count
                 yield one
         if held:
             yield FindingBatch.of(held)

@@ -109,6 +109,7 @@ TEMPLATES: Final = 16384
 TEMPLATE_PLACES: Final = 65536
 TEMPLATE_PROBES: Final = 64
 SEEN: Final = 65536  # hashes of keys that were met without a template
+SEEN_WAYS: Final = 4
 TOWERS: Final = 512
 # Kinds of answers.
 KIND_RESPONSE: Final = 1

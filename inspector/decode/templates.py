@@ -46,11 +46,17 @@ class Templates(Table):
         return bool(self.templates >= layout.TEMPLATES or self.keys_used + layout.KEY_WORDS > layout.ALL_KEY_WORDS)
 
     def is_repeated(self) -> bool:
-        """Return whether the key was met before: a forged answer comes once, and is not worth a template."""
+        """Return whether the key was met before: a forged answer comes once, and is not worth a template.
+
+        Of keys with a like hash the last four are known: of two in one place, each would make the other forgotten.
+        """
         hashed = self.hash_key()
-        at = hashed & (layout.SEEN - 1)
-        if self.seen[at] == hashed:
-            return True
+        at = (hashed & (layout.SEEN // layout.SEEN_WAYS - 1)) * layout.SEEN_WAYS
+        for way in range(layout.SEEN_WAYS):
+            if self.seen[at + way] == hashed:
+                return True
+        for way in range(layout.SEEN_WAYS - 1, 0, -1):
+            self.seen[at + way] = self.seen[at + way - 1]
         self.seen[at] = hashed
         return False
 

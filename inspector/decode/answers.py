@@ -149,7 +149,11 @@ class Answers(Reader):
         at = self.pdu_at + layout.HEADER
         stub = at + 8
         end = self.body_end
-        if stub > end or (self.data[self.pdu_at + 3] & 3) != 3 or end - stub > self.stub_limit:
+        if stub > end:
+            return self.lose_body()
+        if (self.data[self.pdu_at + 3] & 3) != 3:
+            return self.lose_fragment()
+        if end - stub > self.stub_limit:
             return layout.HAND_OVER
         context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
@@ -218,7 +222,7 @@ class Answers(Reader):
         """End a call that failed (C706 section 12.6.4.7)."""
         at = self.pdu_at + layout.HEADER
         if at + 12 > self.body_end:
-            return layout.HAND_OVER
+            return self.lose_body()
         context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
         abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN

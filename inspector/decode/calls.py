@@ -68,22 +68,21 @@ class Calls(Answers):
         """Keep the proposed contexts (C706 sections 12.6.4.3 and 12.6.4.1)."""
         end = self.body_end
         at = self.pdu_at + layout.HEADER + 12
-        if at > end:
+        if self.count_questions(layout.PROPOSAL) >= self.call_limit:
             return layout.HAND_OVER
+        if at > end:
+            return self.lose_body()
         count = self.data[at - 4]
         if count > layout.ELEMENTS or not self.has_room(layout.ELEMENT_BYTES * count):
             return layout.HAND_OVER
         start = at
         for _ in range(count):
             if at + 24 > end:
-                return layout.HAND_OVER
+                return self.lose_body()
             at += 24 + 20 * self.data[at + 2]
             if at > end:
-                return layout.HAND_OVER
-        if (
-            self.find_question(self.slot, layout.PROPOSAL, self.call_id)
-            or self.count_questions(layout.PROPOSAL) >= self.call_limit
-        ):
+                return self.lose_body()
+        if self.find_question(self.slot, layout.PROPOSAL, self.call_id):
             return layout.HAND_OVER
         question = self.new_question(self.slot)
         if not question:
@@ -139,15 +138,15 @@ class Calls(Answers):
         start = self.pdu_at + layout.HEADER
         end = self.body_end
         if start + 10 > end:
-            return layout.HAND_OVER
+            return self.lose_body()
         # The secondary address, then padding to a multiple of four.
         results = start + ((10 + hints.short_at(self.data, start + 8) + 3) & -4) + 4
         if results > end:
-            return layout.HAND_OVER
+            return self.lose_body()
         count = self.data[results - 4]
         question = self.find_question(self.slot, layout.PROPOSAL, self.call_id)
         if results + 24 * count > end:
-            return layout.HAND_OVER
+            return self.lose_body()
         if not question:
             return self.number_contexts(results, count)
         base = question * layout.QUESTION_WORDS
@@ -198,7 +197,7 @@ class Calls(Answers):
         at = self.pdu_at + layout.HEADER
         end = self.body_end
         if at + 2 > end or (at + 2 < end and at + 3 + 2 * self.data[at + 2] > end):
-            return layout.HAND_OVER
+            return self.lose_body()
         question = self.find_question(self.slot, layout.PROPOSAL, self.call_id)
         if not question or self.wants_epm(question):
             self.start_key(layout.KIND_NAK, 0, 0, layout.CALL_SEEN if question else 0)
@@ -216,8 +215,11 @@ class Calls(Answers):
         at = self.pdu_at + layout.HEADER
         flags = self.data[self.pdu_at + 3]
         stub = at + (24 if flags & 0x80 else 8)
-        if stub > self.body_end or (flags & 3) != 3:
-            return layout.HAND_OVER
+        if stub > self.body_end:
+            return self.lose_body()
+        # NT 4.0 and Windows 9x send a request of one PDU with flags 0 (KB 291000).
+        if (flags & 3) != 3 and (flags & 3) != 0:
+            return self.lose_fragment()
         length = self.body_end - stub
         context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)

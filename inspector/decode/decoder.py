@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
-_NEVER: Final = (1 << 63) - 1
 # Anomalies which the engine counts by itself.
 _COUNTED: Final = {
     "gaps": Anomaly.STREAM_GAP,
     "malformed": Anomaly.PDU_MALFORMED,
+    "fragment_order": Anomaly.FRAGMENT_ORDER,
     "not_rpc": Anomaly.STREAM_NOT_RPC,
     "evicted": Anomaly.CONNECTION_EVICTED,
     "unidentified": Anomaly.RESPONSE_UNIDENTIFIED,
@@ -280,6 +280,7 @@ class Decoder:
                 self._skip(sorted(set(slots) - set(given)))
             slots = given
         self._give(slots)
+        self._import_counters()
 
     def _skip(self, slots: list[int]) -> None:
         """Read no more of connections, and count them; none stands for a record without a connection."""
@@ -297,7 +298,6 @@ class Decoder:
             connections.append(export(self._engine, slot, conversations.limits, conversations.anomalies, segment))
             self._engine.leave(slot)
         conversations.adopt(connections, read_now=segment is not None)
-        self._import_counters()
 
     def _mark(self, flow: Flow) -> int:
         """Note that a connection is the scalar decoder's; return its entry."""
@@ -331,10 +331,7 @@ class Decoder:
     def _import_counters(self) -> None:
         """Take over what the scalar decoder has become."""
         conversations, engine = self._conversations, self._engine
-        engine.now = max(engine.now, conversations.now_ns)
-        engine.order = max(engine.order, conversations.fed)
-        engine.elsewhere = conversations.connections
+        connections, oldest, due = conversations.standing()
+        engine.oldest_elsewhere = oldest
         engine.elsewhere_buffered = conversations.buffered
-        oldest, due = conversations.oldest_touched, conversations.due_ns()
-        engine.oldest_elsewhere = _NEVER if oldest is None else oldest
-        engine.due = engine.sweep if due is None else min(due, engine.sweep)
+        engine.take_over(conversations.now_ns, conversations.fed, connections, due)

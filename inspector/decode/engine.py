@@ -28,7 +28,9 @@ class Engine(Rows):
     def run(self, start: int, resume: bool) -> tuple[int, int]:
         """Take the rows of the opened batches from number `start` on; return DONE or why it stopped, and at which row.
 
-        `resume` says that the first bytes of the first row were taken.
+        `resume` says that the first bytes of the first row were taken. The interpreter's lock is kept: where records
+        need the scalar decoder the loop is entered thousands of times a second, and each time it would wait for as long
+        as another thread may run.
         """
         code = self.loop(start, self.opened_rows, resume)
         return code, self.number
@@ -308,9 +310,15 @@ class Engine(Rows):
                 ):
                     return layout.EXPIRE
             attributes = self.row_halves[layout.ROW_FLAGS] >> 24
-            if attributes & layout.UDP:
-                return layout.ALONE
             self.time = time
+            if attributes & layout.UDP:
+                if (attributes ^ layout.UDP) > (layout.FROM_SERVER | layout.IPV6) or not self.is_refused(
+                    layout.QUOTA_RECORDS, 0
+                ):
+                    return layout.ALONE
+                self.skipped += 1
+                self.order += 1
+                continue
             self.from_server = attributes & layout.FROM_SERVER
             self.interface = self.row_halves[layout.ROW_INTERFACE]
             slot = self.entry_of(number, self.from_server)

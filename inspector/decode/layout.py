@@ -149,8 +149,9 @@ AHEAD: Final = 12
 NEAR: Final = 6
 TAGS: Final = 16
 
-BURST: Final = 250000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
-SECOND: Final = 1000000000  # the burst of a client, and of answers: the longest
+BURST: Final = 100000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
+BURST_OF_ANSWERS: Final = 500000000
+SECOND: Final = 1000000000  # the burst of a client: the longest
 # Quotas: of records, of answers that are met for the first time, and of those that come again. The engine notes until
 # when each takes nothing: of nobody, and of the clients of one of so many buckets.
 QUOTA_RECORDS: Final = 0

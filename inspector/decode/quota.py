@@ -2,8 +2,8 @@
 
 A record costs the scalar decoder a hundred times what it costs the engine. Without a bound, a client that sends only
 what the engine does not read would make all others wait. Each bound is a rate and a burst, in the time of the records:
-the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a quarter's for all, which
-takes the scalar decoder about as long as the rings hold what comes meanwhile.
+the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a tenth's for all,
+which takes the scalar decoder 50 ms: so long the rings hold what comes meanwhile.
 
 Answers whose content is not known have quotas of their own, one for contents which are met for the first time, one for
 those which come again. Honest contents come again, and forged ones that come once take nothing from them.
@@ -69,9 +69,9 @@ class Quota:
         self._secret = os.urandom(16)
 
     def of_answers(self) -> Quota:
-        """Return a quota for answers instead of records; the burst is one second's, since servers are new at first."""
+        """Return a quota for answers instead of records; the burst is longer, since all servers are new at first."""
         rate = max(self._rate // _ANSWER, 2)
-        return Quota(rate, rate // 2, _SECOND)
+        return Quota(rate, rate // 2, layout.BURST_OF_ANSWERS)
 
     @property
     def refused_until(self) -> int:
@@ -80,10 +80,11 @@ class Quota:
 
     def take_noted(self, engine: Engine, kind: int, slot: int, client: bytes, time_ns: int) -> bool:
         """Take one, or let the engine know until when there is none, of anybody and of an entry's client."""
-        is_taken = self.take(client, time_ns)
-        of_client = self._empty_at[self._bucket(client)] - _SECOND
-        engine.refuse(kind, slot, self.refused_until, of_client)
-        return is_taken
+        if self.take(client, time_ns):
+            engine.refuse(kind, 0, self._empty_at[_BUCKETS] - self._burst_ns, 0)
+            return True
+        engine.refuse(kind, slot, self.refused_until, self._empty_at[self._bucket(client)] - _SECOND)
+        return False
 
     def _bucket(self, client: bytes) -> int:
         network = client if client.startswith(IPV4_MAPPED) else client[:8]

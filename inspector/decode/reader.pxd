@@ -10,11 +10,18 @@ cdef class Reader(Templates):
     cdef public long long from_server
     cdef public long long pdu_at, pdu_length, body_end
     cdef public bint sealed
+    cdef public long long malformed, fragment_order
     cdef public long long asked_at, asked_length, asked_flags, reading
     cdef public long long call_limit, context_limit, stub_limit, request_limit
     cdef public long long[::1] findings
     cdef public long long found
 
+    @cython.final
+    cdef int lose_body(self) noexcept nogil
+    @cython.final
+    cdef int lose_fragment(self) noexcept nogil
+    @cython.final
+    cdef int lose_pdu(self) noexcept nogil
     @cython.final
     cdef long long frag_length(self, long long at, long long end) noexcept nogil
     @cython.final

@@ -27,6 +27,25 @@ class Reader(Templates):
         ) = 0
         self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
         self.sealed = False
+        self.malformed = self.fragment_order = 0
+
+    def lose_body(self) -> int:
+        """Pass over a PDU with a malformed body: if it is the server's, it may have been an answer."""
+        self.malformed += 1
+        return self.lose_pdu()
+
+    def lose_fragment(self) -> int:
+        """Pass over a fragment whose call has none before it; the first of several is for the scalar decoder."""
+        if self.data[self.pdu_at + 3] & 1:
+            return layout.HAND_OVER
+        self.fragment_order += 1
+        return self.lose_pdu()
+
+    def lose_pdu(self) -> int:
+        """Note that something of a server could not be read."""
+        if self.from_server:
+            self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.LOST << 1
+        return layout.DONE
 
     def pdu_bytes(self) -> bytes:
         """Return the bytes of the PDU being read."""

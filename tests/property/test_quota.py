@@ -98,7 +98,7 @@ def test_all_clients_together_take_no_more_than_the_quota_of_all(seed: int) -> N
     segments = in_turn(random, *storms, seconds=0.5)
     pipeline, _ = decode(segments, Quota(rate=200))
     assert pipeline.records == len(segments)
-    assert handed_over(pipeline) <= 200 * (0.5 + 0.25) + 1
+    assert handed_over(pipeline) <= 200 * (0.5 + 0.1) + 1
     assert pipeline.anomalies[Anomaly.DECODER_QUOTA] > 0
 
 
@@ -145,11 +145,11 @@ class TestQuota:
         assert [quota.take(client, 0) for _ in range(13)].count(True) == 11
         assert [quota.take(client, _SECOND // 2) for _ in range(10)].count(True) == 5
 
-    def test_all_clients_together_have_a_quarter_of_a_second(self) -> None:
+    def test_all_clients_together_have_a_tenth_of_a_second(self) -> None:
         """Then nobody's record is taken up to the time that the engine is told."""
         quota = Quota(rate=40)
         clients = [raw_address(f"10.0.0.{number}") for number in range(1, 30)]
-        assert [quota.take(client, 0) for client in clients].count(True) == 11
+        assert [quota.take(client, 0) for client in clients].count(True) == 5
         assert not quota.take(clients[0], quota.refused_until - 1)
         assert quota.take(clients[0], quota.refused_until)
 

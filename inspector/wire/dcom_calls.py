@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from inspector.wire.answers import Answer, Call
 
+_COM_VERSION: Final = b"\x05\0"
+# Where an object reference is in the answer to an activation, in NDR20 and NDR64.
+_REFERENCE_AT: Final = 20
+_WIDE_AT: Final = 36
 _UNKNOWN_VERSION: Final = (0, 0)
 
 
@@ -115,7 +119,20 @@ def _with_response(
 
 def infer(answer: Answer, call: Call | None) -> Exchange | None:
     """Return the exchange of a response whose context is not known, or None when nothing says that it is DCOM's."""
-    return None if answer.sealed or answer.known else _infer(answer, dcom.INTERFACES, call)
+    if answer.sealed or answer.known or not may_infer(answer):
+        return None
+    return _infer(answer, dcom.INTERFACES, call)
+
+
+def may_infer(answer: Answer) -> bool:
+    """Return whether a stub begins like an answer of ServerAlive2 or to an activation, or has other byte order.
+
+    Nothing else is looked at without a bind: the compiled decoder tells by the same few bytes.
+    """
+    stub = answer.stub
+    if not answer.little_endian or (len(stub) >= 4 and stub[:2] == _COM_VERSION):
+        return True
+    return stub[_REFERENCE_AT : _REFERENCE_AT + 4] == b"MEOW" or stub[_WIDE_AT : _WIDE_AT + 4] == b"MEOW"
 
 
 def _infer(answer: Answer, interfaces: tuple[UUID, ...], call: Call | None) -> Exchange | None:

@@ -55,6 +55,9 @@ def _lost(evidence: Evidence) -> Delivery | None:
 def _delivery_facts(evidence: Evidence, delivery: Delivery) -> tuple[str, ...]:
     span = f" in {seconds(delivery.span_ns)}" if delivery.sent > 1 else ""
     facts = [f"{evidence.client} never acknowledged this answer: sent {times(delivery.sent)}{span}"]
+    if delivery.acknowledged_part:
+        part = f"{delivery.acknowledged_part} bytes of its last segment"
+        facts.append(f"{evidence.client} acknowledges {part}: it got something else")
     if delivery.reset is not None:
         name = evidence.asked if delivery.reset.from_server else evidence.client
         facts.append(sender_of(delivery.reset, str(name)))
@@ -85,6 +88,47 @@ def strict_filter_beyond(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (*_delivery_facts(evidence, delivery), names)
     )
+
+
+def refused_beyond(evidence: Evidence) -> Diagnosis | None:
+    """A device refuses an answer that names another address: it resets in the client's name, or replaces the answer."""
+    delivery = _lost(evidence)
+    if delivery is None or not evidence.names_other:
+        return None
+    reset = delivery.reset
+    if not delivery.acknowledged_part and (reset is None or reset.from_server or not reset.by_device):
+        return None
+    facts = _delivery_facts(evidence, delivery)
+    names = f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked: strict RPC filters refuse it"
+    return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (*facts, names))
+
+
+def call_rejected(evidence: Evidence) -> Diagnosis | None:
+    """A bind_nak answers a request: an endpoint mapper rejects binds only, so a filter has replaced its answer."""
+    if not evidence.call_rejected:
+        return None
+    return Diagnosis(
+        Cause.STRICT_RPC_FILTER,
+        f"{_STRICT}; {_STRICT_CLIENTS}",
+        (
+            f"{evidence.asked} accepted the bind, and a bind_nak of {evidence.call_rejected} bytes answers the request",
+            "no endpoint mapper does so: a filter on the way has replaced its answer",
+        ),
+    )
+
+
+def lost_before(evidence: Evidence) -> Diagnosis | None:
+    """The server has sent an answer, by its sequence numbers, which did not come as far as here."""
+    question = evidence.question
+    if question is None or not question.missing:
+        return None
+    seen = (
+        f"the server has sent {question.missing} bytes that did not come here, by its later sequence numbers: its "
+        f"answer is dropped between server and here"
+    )
+    if question.missing >= LARGE_SEGMENT:
+        return Diagnosis(Cause.PATH_MTU, MTU_REMEDY, (seen,))
+    return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (seen,))
 
 
 def access_denied(evidence: Evidence) -> Diagnosis | None:
@@ -233,7 +277,8 @@ def load_balancer(evidence: Evidence) -> Diagnosis | None:
     )
 
 
-LOSS_ROWS: Final[tuple[Row, ...]] = (path_mtu, strict_filter_beyond)
+REFUSAL_ROWS: Final[tuple[Row, ...]] = (refused_beyond, call_rejected)
+LOSS_ROWS: Final[tuple[Row, ...]] = (path_mtu, strict_filter_beyond, lost_before)
 ANSWER_ROWS: Final[tuple[Row, ...]] = (
     access_denied,
     wrong_version,

@@ -78,12 +78,13 @@ def sender_of(reset: Reset, name: str) -> str:
         return f"reset from {name}"
     if reset.usual_ttl is None:
         return f"reset from {name}, TTL {reset.ttl}"
+    end, opening = ("server", "SYN-ACK") if reset.from_server else ("client", "SYN")
     if not reset.by_device:
-        return f"reset from {name} with TTL {reset.ttl}, as its SYN-ACK: sent by the server or a device beside it"
+        return f"reset from {name} with TTL {reset.ttl}, as its {opening}: sent by the {end} or a device beside it"
     nearer = reset.hops_nearer
     where = f"{abs(nearer)} hop{'s' if abs(nearer) > 1 else ''} {'nearer' if nearer > 0 else 'farther'}"
-    distance = f", sent {where} than the server" if nearer else ""
-    return f"reset in the name of {name} with TTL {reset.ttl}, its SYN-ACK had {reset.usual_ttl}{distance}"
+    distance = f", sent {where} than the {end}" if nearer else ""
+    return f"reset in the name of {name} with TTL {reset.ttl}, its {opening} had {reset.usual_ttl}{distance}"
 
 
 def icmp_words(error: IcmpError) -> str:

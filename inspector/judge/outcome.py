@@ -64,6 +64,9 @@ def delivery_outcome(delivery: Delivery, *, ended: bool, waited_ns: int) -> Outc
         return None
     if delivery.sent > 2 or delivery.client_hole:
         return Outcome.UNDELIVERED
+    by_device = delivery.reset is not None and delivery.reset.by_device and not delivery.reset.from_server
+    if by_device or (ended and delivery.acknowledged_part):
+        return Outcome.UNDELIVERED
     return Outcome.UNDELIVERED if ended and (delivery.sent > 1 or waited_ns >= 1_000_000_000) else None
 
 
@@ -77,6 +80,8 @@ def explain_outcome(evidence: Evidence) -> str:
         return f"{evidence.client} {_connected(evidence, evidence.attempt)}{_result(evidence, evidence.attempt)}"
     if evidence.question is not None:
         return _explain_question(evidence, evidence.question)
+    if evidence.call_rejected:
+        return f"a bind_nak of {evidence.call_rejected} bytes answers the request"
     return ""
 
 
@@ -134,6 +139,8 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
     if question.interface and name in ("bind", "alter_context"):
         name += f" of {question.interface}"
     words = f"the {name} was {_silence(question)}"
+    if question.missing:
+        words += f"; the server has sent {question.missing} bytes that did not come here, by its later sequence numbers"
     if question.hole:
         words = "a part of the answer is missing, and the client does not have it either"
     if question.reset is not None:

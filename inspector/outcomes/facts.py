@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from inspector.wire.body import Syntax
 
 _FRAGMENT_FLAGS: Final = 3
+# Longer segments may be several ones that the sender's adapter divides: a part of them can be acknowledged.
+_WHOLE: Final = 1000
 # Within this time an acknowledgment may be on its way.
 _SOON_NS: Final = 1_000_000_000
 
@@ -32,7 +34,8 @@ class CutAnswers(NamedTuple):
 class Facts:
     """What is known beside an answer: any of these may be missing.
 
-    `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain.
+    `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain,
+    `call_rejected` how long a bind_nak is that answers a request.
     """
 
     outcome: Outcome | None = None
@@ -46,6 +49,7 @@ class Facts:
     level: int = 0
     service: str | None = None
     scanned: int = 0
+    call_rejected: int = 0
     other_side: OtherSide | None = None
 
 
@@ -59,7 +63,7 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     seen = connection.reset
     if seen is None:
         return None
-    usual = None
+    usual = connection.client_hop_limit
     if seen.from_server:
         usual = connection.syn_ack_hop_limit
         if seen.hop_limit is not None and seen.hop_limit == connection.server_hop_limit:
@@ -117,6 +121,7 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
         client_ended=not server_ended
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
+        missing=connection.missing,
         hole=hole,
     )
 
@@ -129,6 +134,7 @@ def delivery_of(connection: Connection, sent: Sent, mapper_hop_limits: tuple[int
         largest_segment=sent.largest,
         acknowledged=connection.server.is_acknowledged(sent.end),
         client_hole=client_has_hole(connection),
+        acknowledged_part=connection.server.acknowledged_of(sent.end, sent.length) if sent.length < _WHOLE else 0,
         reset=reset_of(connection, mapper_hop_limits),
     )
 

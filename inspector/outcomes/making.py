@@ -173,4 +173,5 @@ def _evidence(
         asked_over_nat64=ties.over_nat64.get(finding.server),
         other_side=facts.other_side,
         scanned=facts.scanned,
+        call_rejected=facts.call_rejected,
     )

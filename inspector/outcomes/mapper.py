@@ -9,6 +9,7 @@ from inspector.consequence import FindingKind, Outcome
 from inspector.judge.addresses import server_address
 from inspector.judge.evidence import CaptureLimits, OtherSide
 from inspector.judge.outcome import attempt_outcome, delivery_outcome
+from inspector.model import Verdict
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Connection
 from inspector.outcomes.facts import Facts, attempt_of, delivery_of, name_of_syntax, question_of
@@ -16,6 +17,7 @@ from inspector.outcomes.offers import Answer
 from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
+from inspector.wire.association import EPM_UUID
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
 _OPEN_NS: Final = 1_000_000_000
 """A question younger than this is no open conversation: its answer was on the way."""
+
+
+def _is_of_mapper(connection: Connection) -> bool:
+    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time."""
+    bind = connection.bind
+    return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
 
 
 class MapperConnections:
@@ -101,8 +109,8 @@ class MapperConnections:
             return
         connection.told_ns = answer.finding.time_ns
         answer.fragments = connection.fragments
-        if connection.bind is not None:
-            answer.facts = Facts(level=connection.bind.level)
+        rejected = connection.call_rejected if answer.finding.verdict is Verdict.REJECTED else 0
+        answer.facts = Facts(level=connection.bind.level if connection.bind else 0, call_rejected=rejected)
         sent = connection.answer_at(answer.finding.time_ns)
         if sent is not None:
             answer.frame = sent.frame
@@ -189,7 +197,7 @@ class MapperConnections:
         else:
             lost = self._conclude_deliveries(connection, server, now_ns, found, final=final)
             if not lost and not connection.concluded and (final or connection.closed):
-                self._conclude_talk(connection, server, now_ns, found)
+                self._conclude_talk(connection, server, now_ns, found, final=final)
 
     def _conclude_attempt(
         self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool
@@ -249,7 +257,9 @@ class MapperConnections:
                 sent.tag.tell(finding, found)
         return lost
 
-    def _conclude_talk(self, connection: Connection, server: Server, now_ns: int, found: list[Finding]) -> None:
+    def _conclude_talk(
+        self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool
+    ) -> None:
         """Tell of what was asked in vain, where the decoder has not: it reads one interface, of whole packets."""
         asked, reply = connection.asked, connection.reply
         if connection.cut:
@@ -264,6 +274,8 @@ class MapperConnections:
         question = question_of(connection, now_ns, server.hop_limits)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns
         if question is None or told:
+            return
+        if asked is not None and not final and not question.hole and _is_of_mapper(connection):
             return
         if asked is None or question.hole:
             self._tell_question(connection, Facts(outcome=Outcome.UNDELIVERED, question=question), found)

@@ -10,7 +10,7 @@ from inspector.consequence import Cause, Outcome, Target
 from inspector.judge import cause_answer, cause_connection, cause_follow_up
 from inspector.judge.cause import unknown
 from inspector.judge.diagnosis import Row
-from inspector.judge.evidence import CaptureLimits, Evidence, IcmpError, OtherSide, Question, Reset, Siblings
+from inspector.judge.evidence import CaptureLimits, Delivery, Evidence, IcmpError, OtherSide, Question, Reset, Siblings
 from inspector.model import Verdict
 from tests.build.evidence import (
     BACKUP,
@@ -298,6 +298,33 @@ CASES: Final = [
         evidence(DELIVERY, outcome=Outcome.UNDELIVERED, offered=(DIP,), delivery=SENT_AGAIN),
         Cause.STRICT_RPC_FILTER,
         ("never acknowledged this answer: sent 6 times in 9.0 s", "10.11.2.7, 10.11.2.2 was asked", "Stormshield"),
+    ),
+    Case(
+        cause_answer.refused_beyond,
+        evidence(
+            DELIVERY,
+            outcome=Outcome.UNDELIVERED,
+            offered=(DIP,),
+            delivery=Delivery(largest_segment=152, acknowledged=False, reset=Reset(False, 64, 63, 500_000)),
+        ),
+        Cause.STRICT_RPC_FILTER,
+        ("reset in the name of 10.1.1.1 with TTL 64, its SYN had 63", "10.11.2.2 was asked", "Stormshield"),
+    ),
+    Case(
+        cause_answer.call_rejected,
+        evidence(verdict=Verdict.REJECTED, call_rejected=24),
+        Cause.STRICT_RPC_FILTER,
+        ("a bind_nak of 24 bytes answers the request", "has replaced its answer", "strict RPC"),
+    ),
+    Case(
+        cause_answer.lost_before,
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            outcome=Outcome.UNDELIVERED,
+            question=Question(sent=2, waited_ns=13 * SECOND, acknowledged=True, client_ended=True, missing=152),
+        ),
+        Cause.STRICT_RPC_FILTER,
+        ("the server has sent 152 bytes that did not come here", "strict RPC"),
     ),
     Case(
         cause_answer.access_denied,

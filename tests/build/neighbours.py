@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from inspector.consequence import Cause, Outcome, Target
-from inspector.judge.evidence import CaptureLimits, IcmpError, OtherSide, Question, Reset, Siblings
+from inspector.judge.evidence import CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset, Siblings
 from inspector.model import Verdict
 from tests.build.evidence import (
     CONNECTION,
@@ -222,7 +222,10 @@ OTHER_CASES: Final = [
     ),
     pytest.param(
         evidence(
-            FOLLOW_UP, outcome=Outcome.DENIED, target=Target.ASKED, attempt=replace(OPEN, rejection="local limit exceeded")
+            FOLLOW_UP,
+            outcome=Outcome.DENIED,
+            target=Target.ASKED,
+            attempt=replace(OPEN, rejection="local limit exceeded"),
         ),
         Cause.UNKNOWN,
         "out of resources",
@@ -235,9 +238,7 @@ OTHER_CASES: Final = [
         id="denied in spite of authentication",
     ),
     pytest.param(
-        evidence(
-            verdict=Verdict.UNANSWERED, question=Question(waited_ns=SECOND, acknowledged=True, server_ended=True)
-        ),
+        evidence(verdict=Verdict.UNANSWERED, question=Question(waited_ns=SECOND, acknowledged=True, server_ended=True)),
         Cause.MAPPER_MUTE,
         "10.11.2.2 closed the connection, or a filter did so in its name",
         id="the server closes without an answer",
@@ -259,6 +260,33 @@ OTHER_CASES: Final = [
         Cause.NAT64_PREFIX_UNDECLARED,
         'nat64_prefixes = ["fd00:64:ff9b::/96"]',
         id="two sides tell the prefix of a NAT64",
+    ),
+    pytest.param(
+        evidence(
+            DELIVERY,
+            outcome=Outcome.UNDELIVERED,
+            offered=(DIP,),
+            delivery=Delivery(largest_segment=152, acknowledged=False, acknowledged_part=25),
+        ),
+        Cause.STRICT_RPC_FILTER,
+        "acknowledges 25 bytes of its last segment",
+        id="a replaced answer",
+    ),
+    pytest.param(
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            outcome=Outcome.UNDELIVERED,
+            question=Question(waited_ns=13 * SECOND, acknowledged=True, missing=2800),
+        ),
+        Cause.PATH_MTU,
+        "2800 bytes that did not come here",
+        id="a large answer that is lost before here",
+    ),
+    pytest.param(
+        evidence(verdict=Verdict.UNANSWERED, outcome=Outcome.BROKEN),
+        Cause.UNKNOWN,
+        "no answer was seen",
+        id="a question of which nothing else is known",
     ),
     pytest.param(
         evidence(CONNECTION, outcome=Outcome.UNDELIVERED, attempt=replace(OPEN, port=135, syn_acks=4)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from inspector.consequence import Cause, Outcome, Target
+from inspector.consequence import Cause, FindingKind, Outcome, Target
 from inspector.model import Verdict
 from tests.cases.expected import Expected, answered, broken, failed, lost, no_connection, reached
 
@@ -25,6 +25,28 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "08a-undeclared": (
         answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, times=2),
         lost(Cause.STRICT_RPC_FILTER, "bind_nak of 24 bytes", "refused this answer", "undeclared", times=2),
+    ),
+    "07a-clients": (
+        Expected(
+            FindingKind.ANSWER,
+            Verdict.UNANSWERED,
+            Outcome.UNDELIVERED,
+            cause=Cause.STRICT_RPC_FILTER,
+            words=("the server has sent 152 bytes that did not come here",),
+            times=1,
+        ),
+    ),
+    "07a-servers": (
+        answered(Verdict.MISMATCH, times=2),
+        lost(Cause.STRICT_RPC_FILTER, "sent 6 times in 9.3 s", times=2),
+    ),
+    "08a-clients": (
+        answered(Verdict.REJECTED, Cause.STRICT_RPC_FILTER, "a bind_nak of 24 bytes answers the request", times=2),
+        Expected(FindingKind.ANSWER, Verdict.UNANSWERED, Outcome.UNDELIVERED, cause=Cause.STRICT_RPC_FILTER, times=2),
+    ),
+    "08a-servers": (
+        answered(Verdict.MISMATCH, times=2),
+        lost(Cause.STRICT_RPC_FILTER, "acknowledges 25 bytes of its last segment", times=2),
     ),
     "06-pooled": (
         answered(Verdict.POOLED, Cause.LOAD_BALANCER),

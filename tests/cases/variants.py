@@ -35,7 +35,23 @@ ROUTER = "10.20.0.1"
 
 case("01-undeclared", variant=True)(connections.original_in_one_capture)
 case("08a-undeclared", variant=True, gateway=True)(gateways.original)
+case("07a-servers", variant=True, gateway=True, side=gateways.SERVERS_SIDE)(gateways.swallowed_here)
+case("08a-clients", variant=True, gateway=True, side=gateways.CLIENTS_SIDE)(gateways.original)
+case("08a-servers", variant=True, gateway=True, side=gateways.SERVERS_SIDE)(gateways.original)
 case("06-pooled", variant=True, config=POOL)(connections.client_goes_to_the_dip)
+
+
+@case("07a-clients", variant=True)
+def swallowed_before_here(network: Network) -> None:
+    """At the client: the answer never comes, but a later ACK of the server counts its bytes."""
+    question = map_question(SAMR, wide=False)
+    connection = bound(network.connect(CLIENT, VIP), wide=False).say(0, question, acknowledged=False)
+    connection.send(1, PSH | ACK, map_answer(SAMR, (DIP, 49152), wide=False), at=(), arrives=False)
+    network.wait(0.2)
+    connection.send(0, PSH | ACK, question, again=True).send(1, ACK, arrives=False)
+    network.wait(13)
+    connection.send(0, FIN | ACK).send(1, ACK)
+    network.later(40)
 
 
 @case("06-prohibited", variant=True)

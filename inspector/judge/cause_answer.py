@@ -189,12 +189,13 @@ def service_not_registered(evidence: Evidence) -> Diagnosis | None:
     """The endpoint mapper answered that it does not know the interface."""
     if evidence.verdict is not Verdict.NOT_REGISTERED:
         return None
+    what = service_of(evidence) if evidence.service else "such service"
     status = f" (error 1753, status {evidence.status:#x})" if evidence.status else ""
     return Diagnosis(
         Cause.SERVICE_NOT_REGISTERED,
         "start the service; check DNS and HOSTS: perhaps another server was meant. No firewall: the answer came. "
         "Clients report error 1753 (0x6D9, EPT_S_NOT_REGISTERED)",
-        (f"no {service_of(evidence)} is registered at {evidence.asked}{status}",),
+        (f"no {what} is registered at {evidence.asked}{status}",),
     )
 
 

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Reply, SeenPdu, messages, read_proposal, read_reply
+from inspector.outcomes.pdus import (
+    NAMES,
+    QUESTIONS,
+    Bind,
+    Reply,
+    SeenPdu,
+    messages,
+    opnum_of,
+    read_proposal,
+    read_reply,
+)
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.record import LATEST_TIME_NS
@@ -37,10 +47,11 @@ class Flow(NamedTuple):
 class Asked:
     """A bind or request of the client which has no answer yet."""
 
-    __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "sent", "start")
+    __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "opnum", "sent", "start")
 
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
+        self.opnum = opnum_of(message)
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
         self.start = header.sequence
@@ -328,6 +339,7 @@ class Connection:
             return
         found = messages(header.payload)
         first = self.asked is not None
+        proposed = self.asked.bind.abstract if self.asked is not None and self.asked.bind is not None else None
         if self.asked is not None and self.asked.bind is None and found and found[0].type is PduType.BIND_NAK:
             self.call_rejected = header.payload_length
         if first:
@@ -336,7 +348,7 @@ class Connection:
         for message in found:
             reply = read_reply(message)
             if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
-                self.reply = reply
+                self.reply = reply._replace(abstract=proposed)
         largest = header.payload_length
         if not first and self.recent:
             largest = max(largest, self.recent[-1].largest)

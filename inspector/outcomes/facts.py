@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inspector.judge.policy import Policy
     from inspector.model import OfferedEndpoint
     from inspector.outcomes.connection import Connection, Sent
+    from inspector.outcomes.pdus import Reply
     from inspector.wire.body import Syntax
 
 _FRAGMENT_FLAGS: Final = 3
@@ -74,9 +75,11 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
 
 
-def attempt_of(connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...]) -> Attempt:
-    """Return how a client tried to connect, and what came of it."""
-    icmp, reply, bind = connection.icmp, connection.reply, connection.bind
+def attempt_of(
+    connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...], reply: Reply | None
+) -> Attempt:
+    """Return how a client tried to connect, and what came of it; `reply` is what the server said."""
+    icmp, bind = connection.icmp, connection.bind
     return Attempt(
         address=server_address(connection.flow.server, policy.nat64_prefixes),
         port=connection.flow.server_port,

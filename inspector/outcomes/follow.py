@@ -11,6 +11,7 @@ from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import Facts, attempt_of, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
+from inspector.outcomes.pdus import Reply
 from inspector.outcomes.timing import follow_up_due_ns
 from inspector.protocols import ACK, SYN
 
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 _LOST_AFTER: Final = 3
 _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
+
+
+def _reply_of(connection: FollowUp) -> Reply | None:
+    """Return what the endpoint said of the interface that was offered; of others it may reject any."""
+    reply, offer = connection.reply, connection.offer
+    if reply is None or reply.rejection is None or reply.abstract is None:
+        return reply
+    interface = offer.mapping.interface if offer is not None and offer.mapping is not None else None
+    if interface is None or interface.uuid == reply.abstract.uuid:
+        return reply
+    return Reply(accepted=True)
 
 
 class FollowUps:
@@ -187,8 +199,8 @@ class FollowUps:
         question = self._silent_question(connection, now_ns, server, final=final)
         # The SYN-ACK of another address says nothing of a reset from this one.
         address = server_address(connection.flow.server, self._policy.nat64_prefixes)
-        attempt = attempt_of(connection, self._policy, self._servers.hop_limits(address))
-        reply = connection.reply
+        reply = _reply_of(connection)
+        attempt = attempt_of(connection, self._policy, self._servers.hop_limits(address), reply)
         outcome = attempt_outcome(
             attempt,
             question,

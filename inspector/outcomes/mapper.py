@@ -18,6 +18,7 @@ from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
 from inspector.wire.association import EPM_UUID
+from inspector.wire.epm import OPERATIONS
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy
@@ -36,6 +37,16 @@ def _is_of_mapper(connection: Connection) -> bool:
     """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time."""
     bind = connection.bind
     return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
+
+
+def _operation_of(connection: Connection) -> str:
+    """Return what the client asked: an operation of the endpoint mapper by its name."""
+    asked = connection.asked
+    if asked is None:
+        return "request"
+    if asked.opnum is not None and _is_of_mapper(connection):
+        return OPERATIONS.get(asked.opnum, asked.name)
+    return asked.name
 
 
 class MapperConnections:
@@ -170,6 +181,7 @@ class MapperConnections:
         if not connection.server.seen or not connection.answered:
             return
         server = self._server(connection)
+        server.single_syns = 0
         if connection.syn_ack_hop_limit is not None:
             server.note_hop_limit(connection.syn_ack_hop_limit)
         if connection.client.seen and not connection.counted:
@@ -190,10 +202,8 @@ class MapperConnections:
             self._count_one_way(connection, server, now_ns, found)
         elif connection.half_open:
             if not connection.concluded:
-                facts = Facts(
-                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self._policy, server.hop_limits)
-                )
-                self._tell(connection, "connect", facts, found)
+                attempt = attempt_of(connection, self._policy, server.hop_limits, connection.reply)
+                self._tell(connection, "connect", Facts(outcome=Outcome.UNDELIVERED, attempt=attempt), found)
         else:
             lost = self._conclude_deliveries(connection, server, now_ns, found, final=final)
             if not lost and not connection.concluded and (final or connection.closed):
@@ -204,7 +214,7 @@ class MapperConnections:
     ) -> None:
         if connection.concluded or not connection.syns:
             return
-        attempt = attempt_of(connection, self._policy, server.hop_limits)
+        attempt = attempt_of(connection, self._policy, server.hop_limits, connection.reply)
         outcome = attempt_outcome(attempt, None)
         if outcome is Outcome.TIMED_OUT:
             given_up = connection.reset is not None
@@ -212,6 +222,10 @@ class MapperConnections:
                 return
             early = attempt.syns < 2 and now_ns - connection.syn_last_ns < self._limits.quiet_ns
             if given_up or (final and early):
+                return
+            if attempt.syns < 2 and server.is_single_syn():
+                # The client did not try again: it took another way, as from IPv6 to IPv4.
+                connection.concluded = True
                 return
         connection.concluded = True
         facts = Facts(outcome=outcome, attempt=attempt)
@@ -266,7 +280,7 @@ class MapperConnections:
             self._count_cut(connection, server)
             return
         if asked is None and connection.told_ns is None and reply is not None and reply.rejection is not None:
-            attempt = attempt_of(connection, self._policy, server.hop_limits)
+            attempt = attempt_of(connection, self._policy, server.hop_limits, connection.reply)
             service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
             facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
             self._tell(connection, "bind", facts, found)
@@ -300,10 +314,10 @@ class MapperConnections:
         server = self._server(connection)
         known = replace(
             facts,
-            attempt=attempt_of(connection, self._policy, server.hop_limits),
+            attempt=attempt_of(connection, self._policy, server.hop_limits, connection.reply),
             level=connection.bind.level if connection.bind is not None else 0,
         )
-        self._tell(connection, connection.asked.name if connection.asked is not None else "request", known, found)
+        self._tell(connection, _operation_of(connection), known, found)
 
     def _tell(self, connection: Connection, operation: str, facts: Facts, found: list[Finding]) -> None:
         connection.concluded = True

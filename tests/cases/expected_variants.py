@@ -127,6 +127,9 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
         failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "names port 49671 for SPOOLSS", times=1),
         reached(1),
     ),
+    "16b-listing": (
+        no_connection(None, Cause.CAPTURE_ENDS, "ept_lookup: not answered when the capture ended", times=1),
+    ),
     "one-way-server": (
         answered(Verdict.MISMATCH, times=3),
         no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),
@@ -159,6 +162,8 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "healthy-twice": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-lossy-capture": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-idle": (),
+    "healthy-other-family": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-other-interface": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-health-checks": (),
     "healthy-scan": (no_connection(None, Cause.UNKNOWN, "10.20.9.1 tried ", "a scanner", times=1),),
     "healthy-scan-of-open-ports": (),

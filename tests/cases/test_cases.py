@@ -10,7 +10,7 @@ import pytest
 
 from inspector import cli
 from inspector.consequence import HARMFUL
-from tests.cases import answers, connections, gateways, healthy, variants  # noqa: F401  # each registers its cases
+from tests.cases import answers, connections, gateways, healthy, variants, variants_endpoints  # noqa: F401  # each registers its cases
 from tests.cases.case import CASES, Case
 from tests.cases.expected import EXPECTED, NEVER
 from tests.cases.expected_variants import EXPECTED_OF_VARIANTS

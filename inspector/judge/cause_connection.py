@@ -64,7 +64,9 @@ def one_way_view(evidence: Evidence) -> Diagnosis | None:
     if not count:
         return None
     seen, missing = ("client", "answers") if evidence.capture.one_way_from_client else ("server", "requests")
-    connections = f"{count} connections of {evidence.asked} were" if count > 1 else f"1 connection of {evidence.asked} was"
+    connections = f"{count} connections of {evidence.asked} were"
+    if count == 1:
+        connections = f"1 connection of {evidence.asked} was"
     return Diagnosis(
         Cause.ONE_WAY_VIEW,
         f"capture on the interface that carries the {missing} too (direct server return, asymmetric routing, a mirror "

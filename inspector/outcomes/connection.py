@@ -160,6 +160,13 @@ class Connection:
         return self.syn_ack_ns is not None or self.server.highest is not None
 
     @property
+    def connect_ns(self) -> int | None:
+        """Time from the client's first SYN to the SYN-ACK; None where one of them was not seen."""
+        if self.syn_ack_ns is None or not self.syns:
+            return None
+        return max(0, self.syn_ack_ns - self.first_ns)
+
+    @property
     def closed(self) -> bool:
         """Whether one end has closed or reset the connection."""
         return self.reset is not None or self.client.fin_ns is not None or self.server.fin_ns is not None

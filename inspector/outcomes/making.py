@@ -65,7 +65,11 @@ class Maker:
             latency_ns=None,
             anomalies=(),
             kind=kind,
-            consequence=replace(consequence, answer=answer.reference),
+            consequence=replace(
+                consequence,
+                answer=answer.reference,
+                connect_ns=connection.connect_ns if kind is FindingKind.FOLLOW_UP else None,
+            ),
             frame=connection.frame if kind is FindingKind.FOLLOW_UP else answer.frame,
         )
 

@@ -30,7 +30,6 @@ CLIENT6, SERVER6, ROUTER6 = "2001:db8:20::15", "2001:db8:30::10", "2001:db8:20::
 ROUTER = "10.20.0.1"
 
 
-
 @case("06-prohibited", variant=True)
 def dip_prohibited(network: Network) -> None:
     """A client goes to the tower's address, and a router says that this is prohibited."""
@@ -208,5 +207,3 @@ def reset_behind_a_syn_proxy(network: Network) -> None:
     connection = network.connect(CLIENT, SERVER, 49155).send(0, SYN).send(1, SYN | ACK, ttl=254).send(0, ACK)
     connection.send(0, PSH | ACK, bind_of(NETLOGON)).send(1, ACK).reset()
     network.later(40)
-
-

@@ -8,16 +8,13 @@ from typing import Final
 
 from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.judge.addresses import undeclared_nat64
-from inspector.judge.cause_connection import MTU_REMEDY
+from inspector.judge.cause_connection import LARGE_SEGMENT, MTU_REMEDY
 from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
 from inspector.judge.diagnosis import Diagnosis, Row, listed, seconds, sender_of, service_of, times
 from inspector.judge.evidence import Delivery, Evidence
 from inspector.model import IPAddress, Verdict
 
 SLOW_NS: Final = 500_000_000
-LARGE_SEGMENT: Final = 1000
-"""Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
-
 _STRICT: Final = (
     "relax the RPC filter: 'Enforce strict RPC compliance' off for this rule (ISA, TMG, UAG), 'skeletons only if the "
     "address is the server's' off (Stormshield), or let the servers answer with the address that clients ask"

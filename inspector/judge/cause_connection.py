@@ -26,6 +26,8 @@ from inspector.model import Verdict
 _DCOM: Final = frozenset({"ISystemActivator", "IRemoteSCMActivator", "IActivation", "IOXIDResolver", "IObjectExporter"})
 _LISTING: Final = "ept_lookup"
 
+LARGE_SEGMENT: Final = 1000
+"""Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
 MTU_REMEDY: Final = (
     "check the path MTU between server and this point (ping with the don't-fragment bit, sizes 1400 to 1472): allow "
     "ICMP 'fragmentation needed', clamp the MSS at the tunnel, or lower the server's MTU"
@@ -245,6 +247,11 @@ def path_mtu_of_question(evidence: Evidence) -> Diagnosis | None:
         return None
     if question.hole:
         seen = "a later part of the answer came, an earlier one did not, and the client does not acknowledge it"
+    elif question.acknowledged is False and question.sent > 2 and question.largest_segment >= LARGE_SEGMENT:
+        seen = (
+            f"a segment of {question.largest_segment} bytes of the {question.message} was sent {times(question.sent)} "
+            f"and never acknowledged, while the connection was opened by small packets"
+        )
     elif question.acknowledged and evidence.operation == _LISTING and evidence.siblings.small_answers:
         seen = (
             f"the server acknowledged the {_LISTING} request, 0 bytes of the answer came in "

@@ -95,7 +95,8 @@ class Question:
     UUID of its first abstract syntax). `flags_zero`: its PDU flags are 0, as NT 4.0 sends it. `reset` ended it, or
     `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first,
     without an answer. `missing` bytes were sent by the server, by its later sequence numbers, and did not come.
-    `hole`: a later part of the server's stream came, an earlier one did not.
+    `message` is its PDU type, `largest_segment` the payload of its
+    largest segment. `hole`: a later part of the server's stream came, an earlier one did not.
     """
 
     sent: int = 1
@@ -109,6 +110,8 @@ class Question:
     client_ended: bool = False
     server_ended: bool = False
     missing: int = 0
+    largest_segment: int = 0
+    message: str = "request"
     hole: bool = False
 
 
@@ -247,4 +250,5 @@ class Evidence:
     def several_servers(self) -> bool:
         """Whether several servers are known behind the asked address."""
         others = {address for address in self.siblings.addresses if address != self.asked}
-        return self.pooled or bool(self.learned) or len(others) > 1
+        # An answer that names the asked address, too, is of one server with several networks.
+        return self.pooled or bool(self.learned) or (len(others) > 1 and self.asked not in self.offered)

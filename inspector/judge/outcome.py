@@ -108,6 +108,10 @@ def _result(evidence: Evidence, attempt: Attempt) -> str:
         return f", which rejects {service}: {attempt.rejection or fault}"
     question, reset = evidence.question, attempt.reset
     by_client = reset is not None and not reset.from_server
+    if question is not None and question.hole:
+        return ", and a part of its answer is missing, which the client does not have either"
+    if outcome is Outcome.UNDELIVERED:
+        return f", which accepts, and its SYN-ACK, sent {times(attempt.syn_acks)}, is never acknowledged"
     if question is not None and (reset is None or by_client):
         ended = f", then {evidence.client} ended the connection" if question.client_ended else ""
         return f", and its {_name_of(evidence, question)} was {_silence(question)}{ended}"
@@ -131,7 +135,9 @@ def _silence(question: Question) -> str:
 
 def _name_of(evidence: Evidence, question: Question) -> str:
     """Return what the client asked at an endpoint: a bind, or a call after it."""
-    return f"bind of {evidence.service or question.interface or 'the interface'}" if question.contexts else "call"
+    if question.message == "request":
+        return "call"
+    return f"{question.message} of {evidence.service or question.interface or 'the interface'}"
 
 
 def _explain_question(evidence: Evidence, question: Question) -> str:

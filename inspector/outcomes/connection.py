@@ -47,11 +47,14 @@ class Flow(NamedTuple):
 class Asked:
     """A bind or request of the client which has no answer yet."""
 
-    __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "opnum", "sent", "start")
+    __slots__ = (
+        "bind", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum", "sent", "start",
+    )  # fmt: skip
 
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
         self.opnum = opnum_of(message)
+        self.largest = header.payload_length
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
         self.start = header.sequence
@@ -329,6 +332,7 @@ class Connection:
             return
         if asked is not None and header.sequence == asked.end:
             asked.end = (header.sequence + header.payload_length) % _MODULUS
+            asked.largest = max(asked.largest, header.payload_length)
         for message in messages(header.payload):
             if message.type in QUESTIONS and (asked is None or message.type is not PduType.REQUEST):
                 self.asked = asked = Asked(header, message)

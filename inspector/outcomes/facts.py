@@ -125,6 +125,8 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
         missing=connection.missing,
+        largest_segment=asked.largest,
+        message=asked.name,
         hole=hole,
     )
 

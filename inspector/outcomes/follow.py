@@ -207,6 +207,8 @@ class FollowUps:
             unknown_interface=reply is not None and reply.unknown_interface,
             accepted=reply is not None and reply.accepted,
         )
+        if outcome is Outcome.REACHED and connection.half_open:
+            outcome = Outcome.UNDELIVERED
         if outcome is None or outcome is connection.outcome or connection.one_sided:
             return
         if not self._is_sure(connection, outcome, now_ns, final):
@@ -237,11 +239,13 @@ class FollowUps:
     def _silent_question(self, connection: FollowUp, now_ns: int, server: Server, *, final: bool) -> Question | None:
         """Return the bind or call that waits for its answer, where it has waited for long enough."""
         asked = connection.asked
-        if asked is None or not connection.answered:
+        if not connection.answered:
             return None
         question = question_of(connection, now_ns, server.hop_limits)
         if question is None:
             return None
+        if asked is None:
+            return question if final or connection.closed else None
         if connection.reply is not None and connection.reply.accepted:
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged

@@ -34,8 +34,13 @@ _OPEN_NS: Final = 1_000_000_000
 
 
 def _is_of_mapper(connection: Connection) -> bool:
-    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time."""
-    bind = connection.bind
+    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time.
+
+    A bind of several segments is not read here.
+    """
+    asked, bind = connection.asked, connection.bind
+    if asked is not None and asked.name != "request" and asked.bind is None:
+        return True
     return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
 
 

@@ -283,6 +283,15 @@ OTHER_CASES: Final = [
         id="a large answer that is lost before here",
     ),
     pytest.param(
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            question=Question(sent=6, span_ns=9 * SECOND, acknowledged=False, largest_segment=1460, message="bind"),
+        ),
+        Cause.PATH_MTU,
+        "a segment of 1460 bytes of the bind was sent 6 times and never acknowledged",
+        id="a large question is lost",
+    ),
+    pytest.param(
         evidence(verdict=Verdict.UNANSWERED, outcome=Outcome.BROKEN),
         Cause.UNKNOWN,
         "no answer was seen",

@@ -130,6 +130,17 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "16b-listing": (
         no_connection(None, Cause.CAPTURE_ENDS, "ept_lookup: not answered when the capture ended", times=1),
     ),
+    "35-three-networks": (
+        answered(Verdict.MISMATCH, Cause.MULTIHOMED_SERVER, "are all offered"),
+        failed(Outcome.TIMED_OUT, Target.OFFERED, Cause.MULTIHOMED_SERVER, "does not conform", times=2),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "10.30.4.10:49670", times=1),
+    ),
+    "24-bind-of-kerberos": _broken(Cause.PATH_MTU, "a segment of 1460 bytes of the bind was sent 6 times"),
+    "22-bind-ack-of-kerberos": _broken(Cause.PATH_MTU, "a part of its answer is missing"),
+    "half-open-endpoint": (
+        answered(Verdict.MATCH),
+        failed(Outcome.UNDELIVERED, _ASKED, Cause.UNKNOWN, "its SYN-ACK, sent 4 times, is never acknowledged"),
+    ),
     "one-way-server": (
         answered(Verdict.MISMATCH, times=3),
         no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from tests.build import pdu
 from tests.build.connection import ACK, FIN, PSH, SYN
+from tests.build.epm import NDR20
 from tests.cases.case import case
 from tests.cases.dialogue import (
     CLIENT,
@@ -206,4 +207,53 @@ def reset_behind_a_syn_proxy(network: Network) -> None:
     mapped(network, SERVER, NETLOGON, (SERVER, 49155))
     connection = network.connect(CLIENT, SERVER, 49155).send(0, SYN).send(1, SYN | ACK, ttl=254).send(0, ACK)
     connection.send(0, PSH | ACK, bind_of(NETLOGON)).send(1, ACK).reset()
+    network.later(40)
+
+
+@case("35-three-networks", variant=True)
+def three_networks(network: Network) -> None:
+    """A server offers three networks, the asked one last; the client tries each of them in vain."""
+    addresses = ("192.168.250.20", "10.99.0.1", SERVER)
+    mapped(network, SERVER, SPOOLSS, *((address, 49670) for address in addresses))
+    for address in addresses:
+        network.connect(CLIENT, address, 49670).syns(2)
+        network.wait(6)
+    network.later(40)
+
+
+@case("24-bind-of-kerberos", variant=True)
+def large_bind_lost(network: Network) -> None:
+    """A bind with a large Kerberos token: its full segment is lost each time, the small rest is not."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    bind = pdu.bind([(0, NETLOGON, (NDR20,))], auth=(9, bytes(2400)))
+    connection = network.connect(CLIENT, SERVER, 49155).open().send(0, ACK, bind[:1460], arrives=False)
+    connection.send(0, PSH | ACK, bind[1460:], arrives=False)
+    connection.back(0, len(bind) - 1460).repeat(0, bind[:1460], 5)
+    network.wait(9)
+    connection.reset(0)
+    network.later(40)
+
+
+@case("22-bind-ack-of-kerberos", variant=True)
+def large_bind_ack_lost(network: Network) -> None:
+    """The endpoint's bind_ack has a large token: the client gets its end alone."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    answer = pdu.bind_ack(auth=(9, bytes(2400)))
+    connection = network.connect(CLIENT, SERVER, 49155).open()
+    connection.say(0, pdu.bind([(0, NETLOGON, (NDR20,))], auth=(9, bytes(400))))
+    connection.send(1, ACK, answer[:1460], at=(), arrives=False).send(1, PSH | ACK, answer[1460:], arrives=False)
+    connection.send(0, ACK)
+    network.wait(15)
+    connection.reset(0)
+    network.later(40)
+
+
+@case("half-open-endpoint", variant=True)
+def endpoint_half_open(network: Network) -> None:
+    """The endpoint's SYN-ACK never reaches the client."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
+    connection = network.connect(CLIENT, SERVER, 49155).send(0, SYN)
+    for number in range(4):
+        connection.send(1, SYN | ACK, again=number > 0, arrives=False)
+        network.wait(3)
     network.later(40)

@@ -24,6 +24,8 @@ from inspector.model import Verdict
 
 # Interfaces of DCOM activation (MS-DCOM 1.9), by their names in findings.
 _DCOM: Final = frozenset({"ISystemActivator", "IRemoteSCMActivator", "IActivation", "IOXIDResolver", "IObjectExporter"})
+_NAKS_OF_FILTERS: Final = frozenset({0, 3, 4})
+"""Reasons of a bind_nak which no server has for a client that it accepts: none, address unknown, protocol version."""
 _LISTING: Final = "ept_lookup"
 
 LARGE_SEGMENT: Final = 1000
@@ -196,22 +198,26 @@ def filter_of_activation(evidence: Evidence) -> Diagnosis | None:
 
 
 def filter_of_contexts(evidence: Evidence) -> Diagnosis | None:
-    """A bind with several contexts gets no answer, where one with fewer did."""
-    question = evidence.question
-    if question is None or question.acknowledged or question.contexts < 2:
+    """A bind with several contexts gets no answer, a reset or a bind_nak, where one with fewer was accepted."""
+    question, answered = evidence.question, evidence.siblings.bind_answered_contexts
+    if evidence.verdict is Verdict.REJECTED and evidence.status in _NAKS_OF_FILTERS:
+        contexts = evidence.bind_contexts
+        seen = f"a bind with {contexts} contexts was rejected by a bind_nak"
+    elif question is not None and not question.acknowledged:
+        if question.reset is not None and question.reset.by_device:
+            return None
+        contexts = question.contexts
+        ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
+        seen = f"{_sent(evidence, question)}, never answered and never acknowledged{ended}"
+    else:
         return None
-    answered = evidence.siblings.bind_answered_contexts
-    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.by_device):
+    if not 0 < answered < contexts:
         return None
-    ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a device on the path rejects binds with several transfer syntaxes (NDR64, feature negotiation): update the "
         "firewall, or set Server2003NegotiateDisable=1 under HKLM\\SOFTWARE\\Policies\\Microsoft\\Windows NT\\RPC",
-        (
-            f"{_sent(evidence, question)}, never answered and never acknowledged{ended}",
-            f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered",
-        ),
+        (seen, f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered"),
     )
 
 

@@ -203,7 +203,7 @@ class Evidence:
     whose prefix is not declared. `status` is that of the answer or fault. `fragments` is how many
     RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none. `scanned` is how many addresses
     the client tried in vain at port 135, where it is a scanner; `call_rejected` how long a bind_nak is that answers a
-    request.
+    request; `bind_contexts` how many presentation contexts the bind had that was answered.
     """
 
     kind: FindingKind
@@ -234,6 +234,7 @@ class Evidence:
     capture: CaptureLimits = CaptureLimits()
     scanned: int = 0
     call_rejected: int = 0
+    bind_contexts: int = 0
 
     @property
     def names_other(self) -> bool:

@@ -36,7 +36,7 @@ class Facts:
     """What is known beside an answer: any of these may be missing.
 
     `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain,
-    `call_rejected` how long a bind_nak is that answers a request.
+    `call_rejected` how long a bind_nak is that answers a request, `bind_contexts` how many contexts the bind had.
     """
 
     outcome: Outcome | None = None
@@ -51,6 +51,7 @@ class Facts:
     service: str | None = None
     scanned: int = 0
     call_rejected: int = 0
+    bind_contexts: int = 0
     other_side: OtherSide | None = None
 
 

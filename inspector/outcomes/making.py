@@ -178,4 +178,5 @@ def _evidence(
         other_side=facts.other_side,
         scanned=facts.scanned,
         call_rejected=facts.call_rejected,
+        bind_contexts=facts.bind_contexts,
     )

@@ -126,7 +126,8 @@ class MapperConnections:
         connection.told_ns = answer.finding.time_ns
         answer.fragments = connection.fragments
         rejected = connection.call_rejected if answer.finding.verdict is Verdict.REJECTED else 0
-        answer.facts = Facts(level=connection.bind.level if connection.bind else 0, call_rejected=rejected)
+        level, contexts = (connection.bind.level, connection.bind.contexts) if connection.bind else (0, 0)
+        answer.facts = Facts(level=level, bind_contexts=contexts, call_rejected=rejected)
         sent = connection.answer_at(answer.finding.time_ns)
         if sent is not None:
             answer.frame = sent.frame

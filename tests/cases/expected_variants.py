@@ -154,6 +154,10 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
         answered(Verdict.MATCH),
         broken(Cause.STRICT_RPC_FILTER, "with 3 contexts once", "then reset", "Server2003NegotiateDisable", times=1),
     ),
+    "18-rejected": (
+        answered(Verdict.MATCH),
+        answered(Verdict.REJECTED, Cause.STRICT_RPC_FILTER, "with 3 contexts was rejected by a bind_nak", times=1),
+    ),
     "55-silent": (
         no_connection(
             Outcome.BROKEN, Cause.STRICT_RPC_FILTER, "was sent 6 times and never acknowledged", "strict RPC", times=1

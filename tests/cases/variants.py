@@ -221,3 +221,11 @@ def listing_open_at_the_end(network: Network) -> None:
     bound(network.connect(CLIENT, SERVER), wide=False).say(0, looked_up(b"")[0])
     network.wait(2)
     network.connect("10.20.9.9", "10.30.99.99").open().close()
+
+
+@case("18-rejected", variant=True)
+def bind_of_three_contexts_rejected(network: Network) -> None:
+    """A bind with three contexts gets a bind_nak; one with NDR20 alone is accepted."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155), client="10.20.1.77", wide=False)
+    network.connect(CLIENT, SERVER).open().ask(bind_of(), pdu.bind_nak(4, call_id=2)).close()
+    network.later(40)

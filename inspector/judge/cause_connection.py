@@ -161,12 +161,18 @@ def mapper_down(evidence: Evidence) -> Diagnosis | None:
     attempt = evidence.attempt
     if evidence.kind is not FindingKind.CONNECTION or attempt is None or attempt.answered or not attempt.syns:
         return None
+    lately = evidence.siblings.mapper_answered
     return Diagnosis(
         Cause.MAPPER_DOWN,
         f"check that the server is up, that a firewall lets TCP {attempt.port} through, and that the load balancer has "
         f"a member; {UNAVAILABLE}",
         (
             f"{attempt} does not answer: {syns_sent(attempt, evidence.client)}",
+            *(
+                ("other connections to it are answered: a server behind it is down, or packets are lost",)
+                if lately
+                else ()
+            ),
             *((icmp_words(attempt.icmp),) if attempt.icmp is not None else ()),
         ),
     )
@@ -226,6 +232,8 @@ def _resets(evidence: Evidence) -> Iterator[tuple[Reset, str]]:
     for part in (evidence.question, evidence.delivery):
         if part is not None and part.reset is not None:
             yield part.reset, str(evidence.asked if part.reset.from_server else evidence.client)
+    if evidence.question is not None and evidence.question.closed is not None:
+        yield evidence.question.closed, str(evidence.attempt.address if evidence.attempt else evidence.asked)
     attempt = evidence.attempt
     if attempt is not None and attempt.answered and attempt.reset is not None:
         yield attempt.reset, str(attempt.address if attempt.reset.from_server else evidence.client)

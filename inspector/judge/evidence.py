@@ -23,7 +23,7 @@ def hops_away(hop_limit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A TCP reset.
+    """A TCP reset, or a FIN (`closing`).
 
     `from_server`: its source is the server's address, whoever sent it. `ttl` is its TTL or hop limit and `usual_ttl`
     that of the same address's SYN-ACK or SYN: of this connection, or of port 135 where the reset refused a SYN.
@@ -35,6 +35,7 @@ class Reset:
     usual_ttl: int | None = None
     after_ns: int | None = None
     count: int = 1
+    closing: bool = False
 
     @property
     def by_device(self) -> bool:
@@ -95,7 +96,7 @@ class Question:
     UUID of its first abstract syntax). `flags_zero`: its PDU flags are 0, as NT 4.0 sends it. `reset` ended it, or
     `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first,
     without an answer. `missing` bytes were sent by the server, by its later sequence numbers, and did not come.
-    `message` is its PDU type, `largest_segment` the payload of its
+    `message` is its PDU type, `closed` the FIN of the server that ended it, `largest_segment` the payload of its
     largest segment. `hole`: a later part of the server's stream came, an earlier one did not.
     """
 
@@ -112,6 +113,7 @@ class Question:
     missing: int = 0
     largest_segment: int = 0
     message: str = "request"
+    closed: Reset | None = None
     hole: bool = False
 
 

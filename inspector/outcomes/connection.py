@@ -120,10 +120,10 @@ class Connection:
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
-        "counted", "cut", "cut_at", "first_ns", "flow", "fragments", "frame", "icmp", "last_ns", "other_syn",
-        "recent", "reply", "reset", "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit",
-        "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence",
-        "syns", "told_ns",
+        "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp", "last_ns",
+        "other_syn", "recent", "reply", "reset", "scheduled_ns", "sent", "server", "server_confirmed",
+        "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns",
+        "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
@@ -152,6 +152,7 @@ class Connection:
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
         self.server_hop_limit: int | None = None
+        self.fin_hop_limit: int | None = None
         self.client_hop_limit: int | None = None
         self.server_next: int | None = None
         self.call_rejected = 0
@@ -301,7 +302,8 @@ class Connection:
             theirs.acknowledge(header.acknowledgment)
             if from_server:
                 self.server_confirmed = True
-                self.server_hop_limit = header.hop_limit
+                if not header.flags & FIN or header.payload_length:
+                    self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
         if from_server and not header.payload_length:
@@ -317,6 +319,8 @@ class Connection:
                 self._take_question(header, new=new)
         if header.flags & FIN and ours.fin_ns is None:
             ours.fin_ns = header.time_ns
+            if from_server:
+                self.fin_hop_limit = header.hop_limit
         if not from_server:
             self._drop_acknowledged()
 

@@ -76,6 +76,14 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
 
 
+def closed_of(connection: Connection) -> Reset | None:
+    """Return the FIN of the server; a device may send one in its name."""
+    usual = connection.syn_ack_hop_limit
+    if connection.fin_hop_limit == connection.server_hop_limit:
+        usual = connection.fin_hop_limit
+    return Reset(from_server=True, ttl=connection.fin_hop_limit, usual_ttl=usual, closing=True)
+
+
 def attempt_of(
     connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...], reply: Reply | None
 ) -> Attempt:
@@ -127,6 +135,7 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
         server_ended=server_ended,
         missing=connection.missing,
         largest_segment=asked.largest,
+        closed=closed_of(connection) if server_ended else None,
         message=asked.name,
         hole=hole,
     )

@@ -97,6 +97,13 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "12-authenticated": (answered(Verdict.FAULT, Cause.ACCESS_POLICY, "was authenticated (level 5)", times=1),),
     "21-by-fin": (broken(Cause.MAPPER_MUTE, "no answer in 4.0 s", "then the client ended the connection", times=1),),
     "21-server-closes": (broken(Cause.MAPPER_MUTE, "10.30.4.10 closed the connection", times=1),),
+    "21-closed-by-device": (
+        broken(Cause.RESET_BY_DEVICE, "end of the connection in the name of 10.30.2.2 with TTL 127", times=1),
+    ),
+    "27-one-member": (
+        answered(Verdict.MATCH, times=2),
+        no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "3 SYNs", "other connections to it are answered", times=2),
+    ),
     "27-host-unreachable": (
         no_connection(Outcome.UNREACHABLE, Cause.MAPPER_DOWN, "type 3 code 1: host unreachable", times=1),
     ),

@@ -229,3 +229,21 @@ def bind_of_three_contexts_rejected(network: Network) -> None:
     mapped(network, SERVER, NETLOGON, (SERVER, 49155), client="10.20.1.77", wide=False)
     network.connect(CLIENT, SERVER).open().ask(bind_of(), pdu.bind_nak(4, call_id=2)).close()
     network.later(40)
+
+
+@case("21-closed-by-device", variant=True)
+def closed_by_a_device(network: Network) -> None:
+    """The question is answered by a FIN in the server's name, one hop nearer than the server."""
+    connection = bound(network.connect(CLIENT, VIP)).say(0, map_question(SAMR))
+    connection.send(1, FIN | ACK, ttl=127).send(0, FIN | ACK)
+    network.later(40)
+
+
+@case("27-one-member", variant=True)
+def one_member_is_down(network: Network) -> None:
+    """Every second connection to port 135 of a VIP is never answered."""
+    for _ in range(2):
+        mapped(network, VIP, MAPI, (VIP, 59531))
+        network.connect(CLIENT, VIP).syns()
+        network.wait(12)
+    network.later(40)

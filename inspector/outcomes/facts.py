@@ -22,6 +22,7 @@ _FRAGMENT_FLAGS: Final = 3
 _WHOLE: Final = 1000
 # Within this time an acknowledgment may be on its way.
 _SOON_NS: Final = 1_000_000_000
+_LOST_AFTER: Final = 3
 
 
 class CutAnswers(NamedTuple):
@@ -107,8 +108,13 @@ def attempt_of(
     )
 
 
-def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...]) -> Question | None:
-    """Return what waits for an answer; None where nothing does, and nothing of the answer is missing."""
+def question_of(
+    connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...], *, in_full: bool = True
+) -> Question | None:
+    """Return what waits for an answer; None where nothing does, and nothing of the answer is missing.
+
+    Not `in_full` where bare acknowledgments are not seen: what is sent three times was not acknowledged.
+    """
     asked = connection.asked
     hole = client_has_hole(connection)
     if asked is None:
@@ -119,7 +125,8 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
     server_ended = connection.server.fin_ns is not None and connection.server.fin_ns == min(fins)
     waited_ns = max(0, (ended_ns if ended_ns is not None else now_ns) - asked.first_ns)
     acknowledged: bool | None = connection.client.is_acknowledged(asked.end)
-    if not acknowledged and (not connection.server.seen or (asked.sent == 1 and waited_ns < _SOON_NS)):
+    early = asked.sent == 1 and waited_ns < _SOON_NS if in_full else asked.sent < _LOST_AFTER
+    if not acknowledged and (not connection.server.seen or early):
         acknowledged = None
     return Question(
         sent=asked.sent,
@@ -133,7 +140,7 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
         client_ended=not server_ended
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
-        missing=connection.missing,
+        missing=connection.missing if in_full else 0,
         largest_segment=asked.largest,
         closed=closed_of(connection) if server_ended else None,
         message=asked.name,

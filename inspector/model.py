@@ -180,6 +180,14 @@ class FindingTunnel:
         return {"kind": self.kind, "source": str(self.source), "destination": str(self.destination)}
 
 
+def known_address(raw: IPAddress, unmapped: IPAddress) -> IPAddress:
+    """Return the address that is certain: the raw one where the other is guessed from its bits (6to4, Teredo)."""
+    if not isinstance(raw, IPv6Address) or raw == unmapped:
+        return unmapped
+    guessed = unmapped == raw.sixtofour or (raw.teredo is not None and unmapped == raw.teredo[1])
+    return raw if guessed else unmapped
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the inspector says of one answer, its absence, or what it led to (`kind`), in the words of an operator.
@@ -238,6 +246,11 @@ class Finding:
     def with_follow_up(self) -> tuple[Finding, ...]:
         """Return the finding, and the one of its follow-up where there is one."""
         return (self,) if self.follow_up is None else (self, self.follow_up)
+
+    @property
+    def server(self) -> IPAddress:
+        """The asked address, as words name it and as one server is known: see `known_address`."""
+        return known_address(self.asked_raw, self.asked)
 
     def shortened(self, mappings: int) -> Finding:
         """Return the finding with so many mappings at most: those which have its verdict first."""

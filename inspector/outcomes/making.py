@@ -14,8 +14,6 @@ from inspector.judge.outcome import explain_outcome, slow_words
 from inspector.model import Direction, Finding, Verdict
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
-
     from inspector.judge.policy import Policy
     from inspector.outcomes.connection import Connection, Flow
     from inspector.outcomes.facts import Facts
@@ -111,9 +109,8 @@ class Maker:
         self, kind: FindingKind, finding: Finding, facts: Facts, fragments: int
     ) -> tuple[Consequence | None, str]:
         """Return what became of an answer with cause and remedy, and that in words."""
-        server = self._servers.of(finding.asked)
-        learned = self._ties.learned.get(finding.asked, ())
-        evidence = _evidence(kind, finding, facts, fragments, server, learned)
+        server = self._servers.of(finding.server)
+        evidence = _evidence(kind, finding, facts, fragments, server, self._ties)
         if facts.outcome is not None:
             self.outcomes[facts.outcome] += 1
         diagnosis = diagnose(evidence)
@@ -144,7 +141,7 @@ def _evidence(
     facts: Facts,
     fragments: int,
     server: Server,
-    learned: tuple[IPv4Address, ...],
+    ties: Ties,
 ) -> Evidence:
     interface = finding.requested
     if facts.mapping is not None and facts.mapping.interface is not None:
@@ -155,13 +152,13 @@ def _evidence(
     return Evidence(
         kind=kind,
         client=finding.client,
-        asked=finding.asked,
+        asked=finding.server,
         asked_raw=finding.asked_raw,
         verdict=finding.verdict,
         outcome=facts.outcome,
         target=facts.target,
         operation=finding.operation,
-        service=(interface.name or str(interface.uuid)) if interface is not None else None,
+        service=(interface.name or str(interface.uuid)) if interface is not None else facts.service,
         version=interface.version if interface is not None else None,
         offered=offered,
         port=facts.endpoint.port if facts.endpoint is not None else None,
@@ -176,6 +173,8 @@ def _evidence(
         question=facts.question,
         siblings=server.siblings(str(interface.uuid) if interface is not None else None, endpoint),
         capture=facts.capture,
-        learned=learned,
+        learned=ties.learned.get(finding.server, ()),
+        asked_over_nat64=ties.over_nat64.get(finding.server),
         other_side=facts.other_side,
+        scanned=facts.scanned,
     )

@@ -244,7 +244,7 @@ def test_a_half_open_connection(network: Network, tmp_path: Path) -> None:
     network.later(20)
     (finding,) = Followed(network, tmp_path).findings
     assert (finding.kind, finding.operation) == ("connection", "connect")
-    assert "its SYN-ACK is never acknowledged" in finding.why
+    assert "its SYN-ACK, sent 3 times, is never acknowledged" in finding.why
 
 
 @pytest.mark.parametrize("end", [(FIN | ACK,), (RST,), (ACK, FIN | ACK), (ACK, RST | ACK)])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from inspector.metrics.families import Families
-    from inspector.model import Finding
+    from inspector.model import Finding, IPAddress
 
 LEARNED_INTERFACES: Final = 64
 ANSWERING: Final = 1024
@@ -29,6 +29,7 @@ ANSWERING: Final = 1024
 FOLLOW_UP_OUTCOMES: Final = tuple(one for one in Outcome if one not in {Outcome.UNDELIVERED, Outcome.NOT_FOLLOWED})
 MAPPER_OUTCOMES: Final = tuple(one for one in Outcome if one in HARMFUL and one is not Outcome.WRONG_SERVER)
 _REMEMBERED: Final = 65536
+_ALIKE: Final = 8192
 
 
 class _Known(NamedTuple):
@@ -36,6 +37,34 @@ class _Known(NamedTuple):
 
     template: Finding
     counters: list[Counter]
+
+
+class _Key(NamedTuple):
+    """All of a finding that its counters depend on."""
+
+    kind: FindingKind
+    source: str
+    direction: Direction
+    asked: IPAddress
+    verdict: Verdict
+    mismatch: bool
+    service: str | None
+    outcome: Outcome | None
+    cause: Cause | None
+
+
+def _key_of(finding: Finding) -> _Key:
+    return _Key(
+        finding.kind,
+        finding.source,
+        finding.direction,
+        finding.asked,
+        finding.verdict,
+        is_mismatch(finding),
+        service_name(finding),
+        finding.outcome,
+        finding.consequence.cause if finding.consequence is not None else None,
+    )
 
 
 class Series:
@@ -52,26 +81,41 @@ class Series:
         self._learned_vips = self._vips_left = learned_vips
         self._answering: set[str] = set()
         self._known: dict[int, _Known] = {}
+        self._alike: dict[_Key, list[Counter]] = {}
         self._prepared: set[tuple[str, ...]] = set()
 
     def counters(self, template: Finding, *, lasting: bool) -> list[Counter]:
-        """Return the counters of a template's findings; those of one that comes again are kept."""
-        if not lasting:
-            return self._counters(template)
-        known = self._known.get(id(template))
-        if known is None:
-            known = _Known(template, self._counters(template))
+        """Return the counters of a template's findings, without those of its follow-up.
+
+        They are kept: by identity for a template that comes again, else for findings which are counted alike.
+        """
+        known = self._known.get(id(template)) if lasting else None
+        if known is not None:
+            return known.counters
+        key = _key_of(template)
+        counters = self._alike.get(key)
+        if counters is None:
+            counters = self._counters(template)
+            if len(self._alike) >= _ALIKE:
+                self._alike.clear()
+            self._alike[key] = counters
+        if lasting:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[id(template)] = known
-        return known.counters
+            self._known[id(template)] = _Known(template, counters)
+        return counters
+
+    def _forget(self) -> None:
+        """Forget which counters findings go to: a label has a value of its own from now on."""
+        self._known.clear()
+        self._alike.clear()
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
         """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
         self._vips |= {str(ip_address(vip)) for vip in vips}
         self._vips_left += learned_vips - self._learned_vips
         self._learned_vips = learned_vips
-        self._known.clear()
+        self._forget()
 
     def interface(self, name: str) -> str | None:
         """Return the label of an interface, None when none is left; on first sight its series are made."""
@@ -93,18 +137,15 @@ class Series:
         return name
 
     def _counters(self, finding: Finding) -> list[Counter]:
-        """Return the counters of a finding and of its follow-up, with those of labels that have no value for it."""
+        """Return the counters of a finding, with those of labels that have no value for it."""
         counters = self._of_answer(finding) if finding.kind is FindingKind.ANSWER else []
-        for one in finding.with_follow_up():
-            if one.outcome is not None:
-                counters += self._of_outcome(one, one.outcome)
-        return counters
+        return counters + self._of_outcome(finding, finding.outcome) if finding.outcome is not None else counters
 
     def _of_answer(self, finding: Finding) -> list[Counter]:
         families = self._families
         mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
-        if finding.direction is Direction.FROM_SERVER and len(self._answering) < ANSWERING:
-            self._answering.add(asked)
+        if finding.direction is Direction.FROM_SERVER:
+            self._note_answering(asked)
         interface = self.interface(finding.source)
         vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
         of_interface = interface or OTHER_INTERFACES
@@ -124,6 +165,11 @@ class Series:
             # While all is well, so that the first mismatch of this service is a step from 0.
             families.mismatches.labels(*of_service)
         return counters + self._overflow(named)
+
+    def _note_answering(self, address: str) -> None:
+        if address not in self._answering and len(self._answering) < ANSWERING:
+            self._answering.add(address)
+            self._forget()
 
     def _of_outcome(self, finding: Finding, outcome: Outcome) -> list[Counter]:
         families, asked, service = self._families, str(finding.asked), service_name(finding)
@@ -183,5 +229,5 @@ class Series:
         self._vips_left -= 1
         self._vips.add(address)
         # What was asked of this address so far was counted under `other`.
-        self._known.clear()
+        self._forget()
         return address

@@ -26,13 +26,24 @@ from inspector.record import KernelCounter
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
+    from prometheus_client import Counter
+
     from inspector.decode.batch import FindingBatch
-    from inspector.model import Finding
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
 
 LEARNED_VIPS: Final = 64
+
+
+class _Count:
+    """Counters, held so that their list's identity stays its own, and by how much they rise."""
+
+    __slots__ = ("count", "counters")
+
+    def __init__(self, counters: list[Counter]) -> None:
+        self.counters = counters
+        self.count = 0
 
 
 class Metrics:
@@ -74,10 +85,16 @@ class Metrics:
     def observe(self, batch: FindingBatch) -> None:
         """Count findings: verdict, latency, a mismatch if any mapping is one, and what became of them."""
         connects: list[int] = []
+        counts: dict[int, _Count] = {}
         for template, count in batch.counts():
-            for counter in self._series.counters(template, lasting=batch.lasting):
-                counter.inc(count)
-            connects += _connects_ns(template)
+            for one in template.with_follow_up():
+                counters = self._series.counters(one, lasting=batch.lasting)
+                counts.setdefault(id(counters), _Count(counters)).count += count
+                if one.consequence is not None and one.consequence.connect_ns is not None:
+                    connects.append(one.consequence.connect_ns)
+        for counted in counts.values():
+            for counter in counted.counters:
+                counter.inc(counted.count)
         self._families.latency.observe_many(batch.latencies_ns() / 1e9)
         self._families.connect_latency.observe_many(np.array(connects, np.int64) / 1e9)
 
@@ -195,9 +212,3 @@ class Metrics:
             self._families.overflow.labels("interface").inc()
             return OTHER_INTERFACES
         return label
-
-
-def _connects_ns(finding: Finding) -> list[int]:
-    """Return how long it took to connect, of a finding and of its follow-up."""
-    times = (one.consequence.connect_ns for one in finding.with_follow_up() if one.consequence is not None)
-    return [time_ns for time_ns in times if time_ns is not None]

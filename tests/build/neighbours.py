@@ -222,7 +222,10 @@ OTHER_CASES: Final = [
     ),
     pytest.param(
         evidence(
-            FOLLOW_UP, outcome=Outcome.DENIED, target=Target.ASKED, attempt=replace(OPEN, rejection="local limit exceeded")
+            FOLLOW_UP,
+            outcome=Outcome.DENIED,
+            target=Target.ASKED,
+            attempt=replace(OPEN, rejection="local limit exceeded"),
         ),
         Cause.UNKNOWN,
         "out of resources",
@@ -235,9 +238,7 @@ OTHER_CASES: Final = [
         id="denied in spite of authentication",
     ),
     pytest.param(
-        evidence(
-            verdict=Verdict.UNANSWERED, question=Question(waited_ns=SECOND, acknowledged=True, server_ended=True)
-        ),
+        evidence(verdict=Verdict.UNANSWERED, question=Question(waited_ns=SECOND, acknowledged=True, server_ended=True)),
         Cause.MAPPER_MUTE,
         "10.11.2.2 closed the connection, or a filter did so in its name",
         id="the server closes without an answer",

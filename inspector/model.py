@@ -231,6 +231,11 @@ class Finding:
     follow_up: Finding | None = None
 
     @property
+    def server(self) -> IPAddress:
+        """The asked address, as words name it and as one server is known: see `known_address`."""
+        return known_address(self.asked_raw, self.asked)
+
+    @property
     def outcome(self) -> Outcome | None:
         """What became of it, as far as this finding says."""
         return self.consequence.outcome if self.consequence is not None else None
@@ -246,11 +251,6 @@ class Finding:
     def with_follow_up(self) -> tuple[Finding, ...]:
         """Return the finding, and the one of its follow-up where there is one."""
         return (self,) if self.follow_up is None else (self, self.follow_up)
-
-    @property
-    def server(self) -> IPAddress:
-        """The asked address, as words name it and as one server is known: see `known_address`."""
-        return known_address(self.asked_raw, self.asked)
 
     def shortened(self, mappings: int) -> Finding:
         """Return the finding with so many mappings at most: those which have its verdict first."""

@@ -25,7 +25,7 @@ def _read(number: str, *options: str, folder: Path) -> int:
 def test_a_cut_capture_is_told_in_one_line(
     options: list[str],
     unread: str,
-    fail_on: bool,  # noqa: FBT001
+    fail_on: bool,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

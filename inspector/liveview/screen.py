@@ -6,6 +6,7 @@ From above to below: how the inspector stands, who is hurt, what was offered, th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.text import Text
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from inspector.liveview.view import Source
 
 INTERVAL_S: Final = 1.0
+_LATELY_S: Final = 600
 
 _NOTHING: Final = "-"
 _STYLES: Final = {
@@ -281,12 +283,19 @@ def _cell(value: str | float, column: Column) -> Text:
     return Text(text, style=style, justify="right" if column.right else "left", no_wrap=True)
 
 
+def is_anybody_hurt(view: View) -> bool:
+    """Return whether a client was hurt lately."""
+    return any(datetime.fromisoformat(one["last"]).timestamp() >= view.seconds - _LATELY_S for one in view.hurt)
+
+
 def harm_title(view: View) -> Text:
     """Return the title above those who are hurt; where nobody is, that is said."""
     outcomes = view.state.get("outcomes") or {}
     reached = outcomes.get("reached", 0)
-    if view.hurt:
+    if is_anybody_hurt(view):
         return Text("Who is hurt", style=_BAD)
+    if view.hurt:
+        return Text(f"Who was hurt; nobody in the last {_LATELY_S // 60} minutes", style="yellow")
     if reached:
         return Text(f"Nobody is hurt: {reached:,} connections to what was offered got through", style="green")
     return Text("Nobody is hurt, as far as was seen: no connection to what was offered")
@@ -355,7 +364,7 @@ def state_lines(view: View, before: View | None) -> list[tuple[str, str]]:
     lines.append((f"{text}  connections {state['tracked_connections']:,}", _BAD if lost else ""))
     outcomes = [f"{outcome} {count:,}" for outcome, count in (state.get("outcomes") or {}).items() if count]
     if outcomes:
-        lines.append(("  ".join(outcomes), _BAD if view.hurt else ""))
+        lines.append(("  ".join(outcomes), _BAD if is_anybody_hurt(view) else ""))
     counts = [f"{verdict} {count:,}" for verdict, count in state["verdicts"].items() if count]
     anomalies = sum(state["anomalies"].values())
     lines.append(("  ".join([*counts, *([f"anomalies {anomalies:,}"] if anomalies else [])]) or "no answer so far", ""))

@@ -187,10 +187,11 @@ class Series:
         else:
             counters = [families.mapper_failures.labels(*labels, str(outcome))]
         named = {"interface": interface}
+        if harmful:
+            named |= {"vip": vip}
         if outcome in HARMFUL:
             cause = finding.consequence.cause if finding.consequence is not None else None
             counters.append(families.causes.labels(*labels, str(cause or Cause.UNKNOWN)))
-            named |= {"vip": vip}
             if finding.kind is FindingKind.FOLLOW_UP:
                 named |= {"service": service}
         return counters + self._overflow(named)

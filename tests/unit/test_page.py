@@ -179,8 +179,11 @@ def test_who_is_hurt_comes_first() -> None:
     """How often and by what, then who, where, since when, why and what to do; a mismatch alone is no harm."""
     state = STATE | {"outcomes": STATE["outcomes"] | {"refused": 9, "reached": 3}}
     text = " ".join(Reader(page(state, OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)).text.split())
-    assert text.startswith("9 failures - epm-inspector")
-    first = "Clients are hurt: refused 9. 3 connections to what was offered got through."
+    assert text.startswith("9 failures in the last hour - epm-inspector")
+    first = (
+        "Clients were hurt in the last hour: refused 9. Since the start 3 connections to what was offered got through;"
+        " failed: refused 9."
+    )
     second = (
         "10.11.2.2 MAPI client 10.1.1.1 and 1 other refused 9 times 2026-11-25 08:59:09 2026-11-25 09:00:09 ports not"
         " published: a reset after 2 ms To do: publish the port"
@@ -188,8 +191,12 @@ def test_who_is_hurt_comes_first() -> None:
     assert 0 < text.index(first) < text.index("Attached to") < text.index(second) < text.index("Last findings")
     well = STATE | {"outcomes": STATE["outcomes"] | {"reached": 3}}
     html = page(well, NO_OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)
-    assert '<span class="good">No client was hurt. 3 connections to what was offered got through.</span>' in html
+    assert "No client was hurt. Since the start 3 connections to what was offered got through." in html
     assert '<td class="doubt">mismatch</td>' in html
+    text = Reader(page(state, OUTCOMES | {"minutes": []}, [], [], healthy=True, refresh=False)).text
+    assert "3 mismatches - epm-inspector" in text
+    assert "No client was hurt in the last hour." in text
+    assert "got through; failed: refused 9." in text
 
 
 @pytest.fixture

@@ -161,6 +161,19 @@ def test_nobody_is_hurt() -> None:
     drive([Inspector(state=well)], steps)
 
 
+def test_harm_that_is_over() -> None:
+    """It stays in the table, and the title says that it has ended."""
+    over = HURT | {"last": "2026-11-25T08:40:00.000000000Z"}
+
+    async def steps(pilot: Pilot[None]) -> None:
+        title = str(pilot.app.query_one("#harm", Static).render())
+        assert title == "Who was hurt; nobody in the last 10 minutes"
+        assert rows(pilot, "hurt")
+        await pilot.press("q")
+
+    drive([Inspector(hurt=[over])], steps)
+
+
 def test_pause() -> None:
     """While it is paused nothing is asked and nothing changes; then it goes on."""
     inspector = Inspector()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from inspector.consequence import HARMFUL, Cause, Outcome
@@ -18,12 +19,14 @@ from inspector.metrics.labels import service_name
 from inspector.model import Verdict, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.model import Finding
 
 HTML: Final = "text/html; charset=utf-8"
 REFRESH_SECONDS: Final = 10
+FINDINGS: Final = 20
+"""The last findings of each verdict, and of each outcome that hurts a client, which are on the page."""
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -273,10 +276,19 @@ def _recent(findings: Iterable[Finding]) -> str:
             (service_name(one) or _NOTHING, ""),
             ("; ".join(part.why for part in reversed(one.with_follow_up())), "why"),
         ]
-        for one in findings
+        for one in _newest(findings)
     ]
     headings = ("Time (UTC)", "Outcome or verdict", "Client, asked address", "Service", "Why")
     return _table("Last findings", headings, rows)
+
+
+def _newest(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings, of each verdict and outcome that hurts the first so many: the newest."""
+    shown: Counter[Verdict | Outcome] = Counter()
+    for finding in findings:
+        shown[word_of(finding)] += 1
+        if shown[word_of(finding)] <= FINDINGS:
+            yield finding
 
 
 def _counts(state: Mapping[str, Any]) -> str:

@@ -8,12 +8,15 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.consequence import HARMFUL
+from inspector.http import page as page_module
 from inspector.http.overview import FINDINGS, MAPPINGS, Overview
 from inspector.http.page import HEADERS, REFRESH_SECONDS, page
 from inspector.http.routes import ANSWER_BYTES, Routes
@@ -266,6 +269,23 @@ def test_findings_and_page_are_bounded() -> None:
     assert len(routes.table()["/"]().body) < ANSWER_BYTES
 
 
+def test_who_is_hurt_is_bounded() -> None:
+    """However many kinds of harm come, of however many clients, with long names: page and JSON have a limit."""
+    clock = iter(range(1 << 30))
+    overview = Overview(clock=clock.__next__)
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    routes.inspection = Inspected()
+    base = int(ip_address("2001:db8:1111:2222:3333:4444:5555:0"))
+    for number in range(2000):
+        consequence = replace(LATER.consequence, outcome=sorted(HARMFUL)[number % len(HARMFUL)], remedy="<" * 500)
+        asked = IPv6Address(base + number // 10)
+        client = IPv6Address(base + number)
+        later = replace(LATER, asked=asked, client=client, why="<" * 500, consequence=consequence)
+        overview.observe(batch_of(replace(FINDING, asked=asked, client=client, follow_up=later)))
+    for path in ("/", "/outcomes"):
+        assert 50_000 < len(routes.table()[path]().body) < ANSWER_BYTES
+
+
 def test_a_follow_up_is_served_with_its_answer() -> None:
     """As two objects, the newer first; kept apart from harmless findings of the same verdict, which come more often."""
     clock = iter(range(1 << 30))
@@ -280,7 +300,9 @@ def test_a_follow_up_is_served_with_its_answer() -> None:
     assert [one["kind"] for one in found[-2:]] == ["follow_up", "answer"]
     assert found[-2:] == [later.as_dict(), FINDING.as_dict()]
     assert len(found) == FINDINGS + 2
-    assert b"it was refused" in routes.table()["/"]().body
+    html = routes.table()["/"]().body.decode()
+    assert "it was refused" in html
+    assert html.count('<td class="doubt">mismatch</td><td>10.1.1.1') == page_module.FINDINGS
 
 
 def test_a_long_listing_is_shortened() -> None:

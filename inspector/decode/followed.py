@@ -6,8 +6,8 @@ a packet that was left out would look like silence. So its first packet decides,
 that a SYN opens, of those that were not taken by then and talk, and of follow-ups; and each client has its own. What is
 not followed is counted in `refused`, once a connection.
 
-A packet that crosses two interfaces untranslated comes twice: each direction of a connection is taken where it was first seen, and
-from elsewhere only what is new.
+A packet that crosses two interfaces untranslated comes twice: each direction of a connection is taken where it was
+first seen, and from elsewhere only what is new.
 """
 
 from __future__ import annotations

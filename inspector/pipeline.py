@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
+from inspector.decode.tally import Tally
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 _NOT_OF_MAPPER: Final = int(Attribute.ENDPOINT | Attribute.ICMP)
 # Findings of one batch, of those which were judged singly: each may have some hundred mappings.
 _TOGETHER: Final = 64
+
+
+def _verdict_of(template: Finding) -> tuple[Verdict]:
+    return (template.verdict,)
 
 
 class _Judge:
@@ -68,6 +73,7 @@ class Pipeline:
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+        self._tally = Tally(_verdict_of)
         self._decoder: Decoder | None = None
         if engine:
             # Where nothing was compiled, memory stays small.
@@ -159,8 +165,8 @@ class Pipeline:
                 yield FindingBatch.of(held)
                 held = []
             if isinstance(one, FindingBatch):
-                for template, count in one.counts():
-                    self.verdicts[template.verdict] += count
+                for verdict, count in self._tally.totals(one):
+                    self.verdicts[verdict] += count
                 yield one
         if held:
             yield FindingBatch.of(held)

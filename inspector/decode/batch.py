@@ -104,11 +104,30 @@ class FindingBatch:
         """The time of the first finding; there must be one."""
         return int(self._rows[0, layout.FOUND_TIME])
 
+    @property
+    def numbering(self) -> object:
+        """An object which batches share in which a number means the same template."""
+        return self._templates
+
+    def template(self, number: int) -> Finding:
+        """Return the template of that number."""
+        return self._templates[number]
+
+    def by_row(self) -> list[int]:
+        """Return the number of each row's template."""
+        numbers: list[int] = self._rows[:, layout.FOUND_TEMPLATE].tolist()
+        return numbers
+
+    def by_template(self) -> tuple[Numbers, Numbers]:
+        """Return the numbers of the templates that are met, the lowest first, and how often each is met."""
+        counts = np.bincount(self._rows[:, layout.FOUND_TEMPLATE])
+        numbers = np.flatnonzero(counts)
+        return numbers, counts[numbers]
+
     def numbered(self) -> Iterator[tuple[int, Finding, int]]:
         """Yield the number of each template that is met, the template, and how often it is met."""
-        counts = np.bincount(self._rows[:, layout.FOUND_TEMPLATE])
-        for number in np.flatnonzero(counts).tolist():
-            yield number, self._templates[number], int(counts[number])
+        for number, count in zip(*(column.tolist() for column in self.by_template()), strict=True):
+            yield number, self._templates[number], count
 
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each template that is met, and how often."""

@@ -143,6 +143,14 @@ class Sightings:
             flow = Flow(header.destination, header.destination_port, header.source, header.source_port)
             self._of(flow, header, from_server=True).take(header, from_server=True)
 
+    def forget_before(self, time_ns: int) -> None:
+        """Forget conversations which have been silent since then."""
+        for key, one in list(self._all.items()):
+            if one.last_ns < time_ns:
+                del self._all[key]
+                if self._current.get(one.flow) is one:
+                    del self._current[one.flow]
+
     def conversations(self) -> list[Conversation]:
         """Return the conversations, the oldest first."""
         return list(self._all.values())

@@ -60,6 +60,7 @@ ALLOWED = {
         "outcomes",
         "pipeline",
         "systemd",
+        "wire",
     }
     | {"live", "live.attach", "live.bpf", "live.process", "live.rings"},
     "reading": FOUNDATION

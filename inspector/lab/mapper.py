@@ -30,8 +30,11 @@ def find_mapper() -> str:
     )
 
 
-def write_settings(folder: Path, address: str) -> Path:
-    """Make a folder with every directory Samba writes to, and a smb.conf bound to that address; return its path."""
+def write_settings(folder: Path, address: str, *more: str) -> Path:
+    """Make a folder with every directory Samba writes to, and a smb.conf bound to that address; return its path.
+
+    `more` are further lines of the smb.conf.
+    """
     folder.mkdir(mode=0o700)
     lines = [
         "[global]",
@@ -45,6 +48,7 @@ def write_settings(folder: Path, address: str) -> Path:
         "load printers = no",
         "disable spoolss = yes",
         f"log file = {folder}/log",
+        *more,
     ]
     for setting, name in _DIRECTORIES.items():
         # Samba insists on this mode for ncalrpc; the folder above lets nobody else in anyway.

@@ -68,7 +68,7 @@ def start_proxy(laboratory: Laboratory) -> None:
         "    timeout connect 2s\n    timeout client 30s\n    timeout server 30s\n"
         "listen mapper\n"
         f"    bind {topology.VIRTUAL_ADDRESS}:{EPM_PORT},{topology.VIRTUAL_ADDRESS}:{_PROXIED_PORTS}\n"
-        f"    server first {topology.SERVER_ADDRESS} check port {EPM_PORT} inter 100ms fall 1\n"
+        f"    server first {topology.SERVER_ADDRESS} check port {EPM_PORT} inter 250ms fall 1\n"
     )
     network.own_virtual_address(laboratory)
     program = processes.find_program("haproxy", "haproxy")

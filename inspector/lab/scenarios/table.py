@@ -23,7 +23,13 @@ from inspector.lab.scenarios.expected import (
     reached,
     unanswered,
 )
-from inspector.lab.scenarios.visits import ask_rpcclient, ask_slowly, ask_where_servers_differ, visiting
+from inspector.lab.scenarios.visits import (
+    ask_rpcclient,
+    ask_slowly,
+    ask_then_list,
+    ask_where_servers_differ,
+    visiting,
+)
 from inspector.model import Verdict
 
 if TYPE_CHECKING:
@@ -182,7 +188,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "The server drops what comes to port 135.",
         (no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "SYNs"),),
         prepare=network.drop_at_server,
-        visit=visiting(_VIP, *_PATIENT),
+        visit=visiting(_VIP, "--timeout", "1.5"),
     ),
     "mapper-mute": Scenario(
         "The server's kernel accepts connections to port 135, and the endpoint mapper hangs.",
@@ -199,12 +205,13 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "The gateway loses the first copy of each SYN and of each segment of port 135: clients wait, and get through.",
         _HARMLESS,
         prepare=network.lose_first_copies,
+        visit=visiting(_VIP, "--rounds", "2"),
     ),
     "path-mtu": Scenario(
         "The way to the clients has an MTU of 700, and ICMP is dropped: a long listing never arrives.",
-        (lost(Verdict.MISMATCH, Cause.PATH_MTU, "its largest segment has"),),
+        (*_HARMLESS, lost(Verdict.MISMATCH, Cause.PATH_MTU, f"small answers of {_VIP} do arrive")),
         prepare=network.shrink_path,
-        visit=visiting(_VIP, "--listing", *_ONCE),
+        visit=partial(ask_then_list, server=_VIP),
         ports=(topology.SERVER_PORT,),
     ),
     "device-resets": Scenario(
@@ -235,8 +242,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         prepare=servers.start_proxy,
     ),
     "proxy-without-server": Scenario(
-        "haproxy accepts connections for the virtual address, and has no server left.",
-        (unanswered(Cause.MAPPER_MUTE),),
+        "haproxy accepts connections for the virtual address and has no server left: its checks are refused.",
+        (unanswered(Cause.MAPPER_MUTE), no_connection(Outcome.REFUSED, Cause.MAPPER_REFUSES, f"{_DIP}:135")),
         prepare=_proxy_without_server,
     ),
 }

@@ -38,6 +38,12 @@ def ask_rpcclient(laboratory: Laboratory, server: str) -> None:
     laboratory.run("client", [program, settings, "--user=%", f"ncacn_ip_tcp:{server}", "--command", "enumdomains"])
 
 
+def ask_then_list(laboratory: Laboratory, server: str) -> None:
+    """Ask once, which is a small answer, and then for a list of all endpoints, which is a large one."""
+    visiting(server, "--rounds", "1")(laboratory)
+    visiting(server, "--rounds", "1", "--listing")(laboratory)
+
+
 def ask_slowly(laboratory: Laboratory, server: str) -> None:
     """Stop the server between the bind and the question, and let it go on after a while."""
     command = _command(server, "--rounds", "1", "--pause", "--timeout", "10")

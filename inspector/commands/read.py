@@ -12,18 +12,21 @@ from typing import Final
 
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
+from inspector.escape import display_name
 from inspector.evidence.recorder import open_evidence
 from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
 from inspector.output.standard import Output, tally_of, warn
+from inspector.reading.cutting import cut_warning
 from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
 from inspector.reading.sighting import tie_files
 
 _LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
+CUT: Final = 4
 
 PARALLEL_FROM: Final = 512 << 20
 """Bytes of all files from which on another process is worth being started, unless the command line says."""
@@ -33,7 +36,11 @@ THREADS_FROM: Final = 16 << 20
 
 
 def run(arguments: ReadArguments) -> int:
-    """Run the command; returns 3 where a verdict or an outcome of `fail_on` was found. Raises CaptureError."""
+    """Run the command; returns 3 where one of `fail_on` was found, 4 where answers may be missing.
+
+    That is where `fail_on` is given, nothing of it was found, and the capture keeps only the beginning of packets.
+    Raises CaptureError.
+    """
     sizes = [_size(path) for path in arguments.files]
     jobs = _jobs(arguments, sizes)
     with Output(json=arguments.json) as output:
@@ -53,8 +60,21 @@ def run(arguments: ReadArguments) -> int:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
             output.summary(tally)
+    is_cut = _warn_of_cut_packets(arguments.files, counts)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
-    return FOUND if found & arguments.fail_on else 0
+    if found & arguments.fail_on:
+        return FOUND
+    return CUT if is_cut and arguments.fail_on else 0
+
+
+def _warn_of_cut_packets(files: Sequence[Path], counts: Sequence[FileCounts]) -> bool:
+    """Warn of captures that keep only the beginning of packets; return whether there are any."""
+    warnings = [
+        cut_warning(path, display_name(os.fsencode(path)), one) for path, one in zip(files, counts, strict=True)
+    ]
+    for warning in filter(None, warnings):
+        warn(warning)
+    return any(warnings)
 
 
 def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:

@@ -115,12 +115,12 @@ class Laboratory:
         translator = self._start_service("gateway", "tayga's NAT64", nat64.translator_command(settings))
         self._wait_until_reached(nat64.VIRTUAL_ADDRESS, translator)
 
-    def start_mapper(self, host: str, address: str, *more: str, reached_at: str | None = None) -> subprocess.Popen[str]:
+    def start_mapper(self, host: str, address: str, reached_at: str | None = None) -> subprocess.Popen[str]:
         """Run Samba's endpoint mapper on a host at that address; return when the client reaches it (at `reached_at`).
 
-        `more` are further lines of its smb.conf. Raises LaboratoryError when it does not answer.
+        Raises LaboratoryError when it does not answer.
         """
-        settings = write_settings(self.folder / host, address, *more)
+        settings = write_settings(self.folder / host, address)
         service = self._start_service(host, "Samba's endpoint mapper", mapper_command(settings))
         self._wait_until_reached(reached_at or address, service)
         return service.process

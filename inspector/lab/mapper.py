@@ -30,11 +30,8 @@ def find_mapper() -> str:
     )
 
 
-def write_settings(folder: Path, address: str, *more: str) -> Path:
-    """Make a folder with every directory Samba writes to, and a smb.conf bound to that address; return its path.
-
-    `more` are further lines of the smb.conf.
-    """
+def write_settings(folder: Path, address: str) -> Path:
+    """Make a folder with every directory Samba writes to, and a smb.conf bound to that address; return its path."""
     folder.mkdir(mode=0o700)
     lines = [
         "[global]",
@@ -48,7 +45,6 @@ def write_settings(folder: Path, address: str, *more: str) -> Path:
         "load printers = no",
         "disable spoolss = yes",
         f"log file = {folder}/log",
-        *more,
     ]
     for setting, name in _DIRECTORIES.items():
         # Samba insists on this mode for ncalrpc; the folder above lets nobody else in anyway.

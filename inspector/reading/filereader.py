@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
 from inspector.model import Verdict
+from inspector.outcomes.facts import CutAnswers
 from inspector.outcomes.sides import Ties
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
@@ -63,6 +64,7 @@ class FileCounts:
     verdicts: Counter[Verdict]
     anomalies: Counter[Anomaly]
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    cut: CutAnswers = field(default_factory=CutAnswers)
 
 
 @dataclass(slots=True)
@@ -139,6 +141,7 @@ class FileReader:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
             counts.verdicts.subtract(follower.hidden_verdicts)
+            counts = replace(counts, cut=follower.tracker.cut)
         return counts
 
 

@@ -57,12 +57,15 @@ def publish_only_135(laboratory: Laboratory, otherwise: str) -> None:
     add_chain(laboratory, "balancer", "filter hook forward priority filter", f"ip daddr {_VIP} {otherwise}")
 
 
-def balance_by_port(laboratory: Laboratory) -> None:
-    """Let port 135 go to one server, and all other ports to the spare one: no affinity."""
+def split_ports(laboratory: Laboratory, port: int, other_port: int) -> None:
+    """Let one port of the virtual address go to the spare server: no affinity. There it is `other_port`.
+
+    Which ports Samba's services get is the luck of their start; translating the number makes it another service's.
+    """
     translate(
         laboratory,
-        f"ip daddr {_VIP} tcp dport {EPM_PORT} dnat to {_DIP}",
-        f"ip daddr {_VIP} dnat to {_SPARE}",
+        f"ip daddr {_VIP} tcp dport {port} dnat to {_SPARE}:{other_port}",
+        f"ip daddr {_VIP} dnat to {_DIP}",
     )
 
 

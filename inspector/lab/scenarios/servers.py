@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from inspector.lab.gateway import Laboratory
 
 _PROXIED_PORTS: Final = "49152-49160"
-# Samba serves three ports, in the order in which its processes come up: with one less in common they cannot agree.
-_OTHER_PORTS: Final = "49153-49200"
 
 
 def add_server(laboratory: Laboratory) -> None:
-    """Start a second endpoint mapper on the spare server, whose services have other ports than the first one's."""
-    laboratory.start_mapper("spare", topology.SPARE_ADDRESS, f"rpc server dynamic port range = {_OTHER_PORTS}")
+    """Start a second endpoint mapper, with its services, on the spare server."""
+    laboratory.start_mapper("spare", topology.SPARE_ADDRESS)
 
 
 def end_mapper(laboratory: Laboratory) -> None:

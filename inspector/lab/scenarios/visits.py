@@ -9,9 +9,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from inspector.errors import LaboratoryError
-from inspector.lab import processes, topology
+from inspector.lab import processes
 from inspector.lab.scenarios import servers
-from inspector.lab.scenarios.services import BOUND, SERVICES
+from inspector.lab.scenarios.services import BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,24 +58,10 @@ def ask_slowly(laboratory: Laboratory, server: str) -> None:
         release.join()
 
 
-def ask_where_servers_differ(laboratory: Laboratory) -> None:
-    """Ask for a service whose port on the first server is another service's on the spare one."""
-    first = _ports(laboratory, topology.SERVER_ADDRESS)
-    spare = _ports(laboratory, topology.SPARE_ADDRESS)
-    for service, port in first.items():
-        if port in spare.values() and spare[service] != port:
-            visiting(topology.VIRTUAL_ADDRESS, "--service", service)(laboratory)
-            return
-    raise LaboratoryError(f"no port is one service's on a server and another's on the other: {first}, {spare}")
-
-
-def _ports(laboratory: Laboratory, server: str) -> dict[str, int]:
-    """Return at which port a server has each service, asked from the balancer, where no inspector sees it."""
-    ports = {}
-    for service in SERVICES:
-        command = _command(server, "--service", service, "--go", "nowhere", "--rounds", "1")
-        ports[service] = int(json.loads(laboratory.run("balancer", command))["port"])
-    return ports
+def port_of(laboratory: Laboratory, server: str, service: str) -> int:
+    """Return at which port a server has a service, asked from the balancer, where no inspector sees it."""
+    command = _command(server, "--service", service, "--go", "nowhere", "--rounds", "1")
+    return int(json.loads(laboratory.run("balancer", command))["port"])
 
 
 def _command(server: str, *options: str) -> list[str]:

@@ -119,7 +119,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "to-the-dip": Scenario(
         "A client that does not conform goes to the address of the tower, which the gateway forbids.",
-        (_MISMATCH, failed(Outcome.TIMED_OUT, Cause.UNKNOWN, "does not conform", target=Target.OFFERED)),
+        (_MISMATCH, failed(Outcome.TIMED_OUT, Cause.LOAD_BALANCER, "does not conform", target=Target.OFFERED)),
         prepare=network.forbid_dip,
         visit=visiting(_VIP, "--go", "offered", *_PATIENT),
     ),

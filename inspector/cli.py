@@ -95,6 +95,11 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
+    _add_switch(
+        parser,
+        "--follow-up",
+        "say what answers led to: were they delivered, and did the client get through (default: on)",
+    )
     _add_config_option(parser)
     _add_switch(parser, "--json", _JSON_HELP)
     parser.set_defaults(run=_attach, fail=parser.error)
@@ -162,6 +167,8 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
+    parser.add_argument("--scenario", metavar="NAME", help="show a scenario (an unknown name lists all of them)")
+    parser.add_argument("--captures", type=_path, metavar="DIR", help="keep a scenario's captures there")
     parser.set_defaults(run=_demo)
 
 
@@ -233,6 +240,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
         "findings_journal": arguments.journal,
         "write_max_bytes": arguments.write_max_bytes,
         "write_files": arguments.write_files,
+        "follow_up": arguments.follow_up,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})
@@ -313,6 +321,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
     require_descriptors(2)
+    if arguments.scenario is not None:
+        from inspector.lab.scenarios import show
+
+        return show.run(arguments.scenario, arguments.captures)
     return demo.run(arguments.seconds, arguments.listen)
 
 

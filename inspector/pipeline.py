@@ -13,7 +13,7 @@ from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Verdict
-from inspector.record import unpack_record, unpack_row
+from inspector.record import Attribute, unpack_record, unpack_row
 from inspector.wire.conversations import Conversations
 from inspector.wire.exchange import Observed
 from inspector.wire.limits import Limits
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Batch = Block | bytes | memoryview
 
 
+_NOT_OF_MAPPER: Final = int(Attribute.ENDPOINT | Attribute.ICMP)
 # Findings of one batch, of those which were judged singly: each may have some hundred mappings.
 _TOGETHER: Final = 64
 
@@ -145,13 +146,13 @@ class Pipeline:
     def _decode(self, batches: Iterable[Batch]) -> Iterator[Observed]:
         """Let the scalar decoder take records, one by one."""
         for batch in batches:
-            if isinstance(batch, bytes | memoryview):
+            segments = [unpack_record(batch)] if isinstance(batch, bytes | memoryview) else map(unpack_row, batch)
+            for segment in segments:
                 self._records += 1
-                yield from self._conversations.feed(unpack_record(batch))
-            else:
-                self._records += len(batch)
-                for row in batch:
-                    yield from self._conversations.feed(unpack_row(row))
+                if segment.attributes & _NOT_OF_MAPPER:
+                    yield from self._conversations.advance(segment.time_ns)
+                else:
+                    yield from self._conversations.feed(segment)
 
     def _judged(self, found: Iterable[Observed | FindingBatch]) -> Iterator[FindingBatch]:
         """Count what was found by verdict, and yield it; what was observed singly is judged, and put together."""

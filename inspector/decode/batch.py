@@ -67,6 +67,19 @@ class FindingBatch:
     def __getitem__(self, part: slice) -> FindingBatch:
         return FindingBatch(self._rows[part], self._templates, lasting=self.lasting)
 
+    def servers(self) -> npt.NDArray[np.uint64]:
+        """Return the asked addresses as packets have them, uint64[n, 2]."""
+        rows = self._rows[:, layout.FOUND_TEMPLATE]
+        servers = np.zeros((int(rows.max(initial=0)) + 1, 2), np.uint64)
+        for number, template, _ in self.numbered():
+            servers[number] = np.frombuffer(packed(template.asked_raw), np.uint64)
+        found: npt.NDArray[np.uint64] = servers[rows]
+        return found
+
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> FindingBatch:
+        """Return a copy of some rows."""
+        return FindingBatch(self._rows[rows], self._templates, lasting=self.lasting)
+
     def kept(self) -> FindingBatch:
         """Return a copy that stays valid."""
         return FindingBatch(self._rows.copy(), self._templates) if self.lasting else self

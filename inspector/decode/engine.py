@@ -310,6 +310,10 @@ class Engine(Rows):
                 ):
                     return layout.EXPIRE
             attributes = self.row_halves[layout.ROW_FLAGS] >> 24
+            if attributes & (layout.ENDPOINT | layout.ICMP):
+                # Not of an endpoint mapper.
+                self.order += 1
+                continue
             self.time = time
             if attributes & layout.UDP:
                 if (attributes ^ layout.UDP) > (layout.FROM_SERVER | layout.IPV6) or not self.is_refused(

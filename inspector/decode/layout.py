@@ -185,6 +185,29 @@ ACK: Final = 16
 FROM_SERVER: Final = 1
 IPV6: Final = 2
 UDP: Final = 8
+ENDPOINT: Final = 32
+ICMP: Final = 64
+TUNNEL_BYTES: Final = 40
+
+# An entry of the connections that are followed, in 64-bit words; then, in 32-bit words from FOLLOWED_HALVES on, the
+# interface and the end of what was seen, of the client's side and the server's.
+FOLLOWED_WORDS: Final = 5
+FOLLOWED_TIME: Final = 1
+FOLLOWED_STATE: Final = 2
+FOLLOWED_HALVES: Final = 6
+FOLLOWED: Final = 1
+FOLLOWED_SYN: Final = 2  # it was refused when its SYN came
+FOLLOWED_CLOSED: Final = 4
+FOLLOWED_SEEN: Final = 8  # of the client's side, and one bit higher the server's
+FOLLOWED_RESET: Final = 32
+FOLLOWED_COPY: Final = 1073741824
+FOLLOWED_PROBES: Final = 8
+FOLLOWED_CLIENTS: Final = 16384
+FOLLOWED_BUCKETS: Final = 16384
+FOLLOWED_SECOND: Final = 1000000000
+FOLLOWED_BURST: Final = 500000000  # nanoseconds of its rate which a quota of all clients allows at once
+FOLLOWED_IDLE: Final = 60000000000
+FOLLOWED_LINGER: Final = 10000000000  # of a connection that has ended
 
 # PDU types.
 REQUEST: Final = 0

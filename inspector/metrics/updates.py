@@ -136,6 +136,12 @@ class Metrics:
             self._families.evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
         self._families.evidence_one_of.set(one_of)
 
+    def update_follow_up_maps(self, used: Mapping[str, int], evicted: Mapping[str, int]) -> None:
+        """Take over how many entries the kernel's maps have, and how many were forgotten so far."""
+        for name, count in used.items():
+            self._families.map_entries.labels(name).set(count)
+            self._families.map_evictions.labels(name).inc(self._rise(("map", name), evicted.get(name, 0)))
+
     def _rise(self, name: Hashable, count: int) -> int:
         """Return by how much a count has grown since it was told last."""
         last = self._told.get(name, 0)

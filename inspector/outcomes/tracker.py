@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from inspector.judge.policy import Policy
     from inspector.model import Finding, IPAddress
+    from inspector.outcomes.live import Live
 
 _KEPT_MAPPINGS: Final = 8
 _QUESTIONS: Final = frozenset({Verdict.UNANSWERED})
@@ -38,8 +39,9 @@ _QUESTIONS: Final = frozenset({Verdict.UNANSWERED})
 class Tracker:
     """`take` packets with the findings that they completed, `flush` at the end of the input.
 
-    `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations.
-    `outcomes` counts what was found, `anomalies` what had to be let go.
+    `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations. With
+    `live` packets are records of a running inspection, which ends with `close`. `outcomes` counts what was found,
+    `anomalies` what had to be let go.
     """
 
     def __init__(
@@ -49,16 +51,16 @@ class Tracker:
         ports: Collection[int],
         limits: OutcomeLimits | None = None,
         ties: Ties | None = None,
+        live: Live | None = None,
     ) -> None:
-        self._source = source
-        self._ties = ties or Ties()
+        self._ties = ties if ties is not None else Ties()
         self._limits = limits or OutcomeLimits()
         self._ports = frozenset(ports)
-        self._policy = policy
+        self._live = live
         self._servers = Servers(self._limits.servers)
-        self._maker = Maker(policy, self._servers, source, self._ties)
-        self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits)
-        self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits)
+        self._maker = Maker(policy, self._servers, source, self._ties, live)
+        self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits, live)
+        self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits, live)
         self._held: deque[Answer] = deque()
         self._held_mappings = 0
         self._now_ns = 0
@@ -71,8 +73,11 @@ class Tracker:
     @property
     def anomalies(self) -> Counter[Anomaly]:
         """What was let go since a table was full."""
-        evicted = self._mapper.evicted + self._follow_ups.evicted
-        return Counter({Anomaly.OUTCOME_EVICTED: evicted}) if evicted else Counter()
+        counts = {
+            Anomaly.OUTCOME_EVICTED: self._mapper.evicted + self._follow_ups.evicted,
+            Anomaly.OUTCOME_UNDECIDED: self._mapper.undecided + self._follow_ups.undecided,
+        }
+        return Counter({anomaly: count for anomaly, count in counts.items() if count})
 
     @property
     def cut(self) -> CutAnswers:
@@ -109,6 +114,32 @@ class Tracker:
         self._release(found)
         return found
 
+    def reconfigure(self, policy: Policy, ports: Collection[int]) -> None:
+        """Judge by another policy from now on, and take other ports for those of endpoint mappers."""
+        self._ports = frozenset(ports)
+        self._maker.policy = self._mapper.policy = self._follow_ups.policy = policy
+
+    def forget(self, client: bytes, client_port: int, server: bytes, server_port: int) -> None:
+        """Let go of a connection whose packets will not all be taken: nothing is said of it."""
+        flow = Flow(client, client_port, server, server_port)
+        self._mapper.forget(flow)
+        self._follow_ups.forget(flow)
+
+    def forget_all(self) -> list[Finding]:
+        """Let go of everything, since packets were lost; return the answers that waited, with what is known of them."""
+        found = self.close(())
+        self._mapper.clear()
+        self._follow_ups.clear()
+        return found
+
+    def close(self, findings: Sequence[Finding]) -> list[Finding]:
+        """End a running inspection: give out the answers, with what is known of them. Its end is no silence."""
+        found: list[Finding] = []
+        for finding in findings:
+            self._hold(finding, finding.time_ns, -1, found)
+        self._release(found, everything=True)
+        return found
+
     def flush(self, findings: Sequence[Finding]) -> list[Finding]:
         """End the input: `findings` are those that its end completed; decide what can be decided."""
         found: list[Finding] = []
@@ -139,16 +170,17 @@ class Tracker:
             self._follow_ups.take_icmp(flow, error)
 
     def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
-        flow = Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
+        flow = _flow_of(finding)
         server = self._servers.of(finding.server)
         server.note_answer(finding)
         answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
         if finding.verdict in _QUESTIONS:
             self._explain_silence(answer, flow)
         elif finding.direction is Direction.FROM_SERVER:
-            dropped = self._ties.dropped.get((self._source, flow, finding.time_ns))
+            dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
             self._mapper.watch(answer, flow, dropped, found)
-            if self._follow_ups.expect(answer, flow.client, found):
+            followed = self._follow_ups.expect(answer, flow.client, found)
+            if followed or (self._live is not None and self._live.has_sides):
                 answer.due_ns = finding.time_ns + self._limits.hold_ns
         self._held.append(answer)
         self._held_mappings += len(finding.mappings)
@@ -161,11 +193,14 @@ class Tracker:
         if connection is not None:
             connection.told_ns = finding.time_ns
             server = self._servers.of(finding.server)
-            question = question_of(connection, finding.time_ns, server.hop_limits)
+            question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
+        rejected = connection.call_rejected if connection is not None and question is None else 0
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
-        answer.facts = Facts(outcome=outcome, question=question)
+        if rejected or (question is not None and question.missing):
+            outcome = Outcome.UNDELIVERED
+        answer.facts = Facts(outcome=outcome, question=question, call_rejected=rejected)
 
     def _release(self, found: list[Finding], *, everything: bool = False) -> None:
         """Give answers out in their order: those with an outcome, and those whose time to wait is over."""
@@ -177,16 +212,30 @@ class Tracker:
             self._held.popleft()
             self._held_mappings -= len(answer.finding.mappings)
             if answer.told is None:
+                self._look_for_drop(answer, found)
+            if answer.told is None:
                 self._follow_ups.decide_early(answer)
             found.append(self._maker.answer(answer))
             answer.held = False
             if len(answer.finding.mappings) > _KEPT_MAPPINGS:
                 answer.finding = replace(answer.finding, mappings=answer.finding.mappings[:_KEPT_MAPPINGS])
 
+    def _look_for_drop(self, answer: Answer, found: list[Finding]) -> None:
+        """Tell that another interface never showed an answer, if that has come to be known while it was held."""
+        finding = answer.finding
+        flow = _flow_of(finding)
+        dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+        if dropped is not None and self._live is not None:
+            self._mapper.drop(answer, flow, dropped, found)
+
 
 def _is_of(packet: Header | IcmpQuote | None, finding: Finding) -> bool:
     """Return whether a packet is of the connection that a finding is about: it has to be taken first."""
     return isinstance(packet, Header) and finding.client_port in (packet.source_port, packet.destination_port)
+
+
+def _flow_of(finding: Finding) -> Flow:
+    return Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
 
 
 def _packed(address: IPAddress) -> bytes:

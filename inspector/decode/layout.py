@@ -174,6 +174,7 @@ NO_ARRAY: Final = 0
 ARRAY: Final = 1
 UNSURE: Final = 2
 NOT_READ: Final = 8  # by found_template: REFUSED
+MATCHED: Final = 9  # by match_call
 
 # TCP flags and attributes of a record.
 FIN: Final = 1

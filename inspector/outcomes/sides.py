@@ -226,7 +226,7 @@ def _could_see(pair: Pair, answer: Message, ends_ns: dict[str, int]) -> bool:
     """Return whether the clients' side was still there: the capture goes on, or shows how the conversation ended."""
     if ends_ns[pair.here.side] >= answer.time_ns + _AFTER_NS:
         return True
-    ended_ns = pair.here.client_ended_ns
+    ended_ns = pair.here.ended_ns
     return ended_ns is not None and ended_ns > answer.time_ns
 
 

@@ -66,7 +66,7 @@ ALLOWED = {
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
-    "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
+    "lab": FOUNDATION | {"bounds", "config", "live.process", "log", "wire"},
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
     | {"live", "live.attach", "liveview", "reading"},

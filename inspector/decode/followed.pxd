@@ -17,7 +17,7 @@ cdef class Followed:
     cdef unsigned long long secret, multiplier
     cdef unsigned char[::1] marks
     cdef unsigned char generation
-    cdef long long marks_mask, marks_until, mask, cost, cost_of_client, cost_of_record, count, time
+    cdef long long marks_mask, marks_until, mask, burst, cost, cost_of_client, cost_of_record, count, time
     cdef public long long refused
     cdef public bint is_open, with_copies
 

@@ -43,6 +43,8 @@ RECORDS: Final = 6_000
 _MARKS: Final = 1 << 20
 _MARKED_NS: Final = 60_000_000_000
 _SECOND: Final = 10**9
+_BURST: Final = _SECOND // 10
+"""How much of their rate the quotas of all clients allow at once: the rings hold what comes meanwhile."""
 
 
 class Followed:
@@ -67,6 +69,7 @@ class Followed:
         self.marks_mask = _MARKS - 1
         self.marks_until = 0
         self.generation = 1
+        self.burst = _BURST
         self.cost = _SECOND // rate
         self.cost_of_client = _SECOND // rate_of_client
         self.cost_of_record = _SECOND // records
@@ -223,7 +226,7 @@ class Followed:
             if not self.with_copies:
                 return 0
             copies = 1
-        if not self.take(layout.FOLLOWED_BUCKETS + 3, self.cost_of_record, layout.FOLLOWED_BURST):
+        if not self.take(layout.FOLLOWED_BUCKETS + 3, self.cost_of_record, self.burst):
             self.refused += 1
             self.entries[at + layout.FOLLOWED_STATE] &= ~layout.FOLLOWED
             return -1
@@ -272,11 +275,11 @@ class Followed:
         self.entries[at + layout.FOLLOWED_TIME] = self.time
         if (
             self.is_open
-            and self.has_room(layout.FOLLOWED_BUCKETS + 3, layout.FOLLOWED_BURST // 2)
-            and self.has_room(quota, layout.FOLLOWED_BURST)
+            and self.has_room(layout.FOLLOWED_BUCKETS + 3, self.burst // 2)
+            and self.has_room(quota, self.burst)
             and self.has_room(of_client, layout.FOLLOWED_SECOND)
         ):
-            self.take(quota, self.cost, layout.FOLLOWED_BURST)
+            self.take(quota, self.cost, self.burst)
             self.take(of_client, self.cost_of_client, layout.FOLLOWED_SECOND)
             self.entries[at + layout.FOLLOWED_STATE] = layout.FOLLOWED
             self.set_mark(side)

@@ -12,6 +12,7 @@ from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import Facts, attempt_of, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
+from inspector.outcomes.pdus import Reply
 from inspector.outcomes.timing import follow_up_due_ns
 from inspector.protocols import ACK, SYN
 
@@ -29,6 +30,17 @@ _LOST_AFTER: Final = 3
 _SILENCE: Final = frozenset({Outcome.TIMED_OUT, Outcome.BROKEN})
 _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
+
+
+def _reply_of(connection: FollowUp) -> Reply | None:
+    """Return what the endpoint said of the interface that was offered; of others it may reject any."""
+    reply, offer = connection.reply, connection.offer
+    if reply is None or reply.rejection is None or reply.abstract is None:
+        return reply
+    interface = offer.mapping.interface if offer is not None and offer.mapping is not None else None
+    if interface is None or interface.uuid == reply.abstract.uuid:
+        return reply
+    return Reply(accepted=True)
 
 
 class FollowUps:
@@ -224,14 +236,16 @@ class FollowUps:
         question = self._silent_question(connection, now_ns, server, final=final)
         # The SYN-ACK of another address says nothing of a reset from this one.
         address = server_address(connection.flow.server, self.policy.nat64_prefixes)
-        attempt = attempt_of(connection, self.policy, self._servers.hop_limits(address))
-        reply = connection.reply
+        reply = _reply_of(connection)
+        attempt = attempt_of(connection, self.policy, self._servers.hop_limits(address), reply)
         outcome = attempt_outcome(
             attempt,
             question,
             unknown_interface=reply is not None and reply.unknown_interface,
             accepted=reply is not None and reply.accepted,
         )
+        if outcome is Outcome.REACHED and connection.half_open and self._live is None:
+            outcome = Outcome.UNDELIVERED
         if outcome is None or outcome is connection.outcome or connection.one_sided:
             return
         if not self._is_sure(connection, outcome, now_ns, final):
@@ -271,7 +285,7 @@ class FollowUps:
     def _silent_question(self, connection: FollowUp, now_ns: int, server: Server, *, final: bool) -> Question | None:
         """Return the bind or call that waits for its answer, where it has waited for long enough."""
         asked = connection.asked
-        if asked is None or not connection.answered:
+        if not connection.answered:
             return None
         question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         if question is None:
@@ -279,6 +293,8 @@ class FollowUps:
         if self._live is not None:
             # Of a follow-up not all is recorded: what is missing is no hole.
             question = replace(question, hole=False)
+        if asked is None:
+            return question if question.hole and (final or connection.closed) else None
         if connection.reply is not None and connection.reply.accepted:
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged

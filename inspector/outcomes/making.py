@@ -181,4 +181,6 @@ def _evidence(
         asked_over_nat64=ties.over_nat64.get(finding.server),
         other_side=facts.other_side,
         scanned=facts.scanned,
+        call_rejected=facts.call_rejected,
+        bind_contexts=facts.bind_contexts,
     )

@@ -41,12 +41,13 @@ class Server:
     """One asked address.
 
     `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
-    `cut` answers the capture kept up to `cut_at` bytes of each packet.
+    `cut` answers the capture kept up to `cut_at` bytes of each packet. `single_syns` is how many connections in a row
+    had one SYN and no answer.
     """
 
     __slots__ = (
         "_hop_limits", "_reached", "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut",
-        "cut_at", "mapper_answered", "one_way", "one_way_told", "small_answers",
+        "cut_at", "mapper_answered", "one_way", "one_way_told", "single_syns", "small_answers",
     )  # fmt: skip
 
     def __init__(self, asked: IPAddress) -> None:
@@ -59,6 +60,7 @@ class Server:
         self.bind_contexts = 0
         self._hop_limits: OrderedDict[int, None] = OrderedDict()
         self._reached: OrderedDict[int, None] = OrderedDict()
+        self.single_syns = 0
         self.one_way = [0, 0]
         self.both = 0
         self.cut = self.cut_at = 0
@@ -97,6 +99,11 @@ class Server:
     def note_reached(self, port: int) -> None:
         """Take that a follow-up to a port of the asked address got through."""
         _keep(self._reached, port, None, _REACHED)
+
+    def is_single_syn(self) -> bool:
+        """Take a SYN that was not sent again and not answered; return whether it is the first in a row."""
+        self.single_syns += 1
+        return self.single_syns == 1
 
     def note_hop_limit(self, hop_limit: int) -> None:
         """Take the hop limit of a SYN-ACK: members of a pool may be at different distances."""

@@ -196,8 +196,11 @@ class Tracker:
             question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
+        rejected = connection.call_rejected if connection is not None and question is None else 0
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
-        answer.facts = Facts(outcome=outcome, question=question)
+        if rejected or (question is not None and question.missing):
+            outcome = Outcome.UNDELIVERED
+        answer.facts = Facts(outcome=outcome, question=question, call_rejected=rejected)
 
     def _release(self, found: list[Finding], *, everything: bool = False) -> None:
         """Give answers out in their order: those with an outcome, and those whose time to wait is over."""

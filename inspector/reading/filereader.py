@@ -140,6 +140,7 @@ class FileReader:
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
+            counts.verdicts.update(follower.connection_verdicts)
             counts.verdicts.subtract(follower.hidden_verdicts)
             counts = replace(counts, cut=follower.tracker.cut)
         return counts

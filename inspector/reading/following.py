@@ -34,7 +34,7 @@ class Follower:
     """Reads a file; `pipeline` decodes its answers one by one, `tracker` knows what became of them.
 
     `ties` are what files that are read together say of each other; `hidden_verdicts` and `hidden_outcomes` count what
-    is shown by another of them.
+    is shown by another of them; `connection_verdicts` counts connections to port 135 that came to nothing.
 
     A question is given up when its connection ends or falls silent. What is open at the end of the file is given up
     where the configured time had passed.
@@ -47,6 +47,7 @@ class Follower:
         waiting = replace(self._limits, unanswered_ns=_WAIT_NS)
         self.pipeline = Pipeline(config.policy(), lambda _: source, waiting)
         self.tracker = Tracker(config.policy(), source, config.ports, ties=ties)
+        self.connection_verdicts: Counter[Verdict] = Counter()
         self.hidden_verdicts: Counter[Verdict] = Counter()
         self.hidden_outcomes: Counter[Outcome] = Counter()
         self._ties = ties
@@ -96,6 +97,10 @@ class Follower:
     def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
         """Yield the findings but those about questions which another file shows better; these are counted there."""
         shown = [finding for finding in found if not self._hide(finding)]
+        connections = [finding for finding in shown if finding.kind is FindingKind.CONNECTION]
+        self.connection_verdicts.update(
+            one.verdict for one in connections if one.consequence and one.consequence.outcome
+        )
         if shown:
             yield FindingBatch.of(shown)
 

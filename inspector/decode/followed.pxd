@@ -15,7 +15,9 @@ cdef class Followed:
     cdef const long long *rows
     cdef const unsigned int *row_halves
     cdef unsigned long long secret, multiplier
-    cdef long long mask, cost, cost_of_client, cost_of_record, count, time
+    cdef unsigned char[::1] marks
+    cdef unsigned char generation
+    cdef long long marks_mask, marks_until, mask, burst, cost, cost_of_client, cost_of_record, count, time
     cdef public long long refused
     cdef public bint is_open, with_copies
 
@@ -24,6 +26,11 @@ cdef class Followed:
         self, const unsigned long long[:, :] clients, const long long[:] ports,
         const unsigned long long[:, :] servers, unsigned char[::1] found
     ) except -1
+    cdef int find_marks(
+        self, const unsigned long long[:, :] clients, const long long[:] ports, unsigned char[::1] found
+    ) except -1
+    cdef int set_mark(self, unsigned int side) noexcept nogil
+    cdef long long mark_of(self, unsigned long long high, unsigned long long low, unsigned long long port) noexcept nogil
     cdef int loop(self, long long count) except -1 nogil
     cdef int load(self, long long number) except -1 nogil
     cdef int prepare(self, long long number) except -1 nogil

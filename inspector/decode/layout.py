@@ -205,7 +205,6 @@ FOLLOWED_PROBES: Final = 8
 FOLLOWED_CLIENTS: Final = 16384
 FOLLOWED_BUCKETS: Final = 16384
 FOLLOWED_SECOND: Final = 1000000000
-FOLLOWED_BURST: Final = 500000000  # nanoseconds of its rate which a quota of all clients allows at once
 FOLLOWED_IDLE: Final = 60000000000
 FOLLOWED_LINGER: Final = 10000000000  # of a connection that has ended
 

@@ -152,7 +152,11 @@ class Following:
     def _divide(self, batch: FindingBatch, findings: list[Finding]) -> Iterator[FindingBatch]:
         """Append the findings of followed connections, and yield the others."""
         columns = batch.columns()
-        followed = self._followed.are_followed(columns.clients, columns.ports, batch.servers())
+        followed = self._followed.may_be_followed(columns.clients, columns.ports)
+        if followed.any():
+            some = batch.chosen(followed)
+            columns = some.columns()
+            followed[followed] = self._followed.are_followed(columns.clients, columns.ports, some.servers())
         count = int(followed.sum())
         if count == 0:
             yield batch

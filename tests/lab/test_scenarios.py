@@ -38,7 +38,7 @@ HEALTHY = (
     "gateway-rewrites",
     "proxy",
 )
-SECONDS = 60
+SECONDS = 180
 
 
 @pytest.fixture(scope="module", autouse=True)

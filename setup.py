@@ -18,7 +18,7 @@ MODULES = (
     ),
     "live.rings.scan",
     "output.lines",
-    "capture.scan",
+    *(f"capture.{name}" for name in ("octets", "flows", "associations", "triage", "scan")),
 )
 LAYOUTS = [PACKAGE / folder / "layout.py" for folder in ("capture", "decode", "output")]
 BUILD = "build/cython"

@@ -107,6 +107,16 @@ class Pipeline:
         """Connections in the tables now."""
         return len(self._conversations) + (len(self._decoder) if self._decoder is not None else 0)
 
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which `advance` has something to do next, or None."""
+        return self._decoder.waiting[0] if self._decoder is not None else self._conversations.standing()[2]
+
+    @property
+    def held(self) -> int:
+        """How many findings wait, after `feed` with `hold`."""
+        return self._decoder.waiting[1] if self._decoder is not None else 0
+
     def reconfigure(self, policy: Policy, limits: Limits) -> None:
         """Judge by another policy and wait for other times from now on; limits on memory stay what they were."""
         self._judge.policy = policy

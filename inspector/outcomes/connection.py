@@ -122,7 +122,7 @@ class Connection:
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
-        "interface", "last_ns", "other_syn", "recent", "reply", "reset", "scheduled_ns", "sent", "server",
+        "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
         "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
         "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
@@ -146,6 +146,7 @@ class Connection:
         self.asked: Asked | None = None
         self.bind: Bind | None = None
         self.reply: Reply | None = None
+        self.reply_ns: int | None = None
         self.fragments = 1
         self.cut = self.cut_at = 0
         self.recent: list[Sent] = []
@@ -374,7 +375,7 @@ class Connection:
         for message in found:
             reply = read_reply(message)
             if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
-                self.reply = reply._replace(abstract=proposed)
+                self.reply, self.reply_ns = reply._replace(abstract=proposed), header.time_ns
         largest = header.payload_length
         if not first and self.recent:
             largest = max(largest, self.recent[-1].largest)

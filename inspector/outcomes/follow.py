@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _LOST_AFTER: Final = 3
 _SILENCE: Final = frozenset({Outcome.TIMED_OUT, Outcome.BROKEN})
-_FOLLOW_UPS: Final = 4
-"""Follow-ups of one answer whose outcome can still become part of its finding."""
 
 
 def _reply_of(connection: FollowUp) -> Reply | None:
@@ -59,7 +57,7 @@ class FollowUps:
         self._servers = servers
         self._maker = maker
         self._limits = limits
-        self._offers = Offers(limits)
+        self.offers = Offers(limits)
         self._agenda: Agenda[FollowUp] = Agenda(limits.connections)
         self._strangers: Agenda[FollowUp] = Agenda(limits.strangers)
         self._early: dict[tuple[bytes, int], FollowUp] = {}
@@ -67,12 +65,17 @@ class FollowUps:
         self._evicted = 0
 
     def __len__(self) -> int:
-        return self._agenda.size + self._strangers.size + len(self._early) + len(self._offers) + len(self._opened)
+        return self._agenda.size + self._strangers.size + len(self._early) + len(self.offers) + len(self._opened)
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which a follow-up is to be judged next, or None."""
+        return self._agenda.due_ns
 
     @property
     def evicted(self) -> int:
         """How many offers and connections had to go before their outcome was known."""
-        return self._evicted + self._offers.evicted
+        return self._evicted + self.offers.evicted
 
     def take(self, header: Header, found: list[Finding], knows_client: bool) -> None:
         """Take a packet that is not of port 135; `knows_client`: its sender has talked to one."""
@@ -111,11 +114,11 @@ class FollowUps:
         self._agenda.clear()
         self._strangers.clear()
         self._early.clear()
-        self._offers.clear()
+        self.offers.clear()
 
     def expect(self, answer: Answer, client: bytes, found: list[Finding]) -> bool:
         """Expect the follow-ups of an answer; return whether there can be any."""
-        ports = self._offers.add(answer, client)
+        ports = self.offers.add(answer, client)
         for port in ports:
             connection = self._early.get((client, port))
             if connection is not None and connection.offer is None:
@@ -125,7 +128,12 @@ class FollowUps:
     def decide_early(self, answer: Answer) -> None:
         """Decide refusals of an answer that is given out now, without waiting for another attempt."""
         for connection in answer.connections:
-            if not connection.concluded and not connection.answered and (connection.reset or connection.icmp):
+            if (
+                isinstance(connection, FollowUp)
+                and not connection.concluded
+                and not connection.answered
+                and (connection.reset or connection.icmp)
+            ):
                 self._conclude(connection, connection.last_ns, [], final=False)
                 return
 
@@ -137,7 +145,11 @@ class FollowUps:
                 self._agenda.schedule(connection, due_ns)
             else:
                 self._conclude(connection, now_ns, found, final=False)
-        for answer in self._offers.expired(now_ns):
+        self.expire(now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Count the answers that nobody followed."""
+        for answer in self.offers.expired(now_ns):
             if not answer.followed:
                 self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
 
@@ -199,19 +211,18 @@ class FollowUps:
     def _adopt(self, connection: FollowUp, found: list[Finding]) -> None:
         """Give a connection the offer that it follows, where there is one."""
         flow = connection.flow
-        asked = self._offers.asked_of(flow.client, flow.server_port)
+        asked = self.offers.asked_of(flow.client, flow.server_port)
         if asked is None:
             return
+        self._servers.refresh()
         address = server_address(flow.server, self.policy.nat64_prefixes)
         server = self._servers.of(asked)
-        offer = self._offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
+        offer = self.offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
         if offer is None:
             return
         self._forget(connection)
         connection.offer = offer
-        offer.answer.followed = True
-        if len(offer.answer.connections) < _FOLLOW_UPS:
-            offer.answer.connections.append(connection)
+        offer.answer.follow(connection)
         oldest = self._agenda.add(connection)
         if oldest is not None:
             self._evicted += not oldest.concluded
@@ -274,7 +285,10 @@ class FollowUps:
             level=connection.bind.level if connection.bind is not None else 0,
         )
         answer = offer.answer
-        finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, connection.last_ns)
+        # A connection that was seen before its answer reached the endpoint when that said so.
+        replied_ns = connection.reply_ns if outcome is Outcome.REACHED else None
+        time_ns = connection.last_ns if replied_ns is None else replied_ns
+        finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, time_ns)
         answer.tell(finding, found)
 
     def _was_recorded(self, connection: FollowUp) -> bool:

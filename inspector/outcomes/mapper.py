@@ -79,6 +79,11 @@ class MapperConnections:
     def __len__(self) -> int:
         return self._agenda.size + len(self._clients) + len(self._limited) + len(self._scans)
 
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which a connection is to be judged next, or None."""
+        return self._agenda.due_ns
+
     def get(self, flow: Flow) -> Connection | None:
         """Return a connection."""
         return self._agenda.get(flow)

@@ -10,7 +10,7 @@ from inspector.judge.evidence import Siblings
 from inspector.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inspector.model import Finding, IPAddress
 
@@ -66,8 +66,8 @@ class Server:
         self.cut = self.cut_at = 0
         self.one_way_told = False
 
-    def note_answer(self, finding: Finding) -> None:
-        """Take what an answer says of the interface that was asked for, and the addresses it offers."""
+    def note_answer(self, finding: Finding, times: int = 1) -> None:
+        """Take what an answer that came `times` says of the interface asked for, and the addresses it offers."""
         if finding.verdict is Verdict.UNANSWERED:
             return
         self.mapper_answered |= finding.verdict is not Verdict.REJECTED
@@ -79,8 +79,8 @@ class Server:
                 self._note_version(str(mapping.interface.uuid), mapping.interface.version)
         if finding.requested is not None and finding.verdict not in _ASKED:
             service = self._service(str(finding.requested.uuid))
-            service.answers += 1
-            service.named += bool(finding.mappings)
+            service.answers += times
+            service.named += times * bool(finding.mappings)
 
     def note_size(self, largest: int) -> None:
         """Take the size of an answer that the client acknowledged."""
@@ -148,10 +148,18 @@ def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int)
         table.popitem(last=False)
 
 
+def _do_nothing() -> None:
+    """Have nothing to bring up to date."""
+
+
 class Servers:
-    """The asked addresses, at most so many: the one that was silent for longest goes first."""
+    """The asked addresses, at most so many: the one that was silent for longest goes first.
+
+    `refresh` is called before something is judged by what is known of them.
+    """
 
     def __init__(self, most: int) -> None:
+        self.refresh: Callable[[], None] = _do_nothing
         self._most = most
         self._table: OrderedDict[IPAddress, Server] = OrderedDict()
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from inspector.judge.addresses import address_of, server_address, undeclared_nat64
 from inspector.judge.evidence import Delivery, OtherSide
 from inspector.outcomes.connection import Flow
+from inspector.protocols import IPV4_MAPPED
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
@@ -73,6 +74,13 @@ class Ties:
         if consequence is not None and consequence.answer is not None:
             port = consequence.answer.client_port
         return (finding.source, finding.client, port, finding.asked_raw) in self.repeated
+
+    def clients(self) -> Iterator[bytes]:
+        """Yield the addresses, 16 bytes, of clients whose conversations are tied."""
+        for _, client, _, _ in self.repeated:
+            yield IPV4_MAPPED + client.packed if client.version == 4 else client.packed
+        for _, flow, _ in self.dropped:
+            yield flow.client
 
     def __bool__(self) -> bool:
         """Return whether anything was tied."""

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyroute2 import IPRoute
-
 from inspector.lab import topology
 from inspector.lab.processes import stop
 from inspector.lab.scrape import responses_by_verdict, scrape
@@ -117,7 +115,7 @@ def read(capture: Path, *options: str) -> str:
 
 def programs(laboratory: Laboratory) -> dict[str, int]:
     """Return the identifier of the XDP program on each port of the gateway, 0 for none: the kernel's word for it."""
-    with IPRoute(netns=laboratory.names["gateway"]) as links:
+    with topology.links_of(laboratory.names["gateway"]) as links:
         return {port: _xdp_program(links.get_links(ifname=port)[0]) for port in PORTS}
 
 

@@ -38,7 +38,8 @@ HEALTHY = (
     "gateway-rewrites",
     "proxy",
 )
-SECONDS = 180
+# Longer than the laboratory waits for what it starts: what it says then is in the failure.
+SECONDS = 90
 
 
 @pytest.fixture(scope="module", autouse=True)

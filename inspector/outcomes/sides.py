@@ -115,7 +115,10 @@ def tie(
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
         if together and pair.here.flow == pair.there.flow:
             continue
-        less = pair.here if lost else pair.there
+        less, more = (pair.here, pair.there) if lost else (pair.there, pair.here)
+        if more.cut and not less.cut:
+            # What cannot be read shows nothing better.
+            less = more
         flow = less.flow
         repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
     return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated), over_nat64)

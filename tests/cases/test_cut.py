@@ -19,7 +19,7 @@ def _read(number: str, *options: str, folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("options", "unread"), [(["--follow-up"], "2 answers"), ([], "4 packets")], ids=["follow-up", "plain"]
+    ("options", "unread"), [([], "2 answers"), (["--no-follow-up"], "4 packets")], ids=["follow-up", "plain"]
 )
 @pytest.mark.parametrize("fail_on", [False, True])
 def test_a_cut_capture_is_told_in_one_line(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, Final, Protocol, TextIO, cast
+from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, Final, Protocol, TextIO
 
 from inspector.errors import OutputError
 from inspector.losses import reason_of
@@ -36,21 +36,7 @@ class StreamLines:
         """Write whole lines; return False when nobody reads them any more."""
         if self._binary is None:
             return write_or_close(self._stream, str(lines, "ascii"))
-        return write_or_close(self._stream, "") and write_or_close(cast("BinaryIO", _Whole(self._binary)), lines)
-
-
-class _Whole:
-    """A binary stream that writes all: an unbuffered one (PYTHONUNBUFFERED) writes what there is room for."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self.fileno, self.flush = stream.fileno, stream.flush
-        self._write = stream.write
-
-    def write(self, data: bytes) -> int:
-        left = memoryview(data)
-        while left:
-            left = left[self._write(left) :]
-        return len(data)
+        return write_or_close(self._stream, "") and write_or_close(self._binary, lines)
 
 
 class JsonLines:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
-from inspector.decode.tally import Tally
+from inspector.decode.grouping import GroupCounts
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -73,7 +73,7 @@ class Pipeline:
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
-        self._tally = Tally(_verdict_of)
+        self._groups = GroupCounts(_verdict_of)
         self._decoder: Decoder | None = None
         if engine:
             # Where nothing was compiled, memory stays small.
@@ -175,7 +175,7 @@ class Pipeline:
                 yield FindingBatch.of(held)
                 held = []
             if isinstance(one, FindingBatch):
-                for verdict, count in self._tally.totals(one):
+                for verdict, count in self._groups.totals(one):
                     self.verdicts[verdict] += count
                 yield one
         if held:

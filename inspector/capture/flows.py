@@ -69,11 +69,7 @@ class Flows(Octets):
 
     def tag_of(self, one_high: int, one_low: int, other_high: int, other_low: int, ports: int) -> int:
         """Return the hash of a connection; `ports` are in the order of the addresses."""
-        by = self.secret
-        value = hints.mix(hints.mix(hints.mix(by, one_low, by), other_low, by), ports, by)
-        if one_high | other_high:
-            value = hints.mix(hints.mix(value, one_high, by), other_high, by)
-        return hints.mix(value, 0, by) >> 32
+        return hints.tag_of(self.secret, self.secret, one_high, one_low, other_high, other_low, ports)
 
     def lookup(self, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
         """Return the entry of a client's connection, 0 without; `ports` are its own and the server's << 16."""

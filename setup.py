@@ -14,7 +14,18 @@ PACKAGE = Path("inspector")
 MODULES = (
     *(
         f"decode.{name}"
-        for name in ("table", "templates", "reader", "answers", "calls", "streams", "rows", "engine", "followed")
+        for name in (
+            "table",
+            "templates",
+            "reader",
+            "answers",
+            "calls",
+            "streams",
+            "rows",
+            "engine",
+            "buckets",
+            "followed",
+        )
     ),
     "live.rings.scan",
     "output.lines",

@@ -19,7 +19,8 @@ import cython
 import numpy as np
 
 from inspector.decode import hints, layout
-from inspector.ordered import OrderedRows, count_rows
+from inspector.decode.buckets import Buckets
+from inspector.ordered import count_rows, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ _BURST: Final = _SECOND // 10
 """How much of their rate the quotas of all clients allow at once: the rings hold what comes meanwhile."""
 
 
-class Followed:
+class Followed(Buckets):
     """The table of connections, by client, its port and server, and the quotas.
 
     `is_open` is whether more connections may be taken: not while records get lost, or wait in the rings. With
@@ -59,8 +60,8 @@ class Followed:
         self.halves = np.asarray(self.entries).view(np.uint32).data
         self.clients = np.zeros(layout.FOLLOWED_CLIENTS, np.uint64).data
         self.client_times = np.zeros(layout.FOLLOWED_CLIENTS, np.int64).data
-        # When each bucket is empty again: of clients, then of all.
-        self.buckets = np.zeros(layout.FOLLOWED_BUCKETS + 4, np.int64).data
+        # Of clients, then of all.
+        super().__init__(layout.FOLLOWED_BUCKETS + 4)
         self.secret = int.from_bytes(os.urandom(8), "little")
         self.multiplier = int.from_bytes(os.urandom(8), "little") | 1
         self.mask = CONNECTIONS - 1
@@ -96,7 +97,7 @@ class Followed:
         if len(self.chosen) < count:
             self.chosen = np.zeros(2 * count, np.int64).data
         if cython.compiled:
-            addresses, widths = _places_of(batches)
+            addresses, widths = places_of(batches)
             self.addresses = addresses.data
             self.widths = widths.data
         else:
@@ -277,10 +278,10 @@ class Followed:
             self.is_open
             and self.has_room(layout.FOLLOWED_BUCKETS + 3, self.burst // 2)
             and self.has_room(quota, self.burst)
-            and self.has_room(of_client, layout.FOLLOWED_SECOND)
+            and self.has_room(of_client, layout.SECOND)
         ):
             self.take(quota, self.cost, self.burst)
-            self.take(of_client, self.cost_of_client, layout.FOLLOWED_SECOND)
+            self.take(of_client, self.cost_of_client, layout.SECOND)
             self.entries[at + layout.FOLLOWED_STATE] = layout.FOLLOWED
             self.set_mark(side)
             if not attributes & layout.ENDPOINT:
@@ -375,20 +376,6 @@ class Followed:
                 oldest = time
         return found
 
-    def has_room(self, bucket: int, burst: int) -> bool:
-        """Return whether a quota is not used up; one that a clock has left behind begins again."""
-        ahead = self.buckets[bucket] - self.time
-        return ahead < burst or ahead > 2 * layout.FOLLOWED_SECOND
-
-    def take(self, bucket: int, cost: int, burst: int) -> bool:
-        """Take one from a quota; False where it is used up."""
-        if not self.has_room(bucket, burst):
-            return False
-        ahead = self.buckets[bucket] - self.time
-        start = self.buckets[bucket] if 0 < ahead <= 2 * layout.FOLLOWED_SECOND else self.time
-        self.buckets[bucket] = start + cost
-        return True
-
     def knows(self, hashed: int) -> bool:
         """Return whether a client has a connection that was followed."""
         first = hashed >> 20 & (layout.FOLLOWED_CLIENTS - 4)
@@ -409,12 +396,3 @@ class Followed:
                 found = first + way
         self.clients[found] = hashed
         self.client_times[found] = self.time
-
-
-def _places_of(batches: Sequence[Block]) -> tuple[Numbers, npt.NDArray[np.int32]]:
-    """Return where the rows of blocks are, and the bytes of each."""
-    if isinstance(batches, OrderedRows):
-        return batches.addresses, batches.widths
-    starts = [block.ctypes.data + np.arange(len(block), dtype=np.int64) * block.strides[0] for block in batches]
-    widths = [np.full(len(block), block.strides[0], np.int32) for block in batches]
-    return np.concatenate([np.zeros(0, np.int64), *starts]), np.concatenate([np.zeros(0, np.int32), *widths])

@@ -9,6 +9,7 @@ from inspector.consequence import AnswerReference, Outcome, Target
 from inspector.model import Verdict, format_time
 from inspector.outcomes.connection import Connection, Flow
 from inspector.outcomes.facts import Facts
+from inspector.protocols import TCP_SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ _OTHER_SERVICES: Final = frozenset({1433, 2049, 3268, 3269, 3306, 3389, 5985, 59
 """Ports of SQL, NFS, the global catalog, RDP, WinRM, HTTP and AD's web services: no endpoints of RPC."""
 _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
-_TCP: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
 
 
 class Answer:
@@ -163,7 +163,7 @@ class Offers:
             return {_ANY: None}
         offers: dict[int, OfferedEndpoint | None] = {}
         for mapping in finding.mappings:
-            if mapping.port and mapping.protocol in _TCP and mapping.port not in offers:
+            if mapping.port and mapping.protocol in TCP_SEQUENCES and mapping.port not in offers:
                 offers[mapping.port] = mapping
                 if len(offers) >= self._limits.per_answer:
                     break

@@ -102,9 +102,7 @@ class Follower:
         """Yield the findings but those about questions which another file shows better; these are counted there."""
         shown = [finding for finding in found if not self._hide(finding)] if self._ties else found
         connections = [finding for finding in shown if finding.kind is FindingKind.CONNECTION]
-        self.connection_verdicts.update(
-            one.verdict for one in connections if one.consequence and one.consequence.outcome
-        )
+        self.connection_verdicts.update(one.verdict for one in connections if one.outcome)
         if shown and self._shown:
             yield FindingBatch.of(shown)
 
@@ -114,9 +112,7 @@ class Follower:
             return False
         if finding.kind is FindingKind.ANSWER:
             self.hidden_verdicts[finding.verdict] += 1
-        for one in (finding, finding.follow_up):
-            if one is not None and one.consequence is not None and one.consequence.outcome is not None:
-                self.hidden_outcomes[one.consequence.outcome] += 1
+        self.hidden_outcomes.update(finding.outcomes)
         return True
 
 

@@ -115,11 +115,11 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=_verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
-        help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found; with 4 where none "
+        help="exit with status 3 where such a verdict, or such an outcome, was found; with 4 where none "
         "was, and the capture keeps only the beginning of packets",
     )
     _add_switch(
-        parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"
+        parser, "--follow-up", "say what answers led to: whether they arrived, and the client got through (default: on)"
     )
     parser.add_argument(
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
@@ -167,6 +167,8 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
+    parser.add_argument("--scenario", metavar="NAME", help="show a scenario (an unknown name lists all of them)")
+    parser.add_argument("--captures", type=_path, metavar="DIR", help="keep a scenario's captures there")
     parser.set_defaults(run=_demo)
 
 
@@ -284,7 +286,7 @@ def _read(arguments: argparse.Namespace) -> int:
     config = _with(_load(arguments), {"follow_up": arguments.follow_up})
     outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
     if outcomes and not config.follow_up:
-        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are known with --follow-up only")
+        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are not known with --no-follow-up")
     return read.run(
         filereader.ReadArguments(
             files=arguments.files,
@@ -319,6 +321,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
     require_descriptors(2)
+    if arguments.scenario is not None:
+        from inspector.lab.scenarios import show
+
+        return show.run(arguments.scenario, arguments.captures)
     return demo.run(arguments.seconds, arguments.listen)
 
 

@@ -73,6 +73,7 @@ class FileReader:
 
     `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
+    Findings that are not `shown` need not be made.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class FileReader:
     evidence: Evidence | None = None
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
+    shown: bool = True
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
@@ -87,7 +89,7 @@ class FileReader:
     def __post_init__(self) -> None:
         source = display_name(os.fsencode(self.path))
         if self.config.follow_up:
-            self.follower = Follower(self.path, self.config, source, self.ties)
+            self.follower = Follower(self.path, self.config, source, self.ties, shown=self.shown)
             self.pipeline = self.follower.pipeline
             return
         self.pipeline = Pipeline(
@@ -140,6 +142,7 @@ class FileReader:
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
+            counts.verdicts.update(follower.connection_verdicts)
             counts.verdicts.subtract(follower.hidden_verdicts)
             counts = replace(counts, cut=follower.tracker.cut)
         return counts

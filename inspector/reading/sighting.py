@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from inspector.capture.pcap import read_packets
-from inspector.errors import CaptureError
+from inspector.capture.survey import mapper_headers
 from inspector.escape import display_name
 from inspector.outcomes.sides import Ties, tie
 from inspector.outcomes.sightings import Sightings
-from inspector.record import LATEST_TIME_NS
-from inspector.wire.headers import Header, read_header
+from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +28,9 @@ def tie_files(files: Sequence[Path], config: Config) -> Ties:
 def _sight(path: Path, config: Config) -> Sightings:
     """Return what a file saw; of one that cannot be read to its end what comes before, as reading it will tell."""
     side = Sightings(display_name(os.fsencode(path)), config.ports)
-    with suppress(CaptureError):
-        for number, packet in enumerate(read_packets(path), 1):
-            header = read_header(
-                packet.data,
-                link_type=packet.link_type,
-                time_ns=min(packet.time_ns, LATEST_TIME_NS),
-                number=number,
-                wire_length=packet.original_length,
-            )
-            if isinstance(header, Header):
-                side.take(header)
+    for header in mapper_headers(path, config.ports):
+        if isinstance(header, Header):
+            side.take(header)
+        else:
+            side.last_ns = max(side.last_ns, header)
     return side

@@ -169,7 +169,7 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config, ties=wanted.ties)
+    reader = FileReader(path, wanted.config, ties=wanted.ties, shown=not wanted.summary)
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

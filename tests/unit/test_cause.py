@@ -14,19 +14,9 @@ from inspector.judge.cause import ROWS, diagnose
 from inspector.judge.diagnosis import Row, listed, sender_of
 from inspector.judge.evidence import Evidence, Reset, hops_away
 from inspector.model import Verdict
-from tests.build.causes import CASES, Case
-from tests.build.evidence import (
-    BACKUP,
-    DIP,
-    FOLLOW_UP,
-    NATIVE,
-    OPEN,
-    SECOND,
-    SENT_AGAIN,
-    TO_DIP,
-    VIP,
-    evidence,
-)
+from tests.build.causes import CASES
+from tests.build.causes_of_answers import Case
+from tests.build.evidence import BACKUP, DIP, FOLLOW_UP, NATIVE, OPEN, SECOND, SENT_AGAIN, TO_DIP, VIP, evidence
 from tests.build.neighbours import OTHER_CASES
 
 

@@ -61,12 +61,13 @@ ALLOWED = {
         "outcomes",
         "pipeline",
         "systemd",
+        "wire",
     }
     | {"live", "live.attach", "live.bpf", "live.process", "live.rings"},
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
-    "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
+    "lab": FOUNDATION | {"bounds", "config", "live.process", "log", "wire"},
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
     | {"live", "live.attach", "liveview", "reading"},

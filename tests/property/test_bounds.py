@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from random import Random
 
@@ -89,6 +90,9 @@ def dcom_stubs(draw: st.DrawFn) -> tuple[int, int, bytes]:
     towers_of = st.tuples(st.integers(1, 40), texts)
     addresses = draw(st.lists(towers_of, max_size=9)) * draw(st.sampled_from([1, 1, 100]))
     addresses += [(7, chr(64 + number)) for number in range(draw(st.sampled_from([0, 64, 1000])))]
+    units = itertools.accumulate(4 + 2 * len(text) for _, text in addresses)
+    # The counts of the array have 16 bits.
+    addresses = [one for one, end in zip(addresses, units, strict=True) if end < 60_000]
     if draw(st.booleans()):
         return 0, dcom.SERVER_ALIVE_2, dcom.server_alive_2_response(addresses[:3000])
     results = [(SAMR[0], 0)] * draw(st.integers(0, 40))

@@ -175,7 +175,11 @@ class FindingBatch:
             found = (one.latency_ns for one in self.findings() if one.dcom is None)
             return np.array([latency for latency in found if latency is not None], np.int64)
         asked = self._rows[:, layout.FOUND_ASKED]
-        latencies = (self._rows[:, layout.FOUND_TIME] - asked)[asked >= 0]
+        counts = asked >= 0
+        of_dcom = [number for number, template, _ in self.numbered() if template.dcom is not None]
+        if of_dcom:
+            counts &= ~np.isin(self._rows[:, layout.FOUND_TEMPLATE], of_dcom)
+        latencies = (self._rows[:, layout.FOUND_TIME] - asked)[counts]
         return latencies[latencies >= 0]
 
     def findings(self) -> Iterator[Finding]:

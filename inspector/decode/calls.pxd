@@ -20,6 +20,12 @@ cdef class Calls(Answers):
     @cython.final
     cdef int on_request(self) noexcept nogil
     @cython.final
+    cdef bint may_hold(self, long long length, long long abstract) noexcept nogil
+    @cython.final
+    cdef void keep_stub(self, long long base, long long at, long long length) noexcept nogil
+    @cython.final
+    cdef long long call_security(self, long long word) noexcept nogil
+    @cython.final
     cdef void schedule(self, long long question) noexcept nogil
     @cython.final
     cdef long long count_questions(self, long long kind) noexcept nogil

@@ -130,16 +130,25 @@ def _association_at(engine: Engine, halves: Sequence[int], limits: Limits, anoma
             association.proposals[call_id] = proposal
             association.buffered += proposal.size
         else:
-            stub = content[: words[layout.QUESTION_LENGTH]]
-            context, opnum, sealed = (
-                words[layout.QUESTION_CONTEXT],
-                words[layout.QUESTION_OPNUM],
-                bool(words[layout.QUESTION_SEALED]),
-            )
-            association.calls[call_id] = Call(time_ns, context, opnum, stub, True, sealed)
-            association.buffered += len(stub)
+            call = _call_at(engine, words, content)
+            association.calls[call_id] = call
+            association.buffered += len(call.stub)
         number = words[layout.QUESTION_NEXT]
     return association
+
+
+def _call_at(engine: Engine, words: Sequence[int], content: bytes) -> Call:
+    stub = content[: words[layout.QUESTION_LENGTH]]
+    if words[layout.QUESTION_BUFFER]:
+        start = words[layout.QUESTION_BUFFER] * layout.PARTIAL_BYTES
+        stub = bytes(engine.partial_bytes[start : start + words[layout.QUESTION_LENGTH]])
+    context, opnum, security = (
+        words[layout.QUESTION_CONTEXT],
+        words[layout.QUESTION_OPNUM],
+        words[layout.QUESTION_SECURITY],
+    )
+    sealed, level, service = bool(security & layout.SEALED), security >> 8 & 0xFF, security >> 16
+    return Call(words[layout.QUESTION_TIME], context, opnum, stub, True, sealed, level, service)
 
 
 def _element(word: int) -> ContextElement:
@@ -188,9 +197,10 @@ def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, i
     context = association.contexts.get(call.context_id)
     abstract = _abstract_number(context.abstract if context is not None else None)
     transfer = _TRANSFER_NUMBERS[context.transfer_syntax if context is not None else None]
-    # From ABSTRACT_OTHER on calls are not the engine's.
-    if abstract >= layout.ABSTRACT_OTHER or len(call.stub) > layout.STUB_BYTES or not call.little_endian:
+    if abstract == layout.ABSTRACT_OTHER or len(call.stub) > layout.STUB_BYTES or not call.little_endian:
         return None
+    if abstract >= layout.ABSTRACT_EXPORTER:
+        return 0, 0, transfer << layout.AGREED | layout.CALL_SEEN
     # Of a sealed stub nothing can be read.
     opnum = -1 if call.sealed else call.opnum
     asked: tuple[int, int, int] | None = engine.reread(opnum, transfer, abstract == layout.ABSTRACT_EPM, call.stub)
@@ -255,7 +265,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
                 layout.QUESTION_KIND: layout.CALL,
                 layout.QUESTION_CONTEXT: call.context_id,
                 layout.QUESTION_OPNUM: call.opnum,
-                layout.QUESTION_SEALED: call.sealed,
+                layout.QUESTION_SECURITY: call.sealed | call.level << 8 | call.service << 16,
                 layout.QUESTION_LENGTH: len(call.stub),
                 layout.QUESTION_ASKED_AT: asked_at,
                 layout.QUESTION_ASKED_LENGTH: asked_length,

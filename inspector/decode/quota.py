@@ -1,13 +1,14 @@
 """How much of the traffic may be handed to the scalar decoder: by each client, and by all together.
 
-A record costs the scalar decoder a hundred times what it costs the engine, and one with much payload more: a call of
-DCOM some hundred microseconds. So a record counts once, and once more for each 256 bytes of payload. Without a bound, a
-client that sends only what the engine does not read would make all others wait. Each bound is a rate and a burst, in
-the time of the records: the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a
-tenth's for all, which takes the scalar decoder 50 ms: so long the rings hold what comes meanwhile.
+A record costs the scalar decoder a hundred times what it costs the engine, and one with much payload more. So a record
+counts once, and once more for each 256 bytes of payload. Without a bound, a client that sends only what the engine does
+not read would make all others wait. Each bound is a rate and a burst, in the time of the records: the generic cell rate
+algorithm of ITU-T I.371. The burst is one second's for a client, and a tenth's for all, which takes the scalar decoder
+50 ms: so long the rings hold what comes meanwhile.
 
 Answers whose content is not known have quotas of their own, one for contents which are met for the first time, one for
-those which come again. Honest contents come again, and forged ones that come once take nothing from them.
+those which come again. Honest contents come again, and forged ones that come once take nothing from them. An answer to
+a call of DCOM counts once more for each 256 bytes, too: an activation costs some hundred microseconds.
 
 Clients share as many buckets as there are, by a secret hash; those of one IPv6 /64 are one client, since its owner has
 all of its addresses.

@@ -24,6 +24,7 @@ REMOTE_ACTIVATION: Final = 0
 WMI: Final = UUID("8bc3f05e-d86b-11d0-a075-00c04fb68820")
 WBEM_LOGIN: Final = UUID("f309ad18-d86a-11d0-a075-00c04fb68820")
 IPID: Final = UUID(bytes_le=bytes(range(16)))
+OBJECT: Final = bytes(8) + IPID.bytes_le
 ACCESS_DENIED: Final = 0x80070005
 
 _TCP: Final = 0x07
@@ -156,10 +157,12 @@ def custom_reference(interface: UUID, class_id: UUID, data: bytes) -> bytes:
     return head + struct.pack("<II", 0, len(data) + 8) + data
 
 
-def standard_reference(interface: UUID, object_exporter: bytes, addresses: Sequence[Address]) -> bytes:
-    """Return an OBJREF_STANDARD (2.2.18.4): the object, and the bindings of its resolver."""
+def standard_reference(
+    interface: UUID, object_exporter: bytes, addresses: Sequence[Address], identifiers: bytes = OBJECT
+) -> bytes:
+    """Return an OBJREF_STANDARD (2.2.18.4): the object's OID and IPID, and the bindings of its resolver."""
     head = b"MEOW" + struct.pack("<I", 1) + interface.bytes_le
-    return head + struct.pack("<II", 0, 5) + object_exporter + bytes(8) + IPID.bytes_le + dual_string_array(addresses)
+    return head + struct.pack("<II", 0, 5) + object_exporter + identifiers + dual_string_array(addresses)
 
 
 def _put_pointer(stub: Stub, reference: bytes) -> Stub:
@@ -213,6 +216,7 @@ def properties_out(
     results: Sequence[tuple[UUID, int]],
     resolvers: Sequence[Address],
     opaque: bytes,
+    identifiers: bytes = OBJECT,
 ) -> bytes:
     """Return the properties of an activation's answer: where the object is, and its interfaces."""
     reply = Stub().count(0, _REFERENT).align(8).raw(object_exporter).count(_REFERENT + 4).uuid(IPID)
@@ -228,7 +232,7 @@ def properties_out(
         out.count(len(results), *referents)
         for interface, status in results:
             if not status:
-                _put_pointer(out, standard_reference(interface, object_exporter, resolvers))
+                _put_pointer(out, standard_reference(interface, object_exporter, resolvers, identifiers))
         found.insert(0, (_CLASS_OUT, _serialized(out)))
     if opaque:
         found.append((_CONTEXT, _serialized(Stub().raw(opaque))))
@@ -245,11 +249,12 @@ def create_instance_response(
     status: int = 0,
     wide: bool = False,
     big_endian: bool = False,
+    identifiers: bytes = OBJECT,
 ) -> bytes:
     """Return the stub of the response to either activation: ORPCTHAT, properties (null where it failed), HRESULT."""
     stub = Stub(wide=wide, big_endian=big_endian).put("I", 0).count(0, 0 if status else _REFERENT)
     if not status:
-        found = properties_out(object_exporter, addresses, results, resolvers, opaque)
+        found = properties_out(object_exporter, addresses, results, resolvers, opaque, identifiers)
         _put_pointer(stub, custom_reference(_PROPERTIES_OUT, _CLASS_OUT, found))
     return stub.put("I", status).data
 

@@ -258,7 +258,7 @@ class Tracker:
         if finding.verdict in _QUESTIONS:
             self._explain_silence(answer, flow)
         elif finding.direction is Direction.FROM_SERVER:
-            dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+            dropped = self._maker.dropped(finding, flow)
             self._mapper.watch(answer, flow, dropped, found)
             followed = self._follow_ups.expect(answer, flow.client, found)
             if followed or (self._live is not None and self._live.has_sides):
@@ -305,7 +305,7 @@ class Tracker:
         """Tell that another interface never showed an answer, if that has come to be known while it was held."""
         finding = answer.finding
         flow = _flow_of(finding)
-        dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+        dropped = self._maker.dropped(finding, flow)
         if dropped is not None and self._live is not None:
             self._mapper.drop(answer, flow, dropped, found)
 

@@ -78,10 +78,11 @@ class Tracker:
 
     @property
     def anomalies(self) -> Counter[Anomaly]:
-        """What was let go since a table was full."""
+        """What was let go since a table was full, and what cannot be seen."""
         counts = {
             Anomaly.OUTCOME_EVICTED: self._mapper.evicted + self._follow_ups.evicted,
             Anomaly.OUTCOME_UNDECIDED: self._mapper.undecided + self._follow_ups.undecided,
+            Anomaly.ONE_WAY_VIEW: self._mapper.one_way,
         }
         return Counter({anomaly: count for anomaly, count in counts.items() if count})
 

@@ -15,10 +15,11 @@ from inspector.decode.batch import FindingBatch, packed
 from inspector.decode.followed import Followed
 from inspector.errors import Anomaly
 from inspector.inspection.kernelview import KernelView
+from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.livesides import LiveSides
+from inspector.outcomes.offers import followed_mappings
 from inspector.outcomes.records import packet_of
 from inspector.outcomes.tracker import Tracker
-from inspector.protocols import TCP_SEQUENCES
 from inspector.record import unpack_record
 from inspector.wire.headers import Header
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from inspector.live.session import Session
     from inspector.model import Finding
 
-_PER_ANSWER: Final = 8
 _FINDINGS: Final = 4096
 """Findings of one part of the records that wait for their outcome: one record may carry many answers."""
 
@@ -54,7 +54,8 @@ class Following:
         prefixes = config.policy().nat64_prefixes
         self._sides = LiveSides(config.ports, prefixes, self._view.name_of) if self._view.has_sides else None
         ties = None if self._sides is None else self._sides.ties
-        self._tracker = Tracker(config.policy(), "", config.ports, ties=ties, live=self._view)
+        self._limits = OutcomeLimits()
+        self._tracker = Tracker(config.policy(), "", config.ports, self._limits, ties, self._view)
         self._hidden: Counter[Outcome] = Counter()
         self._followed = Followed()
         self._followed.with_copies = self._sides is not None
@@ -200,8 +201,8 @@ class Following:
             if not finding.mappings:
                 continue
             now_ns, asked, wanted = finding.time_ns, packed(finding.asked_raw), []
-            for mapping in finding.mappings[:_PER_ANSWER]:
-                if mapping.port and mapping.protocol in TCP_SEQUENCES:
+            for mapping in followed_mappings(finding, self._limits.per_answer):
+                if mapping.port is not None:
                     wanted.append((asked, mapping.port))
                     if mapping.address is not None and not mapping.address.is_unspecified:
                         wanted.append((packed(mapping.address), mapping.port))

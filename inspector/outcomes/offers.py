@@ -26,6 +26,21 @@ _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
 
 
+def followed_mappings(finding: Finding, most: int) -> tuple[OfferedEndpoint, ...]:
+    """Return the mappings whose endpoints are followed: those of the first `most` TCP ports, twice as many in all."""
+    ports: set[int] = set()
+    found: list[OfferedEndpoint] = []
+    for mapping in finding.mappings:
+        port = mapping.port
+        if not port or mapping.protocol not in TCP_SEQUENCES or (port not in ports and len(ports) >= most):
+            continue
+        ports.add(port)
+        found.append(mapping)
+        if len(found) >= 2 * most:
+            break
+    return tuple(found)
+
+
 class Answer:
     """An answer that is followed: its finding, and whether the client connected (`followed`).
 
@@ -162,11 +177,9 @@ class Offers:
         if finding.verdict is Verdict.SEALED:
             return {_ANY: None}
         offers: dict[int, OfferedEndpoint | None] = {}
-        for mapping in finding.mappings:
-            if mapping.port and mapping.protocol in TCP_SEQUENCES and mapping.port not in offers:
-                offers[mapping.port] = mapping
-                if len(offers) >= self._limits.per_answer:
-                    break
+        for mapping in followed_mappings(finding, self._limits.per_answer):
+            if mapping.port is not None:
+                offers.setdefault(mapping.port, mapping)
         return offers
 
     def clear(self) -> None:

@@ -10,6 +10,7 @@ import time
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from inspector.consequence import Outcome
 from inspector.decode import layout
 from inspector.decode.batch import FindingBatch, packed
 from inspector.decode.followed import Followed
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.config import Config
-    from inspector.consequence import Outcome
     from inspector.live.bpf.followups import FollowUpMaps
     from inspector.live.rings.ringbuf import Block
     from inspector.live.session import Session
@@ -47,14 +47,16 @@ _FILLED: Final = 4
 class Following:
     """Follows answers of a session; `select` rows, then `take` the findings that they complete."""
 
-    def __init__(self, session: Session, maps: FollowUpMaps, config: Config) -> None:
+    def __init__(
+        self, session: Session, maps: FollowUpMaps, config: Config, limits: OutcomeLimits | None = None
+    ) -> None:
         self._session = session
         self._maps = maps
         self._view = KernelView(session, maps)
         prefixes = config.policy().nat64_prefixes
         self._sides = LiveSides(config.ports, prefixes, self._view.name_of) if self._view.has_sides else None
         ties = None if self._sides is None else self._sides.ties
-        self._limits = OutcomeLimits()
+        self._limits = limits or OutcomeLimits()
         self._tracker = Tracker(config.policy(), "", config.ports, self._limits, ties, self._view)
         self._hidden: Counter[Outcome] = Counter()
         self._followed = Followed()
@@ -136,6 +138,16 @@ class Following:
         for batch in batches:
             yield from self._divide(batch, findings)
         yield from self._shown(self._tracker.close(findings))
+
+    def take_not_followed(self) -> list[Finding]:
+        """Return the findings of answers that nobody has followed, since the last call."""
+        shown = []
+        for finding in self._tracker.take_not_followed():
+            if self._sides is None or not self._sides.ties.hides(finding):
+                shown.append(finding)
+            else:
+                self._hidden[Outcome.NOT_FOLLOWED] += 1
+        return shown
 
     def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
         """Yield the findings but those about questions which another interface shows better."""

@@ -72,7 +72,8 @@ class Families:
         """Declare what answers led to: findings of follow-ups, deliveries and connections to the mapper's port."""
         self.follow_ups = self._counter(
             "follow_ups",
-            "Connections which clients made to endpoints that they were offered, by what became of them.",
+            "Connections which clients made to endpoints that they were offered, by what became of them; and answers"
+            " which no connection followed (`not_followed`).",
             "interface",
             "vip",
             "service",

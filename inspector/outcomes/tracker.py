@@ -91,6 +91,11 @@ class Tracker:
         """What could not be read since the capture cut packets."""
         return CutAnswers(self._mapper.cut, self._mapper.cut_at)
 
+    def take_not_followed(self) -> list[Finding]:
+        """Return the findings of answers of a running inspection that nobody has followed since the last call."""
+        found, self._follow_ups.not_followed = self._follow_ups.not_followed, []
+        return found
+
     @property
     def size(self) -> int:
         """How many things are kept, in all tables together."""

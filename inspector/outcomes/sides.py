@@ -40,7 +40,7 @@ _AFTER_NS: Final = 200_000_000
 """The other side's capture must go on for so long behind an answer that is called dropped, or show the end."""
 _POINTS: Final = 8
 """Points that may see one conversation; more of the same numbers are forged."""
-_CANDIDATES: Final = 32
+CANDIDATES: Final = 32
 """Conversations of one moment that are compared with each other: among more, none could be told apart."""
 _NAMES: Final[dict[int, str]] = {PduType.BIND_NAK: "bind_nak", PduType.FAULT: "fault", PduType.RESPONSE: "response"}
 
@@ -186,7 +186,7 @@ def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]
     backwards: dict[int, list[int]] = defaultdict(list)
     for first, outer in enumerate(group):
         bind_ns = outer.of_client()[0].time_ns
-        for second in range(first + 1, min(first + _CANDIDATES, len(group))):
+        for second in range(first + 1, min(first + CANDIDATES, len(group))):
             if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
                 break
             if _passes_on(outer, group[second], nat64_prefixes):

@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from inspector.consequence import Cause, Outcome, Target
 from inspector.dcom import Reach, Role
+from inspector.http.overview import Overview
 from inspector.judge.policy import Policy
+from inspector.liveview.screen import finding_rows
 from inspector.metrics.updates import Metrics
 from inspector.model import Finding, Verdict
 from inspector.output.console import Console
@@ -198,6 +200,35 @@ def test_metrics() -> None:
     assert scraped("mismatches_total", **labels) == 1
     assert scraped("service_responses_total", **labels) == 2
     assert scraped("response_latency_seconds_count") == 0
+
+
+def test_follow_ups_are_counted_by_interface(tmp_path: Path) -> None:
+    """The label of a follow-up is the interface that the client asked, from the closed set of well-known names."""
+    network = Network()
+    _activation(network, [f"{VIP}[49155]"])
+    called(network, VIP, 49155, (dcom.WBEM_LOGIN, 0, 0), client=CLIENT)
+    metrics = Metrics(CollectorRegistry())
+    metrics.reconfigure([], 4)
+    for finding in Followed(network, tmp_path).given:
+        metrics.observe(batch_of(finding))
+    source = str(tmp_path / "capture.pcapng")
+    labels = {"interface": source, "vip": "other", "service": "IRemoteSCMActivator", "outcome": "reached"}
+    assert Scraped(metrics)("follow_ups_total", **labels) == 1
+
+
+def test_names_on_the_page_and_in_the_live_view() -> None:
+    """A binding without an address is shown by its name; an address comes first."""
+    named, addressed = alive(["SRV01", "SRV01.example"]), alive(["SRV01", DIP])
+    overview = Overview()
+    overview.observe(batch_of(named))
+    overview.observe(batch_of(addressed))
+    offers, _ = overview.offers()
+    assert {(one["service"], one["offered"], one["verdict"]) for one in offers} == {
+        ("IObjectExporter", "SRV01", "no_address"),
+        ("IObjectExporter", DIP, "mismatch"),
+    }
+    rows = finding_rows([named.as_dict(), addressed.as_dict()])
+    assert [row[4:] for row in rows] == [("SRV01", "IObjectExporter"), (DIP, "IObjectExporter")]
 
 
 def _activation(network: Network, bindings: list[str], server: str = VIP) -> Connection:

@@ -63,7 +63,10 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, clients: I
 
 
 def mapper_headers(path: Path, ports: Collection[int]) -> Iterator[Header | int]:
-    """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last."""
+    """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last.
+
+    The interface of a header is the number within the file.
+    """
     loop = Scan(port_flags(ports), tunnels=False, flows=1)
     loop.everything = loop.mappers_only = True
     scanner = Scanner(SegmentReader(ports, [0] * 64), 1, loop)
@@ -86,7 +89,7 @@ def mapper_headers(path: Path, ports: Collection[int]) -> Iterator[Header | int]
                 wire_length=packet.original_length,
             )
             if isinstance(header, Header):
-                yield header
+                yield header._replace(interface=packet.interface)
     yield int(loop.latest)
 
 

@@ -16,10 +16,13 @@ import numpy as np
 from inspector.record import HEADER_DTYPE, HEADER_SIZE, TUNNEL_SIZE, Attribute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy.typing as npt
 
     Block = npt.NDArray[np.uint64]
     End = tuple[bytes, int]
+    Wanted = Callable[[End, End], bool]
 
 ENTRY: Final = 256
 """Bytes of a row of the compact ring, the shortest there is in blocks: memory is enough for so many of them."""
@@ -39,6 +42,8 @@ _PORT_NUMBERS: Final = 1 << 16
 _MOST_HALVINGS: Final = 12
 _SECOND: Final = 1_000_000_000
 _PART: Final = 4
+_MOST_BETWEEN: Final = 4096
+"""Records between two addresses that are looked at: a client may have many other connections to a server."""
 
 
 class RecentRecords:
@@ -133,7 +138,7 @@ class RecentRecords:
         starts = np.sort(starts[starts >= max(self._head - self._size, 0)])
         found: list[bytes] = []
         for start in reversed(starts.tolist()):
-            record = self._record(start % self._size, {client, server})
+            record = self._record(start % self._size, lambda *ends: set(ends) == {client, server})
             if record is None:
                 continue
             most_bytes -= len(record)
@@ -142,15 +147,34 @@ class RecentRecords:
             found.append(record)
         return found[::-1]
 
-    def _record(self, at: int, ends: set[End]) -> bytes | None:
-        """Return the record at a place if it is of a connection between these ends: others may have its number."""
+    @property
+    def mark(self) -> int:
+        """What `between` takes to yield only records that are kept from now on."""
+        return self._count
+
+    def between(
+        self, client: bytes, server: bytes, mark: int, is_wanted: Callable[[End, End], bool]
+    ) -> Iterator[bytes]:
+        """Yield the newest records between two addresses, oldest first, whose source and destination are wanted."""
+        low, other = (int(np.frombuffer(address, np.uint64)[1]) for address in (client, server))
+        slots = np.arange(max(mark, self._count - len(self._keys)), self._count) % len(self._keys)
+        # What the addresses leave of a number is made of both ports.
+        slots = slots[(self._keys[slots] ^ np.uint64(low ^ other)) < _PORT_NUMBERS]
+        starts = self._starts[slots]
+        starts = starts[starts >= max(self._head - self._size, 0)][-_MOST_BETWEEN:]
+        for start in starts.tolist():
+            record = self._record(start % self._size, is_wanted)
+            if record is not None:
+                yield record
+
+    def _record(self, at: int, is_wanted: Wanted) -> bytes | None:
+        """Return the record at a place if its source and destination are wanted: others may have its number."""
         data = self._words.view(np.uint8)
         at += _WORD
         header = data[at : at + HEADER_SIZE].view(HEADER_DTYPE)[0]
-        if ends != {
-            (header["source_address"].tobytes(), int(header["source_port"])),
-            (header["destination_address"].tobytes(), int(header["destination_port"])),
-        }:
+        source = header["source_address"].tobytes(), int(header["source_port"])
+        destination = header["destination_address"].tobytes(), int(header["destination_port"])
+        if not is_wanted(source, destination):
             return None
         length = HEADER_SIZE + int(header["captured_length"])
         if header["attributes"] & Attribute.TUNNELLED:

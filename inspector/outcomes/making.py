@@ -144,6 +144,8 @@ def _verdict_of(facts: Facts) -> Verdict:
     """Return the verdict on a connection to port 135."""
     if facts.outcome is Outcome.DENIED:
         return Verdict.REJECTED
+    if facts.capture.one_way:
+        return Verdict.ONE_WAY
     return Verdict.MALFORMED if facts.capture.unread else Verdict.UNANSWERED
 
 

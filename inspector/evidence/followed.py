@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.decode.batch import packed
 from inspector.protocols import TCP_SEQUENCES
-from inspector.record import record_time
+from inspector.record import record_time, unpack_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,8 +63,11 @@ class _Followed:
     later: list[bytes] = field(default_factory=list)
     outcomes: list[Finding] = field(default_factory=list)
 
-    def is_of(self, source: End, destination: End) -> bool:
-        """Return whether packets between these ends are of the conversation or of a follow-up."""
+    def is_of(self, record: bytes) -> bool:
+        """Return whether a record is of the conversation or of a follow-up."""
+        segment = unpack_record(record)
+        source = segment.source_address, segment.source_port
+        destination = segment.destination_address, segment.destination_port
         for client, server in ((source, destination), (destination, source)):
             if client[0] == self.client and server in self.servers:
                 return True
@@ -142,9 +145,10 @@ class FollowedCases:
     def _collect(self, one: _Followed, mark: int, since_ns: int) -> None:
         known = set(one.case.records) | set(one.later)
         servers = {address for address, _ in one.servers} | {_mapper_of(one.case.finding)[0]}
+        ports = {one.case.finding.client_port, *(port for _, port in one.servers)}
         for server in servers:
-            for record in self._recent.between(one.client, server, mark, one.is_of):
-                if record_time(record) < since_ns or record in known:
+            for record in self._recent.between(one.client, server, mark, ports):
+                if record_time(record) < since_ns or record in known or not one.is_of(record):
                     continue
                 one.room[0] -= 1
                 one.room[1] -= len(record)

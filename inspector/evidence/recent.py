@@ -16,7 +16,7 @@ import numpy as np
 from inspector.record import HEADER_DTYPE, HEADER_SIZE, TUNNEL_SIZE, Attribute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import numpy.typing as npt
 
@@ -42,7 +42,7 @@ _PORT_NUMBERS: Final = 1 << 16
 _MOST_HALVINGS: Final = 12
 _SECOND: Final = 1_000_000_000
 _PART: Final = 4
-_MOST_BETWEEN: Final = 4096
+_MOST_BETWEEN: Final = 16_384
 """Records between two addresses that are looked at: a client may have many other connections to a server."""
 
 
@@ -152,20 +152,27 @@ class RecentRecords:
         """What `between` takes to yield only records that are kept from now on."""
         return self._count
 
-    def between(
-        self, client: bytes, server: bytes, mark: int, is_wanted: Callable[[End, End], bool]
-    ) -> Iterator[bytes]:
-        """Yield the newest records between two addresses, oldest first, whose source and destination are wanted."""
+    def between(self, client: bytes, server: bytes, mark: int, ports: Collection[int]) -> Iterator[bytes]:
+        """Yield the newest records between two addresses that go to or come from these ports, oldest first."""
         low, other = (int(np.frombuffer(address, np.uint64)[1]) for address in (client, server))
-        slots = np.arange(max(mark, self._count - len(self._keys)), self._count) % len(self._keys)
-        # What the addresses leave of a number is made of both ports.
-        slots = slots[(self._keys[slots] ^ np.uint64(low ^ other)) < _PORT_NUMBERS]
-        starts = self._starts[slots]
-        starts = starts[starts >= max(self._head - self._size, 0)][-_MOST_BETWEEN:]
+        starts = np.concatenate([starts[keys < _PORT_NUMBERS] for keys, starts in self._since(mark, low ^ other)])
+        starts = starts[starts >= max(self._head - self._size, 0)][-_MOST_BETWEEN:] % self._size
+        found = self._words[starts // _WORD + _PORTS].view(np.uint16).reshape(-1, 4)[:, :2]
+        starts = starts[np.isin(found, list(ports)).any(axis=1)]
         for start in starts.tolist():
-            record = self._record(start % self._size, is_wanted)
+            record = self._record(start, lambda *ends: {ends[0][0], ends[1][0]} == {client, server})
             if record is not None:
                 yield record
+
+    def _since(self, mark: int, addresses: int) -> Iterator[tuple[Block, npt.NDArray[np.int64]]]:
+        """Yield numbers and places of the records since a mark; what `addresses` leave of a number is of its ports."""
+        at, size = max(mark, self._count - len(self._keys)), len(self._keys)
+        yield np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        while at < self._count:
+            slot = at % size
+            end = min(slot + self._count - at, size)
+            yield self._keys[slot:end] ^ np.uint64(addresses), self._starts[slot:end]
+            at += end - slot
 
     def _record(self, at: int, is_wanted: Wanted) -> bytes | None:
         """Return the record at a place if its source and destination are wanted: others may have its number."""

@@ -42,7 +42,7 @@ _COPIES: Final = 3
 """An answer of which so many copies were sent, and none came through, is no victim of chance."""
 _POINTS: Final = 8
 """Points that may see one conversation; more of the same numbers are forged."""
-_CANDIDATES: Final = 32
+CANDIDATES: Final = 32
 """Conversations of one moment that are compared with each other: among more, none could be told apart."""
 Sight: TypeAlias = "tuple[str, IPAddress, int, IPAddress]"
 """A conversation as findings name it: side, client's address and port, server's address."""
@@ -213,7 +213,7 @@ def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]
     backwards: dict[int, list[int]] = defaultdict(list)
     for first, outer in enumerate(group):
         bind_ns = outer.of_client()[0].time_ns
-        for second in range(first + 1, min(first + _CANDIDATES, len(group))):
+        for second in range(first + 1, min(first + CANDIDATES, len(group))):
             if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
                 break
             if _passes_on(outer, group[second], nat64_prefixes):

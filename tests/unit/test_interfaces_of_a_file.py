@@ -10,7 +10,7 @@ from inspector.capture.writer import CaptureWriter
 from inspector.config import Config
 from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.reading.filereader import FileReader
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import survey_files
 from inspector.record import pack_record
 from inspector.wire.frame import read_frame
 from tests.build.blocks import singly
@@ -51,7 +51,7 @@ def read(path: Path, number: str, interfaces: int = 2) -> list[Finding]:
         for one in segments(network):
             writer.write(pack_record(one._replace(interface_index=min(one.interface_index, interfaces))))
     config = Config()
-    reader = FileReader(path, config, ties=tie_files([path], config))
+    reader = FileReader(path, config, ties=survey_files([path], config).ties)
     return [one for told in singly(reader.findings(print)) for one in told.with_follow_up()]
 
 

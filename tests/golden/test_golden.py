@@ -121,7 +121,7 @@ LIVE_ONLY = {
 }
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.OPEN}))  # said of connections, not of answers
 def test_every_verdict_is_reached_from_packets(verdict: Verdict) -> None:
     """Some golden trace has a finding with this verdict."""
     assert [name for name in trace_names() if verdict in {finding["verdict"] for finding in stored_findings(name)}]

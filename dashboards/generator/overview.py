@@ -49,6 +49,7 @@ VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
     Verdict.OPEN: "text",
     Verdict.SEALED: "text",
     Verdict.MALFORMED: "purple",
+    Verdict.ONE_WAY: "text",
 }
 
 

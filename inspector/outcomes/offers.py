@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.consequence import AnswerReference, Outcome, Target
+from inspector.consequence import AnswerReference, FindingKind, Outcome, Target
 from inspector.model import Verdict, format_time
 from inspector.outcomes.connection import Connection, Flow
 from inspector.outcomes.facts import Facts
@@ -26,22 +26,43 @@ _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
 
 
+def followed_mappings(finding: Finding, most: int) -> tuple[OfferedEndpoint, ...]:
+    """Return the mappings whose endpoints are followed: those of the first `most` TCP ports, twice as many in all."""
+    ports: set[int] = set()
+    found: list[OfferedEndpoint] = []
+    for mapping in finding.mappings:
+        port = mapping.port
+        if not port or mapping.protocol not in TCP_SEQUENCES or (port not in ports and len(ports) >= most):
+            continue
+        ports.add(port)
+        found.append(mapping)
+        if len(found) >= 2 * most:
+            break
+    return tuple(found)
+
+
 class Answer:
     """An answer that is followed: its finding, and whether the client connected (`followed`).
+
+    `forgotten`: some of its offers had to go, so that nobody knows whether the client connected. `undelivered`: the
+    client never had it.
 
     `held` says that its finding has not been given out, which it is at `due_ns`: until then the finding of an outcome
     (`told`) may go with it. `fragments` and `frame` are those of the packets that carried it, `facts` what is known of
     the answer itself. `connections` are its follow-ups.
     """
 
-    __slots__ = ("connections", "due_ns", "facts", "finding", "followed", "fragments", "frame", "held", "told")
+    __slots__ = (
+        "connections", "due_ns", "facts", "finding", "followed", "forgotten", "fragments", "frame", "held", "told",
+        "undelivered",
+    )  # fmt: skip
 
     def __init__(self, finding: Finding, frame: int | None, fragments: int, due_ns: int) -> None:
         self.finding = finding
         self.frame = frame
         self.fragments = fragments
         self.due_ns = due_ns
-        self.followed = False
+        self.followed = self.forgotten = self.undelivered = False
         self.held = True
         self.facts = Facts()
         self.told: Finding | None = None
@@ -55,6 +76,7 @@ class Answer:
 
     def tell(self, finding: Finding, found: list[Finding]) -> None:
         """Tell what became of the answer: together with it where it is held, once; else at once."""
+        self.undelivered |= finding.kind is FindingKind.DELIVERY
         if self.held and self.told is None:
             self.told = finding
         else:
@@ -153,10 +175,10 @@ class Offers:
             table[port] = offer
             table.move_to_end(port)
         while len(table) > self._limits.per_client:
-            table.popitem(last=False)
-            self.evicted += 1
+            self._forget(table.popitem(last=False)[1])
         if len(self._clients) > self._limits.clients:
-            self.evicted += len(self._clients.popitem(last=False)[1])
+            for offer in self._clients.popitem(last=False)[1].values():
+                self._forget(offer)
         self._answers.append(answer)
         if len(self._answers) > self._limits.answers:
             self._answers.popleft()
@@ -176,12 +198,14 @@ class Offers:
         if finding.verdict is Verdict.SEALED:
             return {_ANY: None}
         offers: dict[int, OfferedEndpoint | None] = {}
-        for mapping in finding.mappings:
-            if mapping.port and mapping.protocol in TCP_SEQUENCES and mapping.port not in offers:
-                offers[mapping.port] = mapping
-                if len(offers) >= self._limits.per_answer:
-                    break
+        for mapping in followed_mappings(finding, self._limits.per_answer):
+            if mapping.port is not None:
+                offers.setdefault(mapping.port, mapping)
         return offers
+
+    def _forget(self, offer: Offer) -> None:
+        self.evicted += 1
+        offer.answer.forgotten = True
 
     def clear(self) -> None:
         """Let go of all offers."""

@@ -70,6 +70,11 @@ def left_open(*words: str, times: int | None = None) -> Expected:
     return Expected(CONNECTION, Verdict.OPEN, None, None, Cause.CAPTURE_ENDS, words, times)
 
 
+def one_way(*words: str) -> Expected:
+    """Return the finding of a server of which one direction was seen: no outcome, and not the verdict on a mute one."""
+    return Expected(CONNECTION, Verdict.ONE_WAY, None, None, Cause.ONE_WAY_VIEW, words, 1)
+
+
 EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "01": (
         answered(Verdict.MISMATCH, None, "10.30.2.7"),
@@ -161,7 +166,7 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "27": (no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "10.30.4.10:135 does not answer", times=3),),
     "28": (no_connection(Outcome.REFUSED, Cause.MAPPER_REFUSES, "10.30.2.2:135 refuses connections"),),
     "29": (broken(Cause.MAPPER_MUTE, "7 times", "not even acknowledged"),),
-    "32": (no_connection(None, Cause.ONE_WAY_VIEW, "seen from the client alone", "answers take another way", times=1),),
+    "32": (one_way("seen from the client alone", "answers take another way"),),
     "33": (
         answered(Verdict.UNSPECIFIED),
         answered(

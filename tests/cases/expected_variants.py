@@ -6,7 +6,7 @@ from typing import Final
 
 from inspector.consequence import Cause, FindingKind, Outcome, Target
 from inspector.model import Verdict
-from tests.cases.expected import Expected, answered, broken, failed, left_open, lost, no_connection, reached
+from tests.cases.expected import Expected, answered, broken, failed, left_open, lost, no_connection, one_way, reached
 
 _ASKED: Final = Target.ASKED
 _PREFIX: Final = 'nat64_prefixes = ["2002:a14:168:8001::/96"]'
@@ -148,7 +148,7 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "one-way-server": (
         answered(Verdict.MISMATCH, times=3),
-        no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),
+        one_way("3 connections", "seen from the server alone"),
     ),
     "04-twice": (failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "3 SYNs in 9.0 s", times=1),),
     "17-twice": (failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "refused 3 times", "3 SYNs to", times=1),),

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.errors import Anomaly
@@ -22,6 +22,7 @@ from inspector.wire.headers import Header, IcmpQuote
 from tests.build import pdu
 from tests.build.connection import START_NS, raw_address
 from tests.build.findings import finding, mapping
+from tests.choice import examples
 
 _SMALL = OutcomeLimits(
     connections=8,
@@ -100,7 +101,7 @@ def run(random: Random, packets: int, hosts: int, limits: OutcomeLimits) -> tupl
     return tracker, found, answers, largest
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 5, 300]))
 def test_tables_are_bounded(seed: int, hosts: int) -> None:
     """Whatever is forged; every answer comes out once, and each packet leads to two findings at most."""

@@ -78,7 +78,7 @@ def examples(count: int) -> settings:
 
     Hypothesis' default of 100 examples is the measure: it is smaller in a brief run.
     """
-    return settings(max_examples=max(1, count * settings.default.max_examples // 100), deadline=None)
+    return settings(max_examples=max(1, count * settings().max_examples // 100), deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,7 +99,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     listed = entries()
     left: Counter[str] = Counter()
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         why = reason_of(item.nodeid, listed)
         (kept if why is None else left_out).append(item)

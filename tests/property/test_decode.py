@@ -96,7 +96,8 @@ def compare(
     """
     scalar = Pipeline(Policy(), str, limits)
     engine = Pipeline(Policy(), str, limits, engine=True)
-    expected, found = [], []
+    expected: list[Finding] = []
+    found: list[Finding] = []
     batches = zip(batches_of(segments, random), itertools.cycle(losing), strict=False)
     for number, (batch, is_losing) in enumerate(batches):
         if settings_at and number in settings_at:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from random import Random
 
 import pytest
@@ -78,7 +78,7 @@ def answer(random: Random, time_ns: int, hosts: int) -> Finding:
     """Return the finding of a forged answer, with up to 500 endpoints."""
     verdict = random.choice((Verdict.MATCH, Verdict.MISMATCH, Verdict.SEALED, Verdict.UNANSWERED, Verdict.FAULT))
     offers = tuple(
-        replace(mapping(verdict), address=ip_address(address(random, hosts)[12:]), port=random.randrange(65536))
+        replace(mapping(verdict), address=IPv4Address(address(random, hosts)[12:]), port=random.randrange(65536))
         for _ in range(random.choice((0, 1, 2, 3, 500)))
     )
     asked, client = (ip_address(address(random, hosts)[12:]) for _ in range(2))

@@ -57,16 +57,14 @@ demo-stack: $(VENV)/stack.stamp  ## the same with Prometheus, Alertmanager, and 
 # In how many processes tests are run. Those that take the machine for themselves share one of them (tests/choice.py).
 JOBS ?= $(if $(BRIEF),2,1)
 PYTEST = $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS)) $(if $(BRIEF),--brief)
-# Tests that need no root, and nothing of Debian's but Python.
-UNIT_TESTS := tests/unit tests/golden tests/cases
 
 .PHONY: test
 test: lint  ## lint, types, and all tests (BRIEF=1: the choice of CI; JOBS=2); what the machine cannot run is skipped with the reason (CI=true: fails)
 	$(PYTEST)
 
 .PHONY: unit
-unit: $(VENV)/unit.stamp  ## tests without root and without Debian's packages, in a minute (JOBS=4)
-	@$(PYTHON) -m pytest -n $(if $(filter-out 1,$(JOBS)),$(JOBS),2) $(UNIT_TESTS)
+unit: $(VENV)/unit.stamp  ## the short choice of tests/unit: no root, none of Debian's packages but Python, a minute
+	@$(PYTHON) -m pytest -n 4 --brief tests/unit
 
 .PHONY: kernel
 kernel: $(VENV)/test.stamp  ## tests of the programs in the running kernel, as root (BRIEF=1)
@@ -77,8 +75,9 @@ lab: $(VENV)/test.stamp  ## tests in the laboratory gateway, as root (BRIEF=1)
 	$(PYTHON) -m pytest tests/lab $(if $(BRIEF),--brief)
 
 .PHONY: coverage
-coverage: $(VENV)/unit.stamp  ## lines and branches that the tests of `make unit` and properties reach; build/coverage/index.html
-	$(PYTHON) -m pytest -n 2 --brief --cov $(UNIT_TESTS) tests/property
+coverage: $(VENV)/unit.stamp  ## lines and branches that tests without root reach; build/coverage/index.html
+	$(PYTHON) -m pytest -n 2 --brief --cov --cov-report=term --cov-report=html \
+		tests/unit tests/golden tests/cases tests/property
 
 .PHONY: nightly
 nightly:  ## all that CI leaves out of a change: every kernel, sanitizers, all tests, clean Debians, long fuzzing, the soak

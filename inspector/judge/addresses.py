@@ -102,4 +102,8 @@ def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy)
         return Verdict.UNSPECIFIED
     if policy.is_pooled(asked, offered):
         return Verdict.POOLED
-    return Verdict.UNROUTABLE if is_unroutable(offered) else Verdict.MISMATCH
+    if is_unroutable(offered):
+        return Verdict.UNROUTABLE
+    # Of an undeclared NAT64 the asked address is an IPv4 address, which a tower could name.
+    native = asked.version == 6 and undeclared_nat64(asked, offered) is None
+    return Verdict.OTHER_FAMILY if native else Verdict.MISMATCH

@@ -41,7 +41,9 @@ def judge_binding(asked: IPAddress, asked_raw: IPAddress, binding: StringBinding
         if address.is_unspecified:
             return Verdict.UNSPECIFIED
         return Verdict.UNROUTABLE if is_unroutable(address) else Verdict.MISMATCH
-    return judge_address(asked, address, policy)
+    verdict = judge_address(asked, address, policy)
+    # Unlike a tower, a binding can name an IPv6 address.
+    return Verdict.MISMATCH if verdict is Verdict.OTHER_FAMILY else verdict
 
 
 def _reach_of(verdict: Verdict) -> Reach:

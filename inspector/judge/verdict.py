@@ -34,6 +34,7 @@ WORST_FIRST: Final = (
     Verdict.UNROUTABLE,
     Verdict.MALFORMED,
     Verdict.POOLED,
+    Verdict.OTHER_FAMILY,
     Verdict.UNSPECIFIED,
     Verdict.MATCH,
     Verdict.NO_ADDRESS,
@@ -68,6 +69,11 @@ def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, por
         return (
             f"{vip} was asked, the tower says {dip}{family}: a strict RPC filter drops this answer, a firewall "
             f"opens its pinhole to {dip}; conforming clients connect to {target}"
+        )
+    if verdict is Verdict.OTHER_FAMILY:
+        return (
+            f"{vip} was asked, and no tower can carry an IPv6 address: the tower says {dip}, presumably the same "
+            f"server; conforming clients connect to {target}"
         )
     if verdict is Verdict.POOLED:
         return f"{dip} is a declared server of {vip}: expected behind a load balancer, still breaks strict filters"

@@ -87,7 +87,9 @@ def findings_of(path: Path, *, rewritten: bool) -> list[Finding]:
 
 
 def _translated(segment: Segment) -> Segment:
-    return segment._replace(**{"source_address" if segment.from_server else "destination_address": _VIP})
+    if segment.from_server:
+        return segment._replace(source_address=_VIP)
+    return segment._replace(destination_address=_VIP)
 
 
 def answer_of(finding: Finding) -> Answer:

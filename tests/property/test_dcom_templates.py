@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ class Call(NamedTuple):
     `fault` is the status of a fault in place of the response.
     """
 
-    interface: tuple[object, int, int]
+    interface: tuple[UUID, int, int]
     opnum: int
     asked: bytes
     found: bytes
@@ -85,7 +86,7 @@ def _old(random: Random, *, wide: bool) -> tuple[int, bytes, bytes]:
     return dcom.REMOTE_ACTIVATION, asked, found
 
 
-_KINDS: Final[tuple[tuple[tuple[object, int, int], Callable[..., tuple[int, bytes, bytes]]], ...]] = (
+_KINDS: Final[tuple[tuple[tuple[UUID, int, int], Callable[..., tuple[int, bytes, bytes]]], ...]] = (
     (dcom.SCM_ACTIVATOR, _activation),
     (dcom.OBJECT_EXPORTER, _exporter),
     (dcom.ACTIVATION, _old),

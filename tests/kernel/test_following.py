@@ -250,7 +250,7 @@ def test_a_binding_of_dcom_that_leads_back(cable: Cable, inspector: Inspector) -
     assert (found["client_port"], found["server_port"], found["target"]) == (follow_up, ENDPOINT, "asked")
     assert (found["answer"]["client_port"], found["operation"]) == (client_port, "RemoteCreateInstance")
     assert anomalies(inspector) == {}
-    labels = "follow_ups_total", cable.near, "other", "IRemoteSCMActivator", "reached"
+    labels = "follow_ups_total", cable.near, "reached", "IRemoteSCMActivator", "other"
     inspector.wait_for(lambda: inspector.samples().get(labels) == 1)
 
 
@@ -271,4 +271,4 @@ def test_a_binding_of_dcom_that_leads_elsewhere(cable: Cable, inspector: Inspect
     found = told(inspector, "follow_up", "timed_out")
     assert (found["target"], found["endpoint"]) == ("offered", {"address": address, "port": port})
     assert found["cause"] == "destination_nat"
-    assert f"SYNs to {address}:{port}" in found["why"]
+    assert f"connected to {address}:{port}, as the binding says" in found["why"]

@@ -76,8 +76,8 @@ def snapshot() -> dict[str, Any]:
     session = SimpleNamespace(ring_usage=lambda: (0, 1), interfaces=(state,), consumed=0)
     upkeep = SimpleNamespace(file=None, read_ns=0, valid=True)
     pipeline = SimpleNamespace(tracked_connections=0, verdicts=Counter())
-    arguments: Any = (upkeep, session, pipeline)
-    return take_snapshot(Beginning(0, "http://127.0.0.1:10135/metrics"), *arguments, Overview(), {}, {})
+    arguments: Any = upkeep, session, pipeline, Overview(), {}, {}
+    return take_snapshot(Beginning(0, "http://127.0.0.1:10135/metrics"), *arguments)
 
 
 def test_every_key_of_status_is_named() -> None:

@@ -255,15 +255,9 @@ class Triage(Sights):
             return False
         self.entries[base + layout.FLOW_LAST] = self.time
         flags = self.tcp_flags
-        if (
-            flags & (layout.RST | layout.FIN)
-            and mapper
-            and from_server
-            and not state & layout.STATE_CLIENT_ENDED
-            and self.entries[base + layout.FLOW_NEXT] == ((self.entries[base + layout.FLOW_INITIAL] + 1) & layout.LOW)
-        ):
-            # The server ends what the client has not used.
-            return False
+        if from_server and mapper and flags & (layout.RST | layout.FIN) and not state & layout.STATE_ENDED:  # noqa: SIM102
+            if self.entries[base + layout.FLOW_NEXT] == ((self.entries[base + layout.FLOW_INITIAL] + 1) & layout.LOW):
+                return False
         if flags & layout.RST:
             return self.take_reset(base, state, from_server, mapper)
         if flags & layout.SYN:

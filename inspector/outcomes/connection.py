@@ -115,15 +115,15 @@ class Connection:
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request. `concluded`, `counted`, `scheduled_ns` and `told_ns` (the time of the last finding about this connection)
-    belong to the owner.
+    request. `concluded`, `counted`, `noted`, `scheduled_ns` and `told_ns` (the time of the last finding about this
+    connection) belong to the owner.
     """
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
-        "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
-        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
+        "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent",
+        "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
         "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
@@ -152,6 +152,7 @@ class Connection:
         self.recent: list[Sent] = []
         self.sent: list[Sent] = []
         self.concluded = self.counted = False
+        self.noted: tuple[object, ...] = ()
         self.told_ns: int | None = None
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
@@ -160,7 +161,7 @@ class Connection:
         self.client_hop_limit: int | None = None
         self.server_next: int | None = None
         self.call_rejected = 0
-        self._lately: list[tuple[int, ...]] = []
+        self._lately: list[tuple[int, tuple[int, ...]]] = []
 
     @property
     def answered(self) -> bool:
@@ -230,14 +231,16 @@ class Connection:
     def _is_copy(self, header: Header) -> bool:
         """Return whether the same packet was seen just before."""
         key = (header.source_port, header.sequence, header.acknowledgment, header.flags, header.payload_length)
-        lately = self._lately
-        found = any(one[1:] == key and 0 <= header.time_ns - one[0] < _COPY_NS for one in lately)
-        if header.time_ns >= LATEST_TIME_NS:
+        lately, time_ns = self._lately, header.time_ns
+        if time_ns >= LATEST_TIME_NS:
             return False
-        if not found:
-            del lately[: max(0, len(lately) - _COPIES + 1)]
-            lately.append((header.time_ns, *key))
-        return found
+        for seen_ns, seen in lately:
+            if seen == key and 0 <= time_ns - seen_ns < _COPY_NS:
+                return True
+        if len(lately) >= _COPIES:
+            del lately[: len(lately) - _COPIES + 1]
+        lately.append((time_ns, key))
+        return False
 
     def take_icmp(self, error: IcmpQuote) -> None:
         """Take an ICMP error that quotes a packet of the client."""
@@ -307,7 +310,7 @@ class Connection:
         if self.reset is not None and self.reset.from_server is from_server and self.answered:
             self.reset = None
         if header.flags & ACK:
-            if not from_server and theirs.lacks(header.acknowledgment):
+            if not from_server and header.acknowledgment != theirs.highest and theirs.lacks(header.acknowledgment):
                 # The client has an answer that the capture does not have.
                 self.asked = self.bind = None
             theirs.acknowledge(header.acknowledgment)
@@ -373,6 +376,8 @@ class Connection:
             self.fragments, self.asked = 0, None
         self.fragments += sum(message.type in _RESPONSES for message in found)
         for message in found:
+            if message.type is PduType.RESPONSE and self.reply is not None and self.reply.accepted:
+                continue
             reply = read_reply(message)
             if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
                 self.reply, self.reply_ns = reply._replace(abstract=proposed), header.time_ns

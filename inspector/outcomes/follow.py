@@ -139,16 +139,22 @@ class FollowUps:
 
     def advance(self, now_ns: int, found: list[Finding]) -> None:
         """Judge the follow-ups whose time has come, and the answers that nobody followed."""
+        if self._agenda.is_due(now_ns):
+            self._judge_due(now_ns, found)
+        self.expire(now_ns)
+
+    def _judge_due(self, now_ns: int, found: list[Finding]) -> None:
         for connection in self._agenda.due(now_ns):
             due_ns = follow_up_due_ns(connection, self._limits)
             if due_ns is not None and due_ns > now_ns:
                 self._agenda.schedule(connection, due_ns)
             else:
                 self._conclude(connection, now_ns, found, final=False)
-        self.expire(now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Count the answers that nobody followed."""
+        if not self.offers.has_expired(now_ns):
+            return
         for answer in self.offers.expired(now_ns):
             if not answer.followed:
                 self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1

@@ -90,7 +90,7 @@ class MapperConnections:
         return self._agenda.get(flow)
 
     def frame_at(self, flow: Flow, time_ns: int) -> int | None:
-        """Return the server's last packet until a time, or the first of the connection; None where that is not known."""
+        """Return the server's last packet until a time, or the connection's first; None where it is not known."""
         connection = self._agenda.get(flow)
         if connection is None:
             return None

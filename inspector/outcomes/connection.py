@@ -46,16 +46,16 @@ class Connection:
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request, `unseen` that the client has an answer which did not come here. `concluded`, `counted`, `scheduled_ns` and
-    `told_ns` (the time of the last finding about this connection) belong to the owner.
+    request, `unseen` that the client has an answer which did not come here. `concluded`, `counted`, `noted`,
+    `scheduled_ns` and `told_ns` (the time of the last finding about this connection) belong to the owner.
     """
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
-        "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
-        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns",
-        "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns", "unseen",
+        "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent",
+        "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns",
+        "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns", "unseen",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -84,6 +84,7 @@ class Connection:
         self.recent: list[Sent] = []
         self.sent: list[Sent] = []
         self.concluded = self.counted = False
+        self.noted: tuple[object, ...] = ()
         self.told_ns: int | None = None
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
@@ -93,7 +94,7 @@ class Connection:
         self.server_next: int | None = None
         self.call_rejected = 0
         self.unseen = False
-        self._lately: list[tuple[int, ...]] = []
+        self._lately: list[tuple[int, tuple[int, ...]]] = []
 
     @property
     def answered(self) -> bool:
@@ -178,12 +179,14 @@ class Connection:
     def _is_copy(self, header: Header) -> bool:
         """Return whether the same packet was seen just before."""
         key = (header.source_port, header.sequence, header.acknowledgment, header.flags, header.payload_length)
-        lately = self._lately
-        found = any(one[1:] == key and is_copy(header.time_ns, one[0], _COPY_NS) for one in lately)
-        if not found:
-            del lately[: max(0, len(lately) - _COPIES + 1)]
-            lately.append((header.time_ns, *key))
-        return found
+        lately, time_ns = self._lately, header.time_ns
+        for seen_ns, seen in lately:
+            if seen == key and is_copy(time_ns, seen_ns, _COPY_NS):
+                return True
+        if len(lately) >= _COPIES:
+            del lately[: len(lately) - _COPIES + 1]
+        lately.append((time_ns, key))
+        return False
 
     def take_icmp(self, error: IcmpQuote) -> None:
         """Take an ICMP error that quotes a packet of the client."""
@@ -263,7 +266,7 @@ class Connection:
         if self.reset is not None and self.reset.from_server is from_server and self.answered:
             self._go_on(header, ours)
         if header.flags & ACK:
-            if not from_server and theirs.lacks(header.acknowledgment):
+            if not from_server and header.acknowledgment != theirs.highest and theirs.lacks(header.acknowledgment):
                 # The client has an answer that the capture does not have.
                 self.asked = self.bind = None
                 self.unseen = True
@@ -339,6 +342,8 @@ class Connection:
             self.fragments, self.asked = 0, None
         self.fragments += sum(message.type in _RESPONSES for message in found)
         for message in found:
+            if message.type is PduType.RESPONSE and self.reply is not None and self.reply.accepted:
+                continue
             reply = read_reply(message)
             accepted = self.reply is not None and self.reply.accepted
             # Of a later bind that was not seen nobody knows which interface it was about.

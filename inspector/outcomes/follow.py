@@ -142,6 +142,11 @@ class FollowUps:
 
     def advance(self, now_ns: int, found: list[Finding]) -> None:
         """Judge the follow-ups whose time has come, and the answers that nobody followed."""
+        if self._agenda.is_due(now_ns):
+            self._judge_due(now_ns, found)
+        self.expire(now_ns)
+
+    def _judge_due(self, now_ns: int, found: list[Finding]) -> None:
         for connection in self._agenda.due(now_ns):
             due_ns = follow_up_due_ns(connection, self._limits)
             if due_ns is not None and due_ns > now_ns:
@@ -149,7 +154,6 @@ class FollowUps:
             else:
                 self._conclude(connection, now_ns, found, final=False)
                 self._give_up(connection)
-        self.expire(now_ns)
 
     def _give_up(self, connection: FollowUp) -> None:
         """Let go of a connection of a running inspection whose time is over, and of which nothing can be said."""
@@ -160,6 +164,8 @@ class FollowUps:
 
     def expire(self, now_ns: int) -> None:
         """Count the answers that nobody followed; of one whose offers had to go that is not known."""
+        if not self.offers.has_expired(now_ns):
+            return
         for answer in self.offers.expired(now_ns):
             if answer.followed or answer.forgotten or answer.undelivered:
                 continue

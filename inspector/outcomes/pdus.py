@@ -16,6 +16,7 @@ from inspector.wire.body import (
 from inspector.wire.pdu import HEADER_SIZE, PduType, frag_length_of, split_pdu
 
 _MOST: Final = 16
+_TYPES: Final = {int(one): one for one in PduType}
 QUESTIONS: Final = frozenset({PduType.REQUEST, PduType.BIND, PduType.ALTER_CONTEXT})
 NAMES: Final = {PduType.REQUEST: "request", PduType.BIND: "bind", PduType.ALTER_CONTEXT: "alter_context"}
 _OPNUM_AT: Final = 22
@@ -61,7 +62,7 @@ def messages(payload: bytes | memoryview) -> list[SeenPdu]:
         length = frag_length_of(payload, at)
         if length is None:
             break
-        found.append(SeenPdu(PduType(payload[at + 2]), payload[at + 3], bytes(payload[at : at + length])))
+        found.append(SeenPdu(_TYPES[payload[at + 2]], payload[at + 3], bytes(payload[at : at + length])))
         at += length
     return found
 

@@ -70,6 +70,7 @@ class Tracker:
         self._held: deque[Answer] = deque()
         self._held_mappings = 0
         self._now_ns = 0
+        self._frame = 0
 
     @property
     def outcomes(self) -> Counter[Outcome]:
@@ -113,12 +114,17 @@ class Tracker:
     ) -> list[Finding]:
         """Take a packet (None for one of another kind) and the findings that it completed; return what is known."""
         found: list[Finding] = []
+        self._frame = max(self._frame, frame)
         # What the decoder has given up is told by its finding, not once more by the connection.
-        given_up = [
-            one for one in findings if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
-        ]
-        for finding in given_up:
-            self._hold(finding, time_ns, frame, found)
+        given_up: list[Finding] = []
+        if findings:
+            given_up = [
+                one
+                for one in findings
+                if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
+            ]
+            for finding in given_up:
+                self._hold(finding, time_ns, frame, found)
         if time_ns > self._now_ns:
             self._now_ns = time_ns
             self._mapper.advance(time_ns, found)
@@ -130,7 +136,8 @@ class Tracker:
         for finding in findings:
             if finding not in given_up:
                 self._hold(finding, time_ns, frame, found)
-        self._release(found)
+        if self._held:
+            self._release(found)
         return found
 
     def reconfigure(self, policy: Policy, ports: Collection[int]) -> None:
@@ -269,6 +276,8 @@ class Tracker:
             followed = self._follow_ups.expect(answer, flow.client, found)
             if followed or (self._live is not None and self._live.has_sides):
                 answer.due_ns = finding.time_ns + self._limits.hold_ns
+        if answer.frame is None:
+            answer.frame = self._mapper.frame_at(flow, finding.time_ns) or self._frame
         self._held.append(answer)
         self._held_mappings += len(finding.mappings)
 

@@ -82,6 +82,12 @@ class Families:
         self.undelivered = self._counter(
             "answers_undelivered", "Answers which never reached the client.", "interface", "vip"
         )
+        self.late = self._counter(
+            "answers_late",
+            "Answers to questions which had been counted as unanswered before; they are no further responses.",
+            "interface",
+            "vip",
+        )
         self.mapper_failures = self._counter(
             "connections",
             "Connections to the endpoint mapper's own port that failed, by what became of them.",

@@ -13,6 +13,7 @@ from inspector.outcomes.pdus import (
     Bind,
     Reply,
     SeenPdu,
+    call_id_of,
     messages,
     opnum_of,
     read_proposal,
@@ -24,6 +25,7 @@ from inspector.record import LATEST_TIME_NS
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
+    from inspector.model import Finding
     from inspector.wire.headers import Header, IcmpQuote
 
 _MODULUS: Final = 1 << 32
@@ -48,12 +50,14 @@ class Asked:
     """A bind or request of the client which has no answer yet."""
 
     __slots__ = (
-        "bind", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum", "sent", "start",
+        "bind", "call_id", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum",
+        "sent", "start",
     )  # fmt: skip
 
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
         self.opnum = opnum_of(message)
+        self.call_id = call_id_of(message)
         self.largest = header.payload_length
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
@@ -110,18 +114,27 @@ class IcmpSeen:
         self.count = 1
 
 
+class GivenUp(NamedTuple):
+    """A question that was told to be unanswered, by its finding; `asked_ns` is None where its packet was not seen."""
+
+    finding: Finding
+    asked_ns: int | None
+    frame: int | None
+
+
 class Connection:
     """Facts of one connection; `feed` takes its packets in the order of the capture. `interface` is that of the first.
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request. `concluded`, `counted`, `scheduled_ns` and `told_ns` (the time of the last finding about this connection)
-    belong to the owner.
+    request. `given_up` are questions that were told to be unanswered. `concluded`, `counted`, `scheduled_ns` and
+    `told_ns` (the time of the last finding about this connection) belong to the owner.
     """
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
-        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
+        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame",
+        "given_up", "icmp",
         "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
         "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
         "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
@@ -153,6 +166,7 @@ class Connection:
         self.sent: list[Sent] = []
         self.concluded = self.counted = False
         self.told_ns: int | None = None
+        self.given_up: list[GivenUp] = []
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
         self.server_hop_limit: int | None = None

@@ -10,6 +10,7 @@ import pytest
 from inspector.capture.pcap import read_packets
 from inspector.config import Config
 from inspector.consequence import HARMFUL
+from inspector.errors import Anomaly
 from tests.build.livefollowing import LiveInspection
 from tests.cases import (  # noqa: F401  # each registers its cases
     answers,
@@ -62,6 +63,9 @@ SILENT = frozenset(
 )
 """Of these, the ones whose question is given up while the inspection runs."""
 
+UNDECIDED = frozenset(("healthy-one-way-follow-up",))
+"""Cases of which one direction of a follow-up passes elsewhere: nothing is said of it, which is counted."""
+
 
 def inspect(case: Case, folder: Path) -> LiveInspection:
     """Let the frames of a case pass, and a minute and a half after them."""
@@ -88,7 +92,8 @@ def test_a_case_is_told_while_it_happens(number: str, tmp_path: Path) -> None:
             expected = expected._replace(words=())
         fitting = [finding for finding in findings if expected.fits(finding)]
         assert len(fitting) == expected.times if expected.times is not None else fitting, f"{expected}\n{findings}"
-    assert not live.following.anomalies
+    undecided = {Anomaly.OUTCOME_UNDECIDED} if number in UNDECIDED else set()
+    assert set(live.following.anomalies) == undecided
     assert live.pipeline.records == live.records
 
 

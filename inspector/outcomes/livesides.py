@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from inspector.outcomes.sides import Ties, tie
+from inspector.outcomes.sides import Ties, shown, tie
 from inspector.outcomes.sightings import Sightings
 
 if TYPE_CHECKING:
@@ -60,7 +60,12 @@ class LiveSides:
         for side in self._sides.values():
             side.forget_before(now_ns - _KEPT_NS)
             side.last_ns = max(side.last_ns, now_ns)
-        found = tie(list(self._sides.values()), self._prefixes, together=True)
+        found = tie(list(self._sides.values()), self._prefixes, now_ns)
+        # What was called dropped a moment ago may have come meanwhile.
+        for name, flow in found.compared:
+            self._repeated.pop(shown(name, flow), None)
+        for key in [key for key in self.ties.dropped if key[:2] in found.compared]:
+            del self.ties.dropped[key]
         for asked, servers in found.learned.items():
             known = list(dict.fromkeys((*self.ties.learned.get(asked, ()), *servers)))
             _keep(self.ties.learned, {asked: tuple(known[-_SERVERS:])})

@@ -3,7 +3,7 @@
 - NAT and NAT64 keep the client's port and both sequence numbers, whatever the addresses become.
 - A proxy or an application filter opens a connection of its own and writes the same bytes: the same bind, the same
   request. Such a pair is tied where one lies within the other in time, both go to the same server, and no other
-  conversation could be meant.
+  conversation could be meant. While packets come both have to ask the same; a bind alone ties nothing.
 
 What follows: a server address that differs is a server behind the asked one (a learned pool); an answer that came in
 on the servers' side and did not leave on the clients' side was dropped in between; and a question that was seen twice
@@ -17,7 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from inspector.judge.addresses import address_of, server_address, undeclared_nat64
 from inspector.judge.evidence import Delivery, OtherSide
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 PROXY_NS: Final = 2_000_000_000
 """A proxy passes a bind on within this time."""
 
+LIVE_PROXY_NS: Final = 700_000_000
+"""The same while packets come: answers are held a little longer than that."""
+
 _ANSWERS: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
 _AFTER_NS: Final = 200_000_000
 """The other side's capture must go on for so long behind an answer that is called dropped, or show the end."""
@@ -43,6 +46,10 @@ _POINTS: Final = 8
 _CANDIDATES: Final = 32
 """Conversations of one moment that are compared with each other: among more, none could be told apart."""
 _NAMES: Final[dict[int, str]] = {PduType.BIND_NAK: "bind_nak", PduType.FAULT: "fault", PduType.RESPONSE: "response"}
+
+
+Shown: TypeAlias = "tuple[str, IPAddress, int, IPAddress]"
+"""A conversation as findings name it: side, client's address and port, server's address."""
 
 
 class Pair(NamedTuple):
@@ -60,12 +67,13 @@ class Ties:
     `learned` are the servers behind an asked address. `over_nat64` has, by the address that the servers' side sees, the
     one that clients ask through a NAT64 whose prefix is not declared. `dropped` has the answers that did not come out
     again, by side, flow and time of the packet that completed them. `repeated` are the conversations, by side, client's
-    address and port and server's address, that another side shows better.
+    address and port and server's address, that another side shows better. `compared` were tied, by side and flow.
     """
 
     learned: dict[IPAddress, tuple[IPv4Address, ...]] = field(default_factory=dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = field(default_factory=dict)
-    repeated: Collection[tuple[str, IPAddress, int, IPAddress]] = frozenset()
+    repeated: Collection[Shown] = frozenset()
+    compared: Collection[tuple[str, Flow]] = frozenset()
     over_nat64: dict[IPAddress, IPv6Address] = field(default_factory=dict)
 
     def hides(self, finding: Finding) -> bool:
@@ -88,23 +96,22 @@ class Ties:
 
 
 def tie(
-    sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = (), *, together: bool = False
+    sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = (), now_ns: int | None = None
 ) -> Ties:
     """Return what the sides say of each other.
 
-    `together`: one decoder reads all sides while they are seen. So what has the same addresses is one question already,
-    and proxies are not looked for: who else could be meant is known at the end only.
+    `now_ns`: one decoder reads all sides while they are seen, up to that time. So what has the same addresses is one
+    question already, and a proxy is known once nobody else can be meant any more.
     """
     ends_ns = {one.side: one.last_ns for one in sightings}
     everything = [conversation for one in sightings for conversation in one.conversations()]
     pairs = list(_translated(everything))
     tied = {id(conversation) for pair in pairs for conversation in (pair.here, pair.there)}
-    if not together:
-        pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
+    pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes, now_ns)
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
     over_nat64: dict[IPAddress, IPv6Address] = {}
-    repeated = set()
+    repeated = set[Shown]()
     for pair in pairs:
         asked, asked_there = (server_address(one.flow.server, nat64_prefixes) for one in (pair.here, pair.there))
         if isinstance(asked, IPv6Address) and undeclared_nat64(asked, asked_there) is not None:
@@ -113,15 +120,21 @@ def tie(
             learned[asked][asked_there] = None
         lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
-        if together and pair.here.flow == pair.there.flow:
+        if now_ns is not None and pair.here.flow == pair.there.flow:
             continue
         less, more = (pair.here, pair.there) if lost else (pair.there, pair.here)
         if more.cut and not less.cut:
             # What cannot be read shows nothing better.
             less = more
-        flow = less.flow
-        repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
-    return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated), over_nat64)
+        repeated.add(shown(less.side, less.flow))
+    known = {asked: tuple(servers) for asked, servers in learned.items()}
+    compared = frozenset((one.side, one.flow) for pair in pairs for one in (pair.here, pair.there))
+    return Ties(known, dropped, frozenset(repeated), compared, over_nat64)
+
+
+def shown(side: str, flow: Flow) -> Shown:
+    """Return what findings about a conversation are known by."""
+    return side, address_of(flow.client), flow.client_port, address_of(flow.server)
 
 
 def _translated(everything: Iterable[Conversation]) -> Iterator[Pair]:
@@ -168,7 +181,9 @@ def _same_stream(one: Conversation, other: Conversation) -> bool:
     return one.opened and other.opened and one.side != other.side
 
 
-def _proxied(everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
+def _proxied(
+    everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Network, ...], now_ns: int | None
+) -> Iterator[Pair]:
     """Yield pairs of connections of which one passes on what the other says."""
     groups: dict[bytes, list[Conversation]] = defaultdict(list)
     for conversation in everything:
@@ -177,40 +192,55 @@ def _proxied(everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Netwo
             groups[first.digest].append(conversation)
     for group in groups.values():
         if len(group) > 1:
-            yield from _pairs_of(sorted(group, key=lambda one: one.of_client()[0].time_ns), nat64_prefixes)
+            yield from _pairs_of(sorted(group, key=_bound_ns), nat64_prefixes, now_ns)
 
 
-def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
-    """Yield the pairs of conversations with the same bind where each has one possible other."""
+def _bound_ns(conversation: Conversation) -> int:
+    """Return when the client wrote its first message."""
+    return conversation.of_client()[0].time_ns
+
+
+def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...], now_ns: int | None) -> Iterator[Pair]:
+    """Yield the pairs of conversations with the same bind where each has one possible other.
+
+    While packets come a bind alone ties nothing, and others may still come for a while.
+    """
+    within_ns = PROXY_NS if now_ns is None else LIVE_PROXY_NS
     possible: dict[int, list[int]] = defaultdict(list)
     backwards: dict[int, list[int]] = defaultdict(list)
     for first, outer in enumerate(group):
-        bind_ns = outer.of_client()[0].time_ns
+        bind_ns = _bound_ns(outer)
         for second in range(first + 1, min(first + _CANDIDATES, len(group))):
-            if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
+            if _bound_ns(group[second]) - bind_ns > within_ns:
                 break
-            if _passes_on(outer, group[second], nat64_prefixes):
+            if _passes_on(outer, group[second], nat64_prefixes, asked=now_ns is not None):
                 possible[first].append(second)
                 backwards[second].append(first)
     for first, seconds in possible.items():
-        if len(seconds) == 1 and len(backwards[seconds[0]]) == 1 and first not in backwards:
+        is_settled = now_ns is None or _bound_ns(group[first]) + within_ns <= now_ns
+        if is_settled and len(seconds) == 1 and len(backwards[seconds[0]]) == 1 and first not in backwards:
             yield Pair(group[first], group[seconds[0]], proxied=True)
 
 
-def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...]) -> bool:
-    """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same."""
+def _passes_on(
+    outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...], *, asked: bool
+) -> bool:
+    """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same.
+
+    With `asked` both have to ask something, too.
+    """
     # A firewall on the way that draws sequence numbers of its own leaves addresses and ports as they are.
     rerouted = outer.flow == inner.flow and outer.side != inner.side
     if (outer.flow.client == inner.flow.client and not rerouted) or inner.first_ns < outer.first_ns:
         return False
     if outer.side == inner.side and outer.flow.server == inner.flow.server:
         return False
-    asked = [server_address(one.flow.server, nat64_prefixes) for one in (outer, inner)]
+    servers = [server_address(one.flow.server, nat64_prefixes) for one in (outer, inner)]
     questions = [[one.digest for one in conversation.of_client()[1:]] for conversation in (outer, inner)]
     both = all(questions)
-    if both and questions[0][0] != questions[1][0]:
+    if (both and questions[0][0] != questions[1][0]) or (asked and not both):
         return False
-    if asked[0] != asked[1] and undeclared_nat64(*asked) is None and not both:
+    if servers[0] != servers[1] and undeclared_nat64(*servers) is None and not both:
         return False
     replies = [next(iter(one.of_server()), None) for one in (outer, inner)]
     return replies[0] is None or (replies[1] is not None and replies[1].time_ns <= replies[0].time_ns)

@@ -62,11 +62,11 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, clients: I
     return Survey(loop, int(loop.latest))
 
 
-def mapper_headers(path: Path, ports: Collection[int]) -> Iterator[Header | int]:
+def mapper_headers(path: Path, ports: Collection[int], *, tunnels: bool) -> Iterator[Header | int]:
     """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last."""
-    loop = Scan(port_flags(ports), tunnels=False, flows=1)
+    loop = Scan(port_flags(ports), tunnels=tunnels, flows=1)
     loop.everything = loop.mappers_only = True
-    scanner = Scanner(SegmentReader(ports, [0] * 64), 1, loop)
+    scanner = Scanner(SegmentReader(ports, [0] * 64, tunnels=tunnels), 1, loop)
     compiled = is_compiled()
     with suppress(CaptureError), open_packets(path) as (pieces, reader):
         while True:
@@ -84,6 +84,7 @@ def mapper_headers(path: Path, ports: Collection[int]) -> Iterator[Header | int]
                 time_ns=time_ns,
                 number=int(loop.frame),
                 wire_length=packet.original_length,
+                tunnelled=ports if tunnels else None,
             )
             if isinstance(header, Header):
                 yield header
@@ -120,7 +121,12 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
     if segment is not None and segment.from_server:
         _note_offers(loop, segment.payload)
     found = read_header(
-        packet.data, link_type=packet.link_type, time_ns=0, number=0, wire_length=packet.original_length
+        packet.data,
+        link_type=packet.link_type,
+        time_ns=0,
+        number=0,
+        wire_length=packet.original_length,
+        tunnelled=segments.ports if segments.tunnels else None,
     )
     if isinstance(found, IcmpQuote):
         for address in (found.source, found.destination):

@@ -28,7 +28,7 @@ def tie_files(files: Sequence[Path], config: Config) -> Ties:
 def _sight(path: Path, config: Config) -> Sightings:
     """Return what a file saw; of one that cannot be read to its end what comes before, as reading it will tell."""
     side = Sightings(display_name(os.fsencode(path)), config.ports)
-    for header in mapper_headers(path, config.ports):
+    for header in mapper_headers(path, config.ports, tunnels=config.tunnels):
         if isinstance(header, Header):
             side.take(header)
         else:

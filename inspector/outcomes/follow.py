@@ -13,7 +13,7 @@ from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import Facts, attempt_of, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
 from inspector.outcomes.pdus import Reply
-from inspector.outcomes.timing import follow_up_due_ns
+from inspector.outcomes.timing import follow_up_due_ns, may_pass
 from inspector.protocols import ACK, SYN
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class FollowUps:
                 isinstance(connection, FollowUp)
                 and not connection.concluded
                 and not connection.answered
-                and (connection.reset or connection.icmp)
+                and (connection.reset or (connection.icmp and not may_pass(connection)))
             ):
                 self._conclude(connection, connection.last_ns, [], final=False)
                 return
@@ -328,7 +328,7 @@ class FollowUps:
             question = replace(question, hole=False)
         if asked is None:
             return question if question.hole and (final or connection.closed) else None
-        if connection.reply is not None and connection.reply.accepted:
+        if asked.name == "request" or (connection.reply is not None and connection.reply.accepted):
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged
             return question if lost or question.reset is not None else None

@@ -12,7 +12,7 @@ from inspector.consequence import AnswerReference
 from inspector.errors import Anomaly
 from inspector.judge.verdict import rejudge
 from inspector.model import format_time
-from inspector.outcomes.connection import GivenUp
+from inspector.outcomes.seen import GivenUp
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy

@@ -321,7 +321,8 @@ class MapperConnections:
                 self.undecided += 1
             elif outcome is not None and isinstance(sent.tag, Answer):
                 lost = connection.concluded = True
-                facts = Facts(outcome=outcome, delivery=delivery)
+                dropped = self._maker.dropped(sent.tag.finding, connection.flow)
+                facts = Facts(outcome=outcome, delivery=delivery, other_side=dropped)
                 finding = self._maker.later(FindingKind.DELIVERY, sent.tag, facts, connection, connection.last_ns)
                 sent.tag.tell(finding, found)
         return lost

@@ -152,11 +152,14 @@ class Offers:
     def __init__(self, limits: OutcomeLimits) -> None:
         self._limits = limits
         self._clients: OrderedDict[bytes, OrderedDict[int, Offer]] = OrderedDict()
+        # Offers of other asked addresses, of which a later one has the same client and port.
+        self._replaced: OrderedDict[tuple[bytes, int, IPAddress], Offer] = OrderedDict()
         self._answers: deque[Answer] = deque()
         self.evicted = 0
 
     def __len__(self) -> int:
-        return len(self._clients) + sum(map(len, self._clients.values())) + len(self._answers)
+        offers = sum(map(len, self._clients.values()))
+        return len(self._clients) + offers + len(self._replaced) + len(self._answers)
 
     def add(self, answer: Answer, client: bytes) -> list[int]:
         """Take what an answer offers to a client; return the ports."""
@@ -166,6 +169,9 @@ class Offers:
         table = self._clients.setdefault(client, OrderedDict())
         self._clients.move_to_end(client)
         for port, offer in offers.items():
+            before = table.get(port)
+            if before is not None and before.answer.finding.server != answer.finding.server:
+                self._keep(client, port, before)
             table[port] = offer
             table.move_to_end(port)
         while len(table) > self._limits.per_client:
@@ -178,6 +184,14 @@ class Offers:
             self._answers.popleft()
             self.evicted += 1
         return list(offers)
+
+    def _keep(self, client: bytes, port: int, offer: Offer) -> None:
+        """Keep an offer of another asked address beside the one that replaces it."""
+        key = (client, port, offer.answer.finding.server)
+        self._replaced[key] = offer
+        self._replaced.move_to_end(key)
+        if len(self._replaced) > self._limits.clients:
+            self._replaced.popitem(last=False)
 
     def of(self, finding: Finding) -> dict[int, OfferedEndpoint | None]:
         """Return what an answer offers by port; after an encrypted one it is any port, without a mapping."""
@@ -197,6 +211,7 @@ class Offers:
         """Let go of all offers."""
         self.evicted += len(self._answers)
         self._clients.clear()
+        self._replaced.clear()
         self._answers.clear()
 
     def find(self, client: bytes, address: IPAddress, port: int, time_ns: int, server: Server | None) -> Offer | None:
@@ -209,6 +224,8 @@ class Offers:
             return None
         for number in (port, _ANY):
             offer = table.get(number)
+            if offer is not None and offer.answer.finding.server != address:
+                offer = self._replaced.get((client, number, address), offer)
             if offer is None or abs(time_ns - offer.answer.finding.time_ns) > self._limits.follow_up_ns:
                 continue
             if number == _ANY and not _is_presumed(offer, port):

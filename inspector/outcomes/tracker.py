@@ -15,7 +15,7 @@ from inspector.errors import Anomaly
 from inspector.judge.addresses import server_address
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import CutAnswers, Facts, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, is_impatient, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.healthy import HealthyFollowUps
 from inspector.outcomes.late import give_up, supersede
@@ -268,7 +268,7 @@ class Tracker:
         if finding.verdict in _QUESTIONS:
             self._explain_silence(answer, flow)
         elif finding.direction is Direction.FROM_SERVER:
-            dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+            dropped = self._maker.dropped(finding, flow)
             self._mapper.watch(answer, flow, dropped, found)
             followed = self._follow_ups.expect(answer, flow.client, found)
             if followed or (self._live is not None and self._live.has_sides):
@@ -289,6 +289,9 @@ class Tracker:
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         rejected = connection.call_rejected if connection is not None and question is None else 0
+        # Of a client that went at once, or has an answer that the capture lacks, nothing is said.
+        if connection is not None and not rejected and (question is None or is_impatient(question)):
+            return
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
         if rejected or (question is not None and question.missing):
             outcome = Outcome.UNDELIVERED
@@ -322,7 +325,7 @@ class Tracker:
         """Tell that another interface never showed an answer, if that has come to be known while it was held."""
         finding = answer.finding
         flow = _flow_of(finding)
-        dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+        dropped = self._maker.dropped(finding, flow)
         if dropped is not None and self._live is not None:
             self._mapper.drop(answer, flow, dropped, found)
 

@@ -14,7 +14,7 @@ acknowledged the bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -91,6 +91,15 @@ class Ties:
         for _, flow, _ in self.dropped:
             yield flow.client
 
+    def as_of(self, source: str) -> Ties:
+        """Return what interfaces say of each other as said of the one source that findings name."""
+        return replace(
+            self,
+            dropped={(source, flow, time_ns): other for (_, flow, time_ns), other in self.dropped.items()},
+            repeated=frozenset((source, client, port, server) for _, client, port, server in self.repeated),
+            shown=frozenset(),
+        )
+
     def __bool__(self) -> bool:
         """Return whether anything was tied."""
         return bool(self.learned or self.dropped or self.repeated)
@@ -100,19 +109,21 @@ def tie(
     sightings: Sequence[Sightings],
     nat64_prefixes: tuple[IPv6Network, ...] = (),
     *,
+    together: bool = False,
     now_ns: int | None = None,
 ) -> Ties:
     """Return what the sides say of each other.
 
-    `now_ns`: one decoder reads all sides while packets come, up to that time. So what has the same addresses is one
-    question already, a proxy is known once nobody else can be meant any more, and more of each conversation may come,
-    as another copy of an answer that was lost once.
+    `together`: one decoder reads all sides. So what has the same addresses is one question already, and proxies are
+    not looked for. `now_ns`: it does so while packets come, up to that time. More of each conversation may come then,
+    as another copy of an answer that was lost once, and a proxy is known once nobody else can be meant any more.
     """
     ends_ns = {one.side: one.last_ns for one in sightings}
     everything = [conversation for one in sightings for conversation in one.conversations()]
     pairs = list(_translated(everything))
     tied = {id(conversation) for pair in pairs for conversation in (pair.here, pair.there)}
-    pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes, now_ns)
+    if now_ns is not None or not together:
+        pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes, now_ns)
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
     over_nat64: dict[IPAddress, IPv6Address] = {}
@@ -127,7 +138,7 @@ def tie(
         if now_ns is not None:
             lost = {time_ns: other for time_ns, other in lost.items() if _is_final(pair, other)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
-        if now_ns is not None and pair.here.flow == pair.there.flow:
+        if together and pair.here.flow == pair.there.flow:
             continue
         less, more = (pair.here, pair.there) if lost else (pair.there, pair.here)
         if more.cut and not less.cut:

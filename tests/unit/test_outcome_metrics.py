@@ -100,7 +100,10 @@ def test_connections_to_the_mapper_that_failed(network: Network, tmp_path: Path)
 def test_every_outcome_that_hurts_has_a_cause(network: Network, tmp_path: Path) -> None:
     """The sum over causes is that over what hurt clients: nothing is counted in one of them alone."""
     network.connect(CLIENT, VIP).refused()
-    bound(network.connect(CLIENT, VIP)).say(0, map_question(MAPI)).reset(0)
+    connection = bound(network.connect(CLIENT, VIP)).say(0, map_question(MAPI))
+    # A client that goes at once did not wait for the answer.
+    network.wait(2)
+    connection.reset(0)
     network.connect("10.20.1.16", VIP, 49155).syns(3)
     network.later(60)
     samples = counted(network, tmp_path).samples
@@ -125,8 +128,8 @@ def test_series_start_at_zero_with_the_first_answer() -> None:
         assert scraped("causes_total", **vip, cause="unknown") == zero
         for outcome in FOLLOW_UP_OUTCOMES:
             assert scraped("follow_ups_total", **vip, service="MAPI", outcome=str(outcome)) == zero
-        for outcome in MAPPER_OUTCOMES:
-            assert scraped("connections_total", **vip, outcome=str(outcome)) == zero
+        for of_mapper in MAPPER_OUTCOMES:
+            assert scraped("connections_total", **vip, outcome=str(of_mapper)) == zero
     assert set(FOLLOW_UP_OUTCOMES) | set(MAPPER_OUTCOMES) == set(Outcome)
 
 

@@ -14,7 +14,7 @@ from inspector.outcomes.pdus import (
     messages,
     read_reply,
 )
-from inspector.outcomes.seen import DATA_AGAIN_NS, SYN_AGAIN_NS, Asked, IcmpSeen, ResetSeen, Sent, is_copy
+from inspector.outcomes.seen import DATA_AGAIN_NS, SYN_AGAIN_NS, Asked, GivenUp, IcmpSeen, ResetSeen, Sent, is_copy
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.wire.pdu import PduType
@@ -46,16 +46,18 @@ class Connection:
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request, `unseen` that the client has an answer which did not come here. `concluded`, `counted`, `noted`,
-    `scheduled_ns` and `told_ns` (the time of the last finding about this connection) belong to the owner.
+    request, `unseen` that the client has an answer which did not come here. `given_up` are questions that were told to
+    be unanswered. `concluded`, `counted`, `noted`, `scheduled_ns` and `told_ns` (the time of the last finding about
+    this connection) belong to the owner.
     """
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
-        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
-        "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent",
-        "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns",
-        "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns", "unseen",
+        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame",
+        "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset",
+        "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit",
+        "syn_ack_last_ns", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "unseen",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -86,6 +88,7 @@ class Connection:
         self.concluded = self.counted = False
         self.noted: tuple[object, ...] = ()
         self.told_ns: int | None = None
+        self.given_up: list[GivenUp] = []
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
         self.server_hop_limit: int | None = None

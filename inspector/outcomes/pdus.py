@@ -67,6 +67,11 @@ def messages(payload: bytes | memoryview) -> list[SeenPdu]:
     return found
 
 
+def call_id_of(message: SeenPdu) -> int:
+    """Return the call id of a PDU."""
+    return int.from_bytes(message.data[12:16], "little" if message.data[4] & 0x10 else "big")
+
+
 def opnum_of(message: SeenPdu) -> int | None:
     """Return the operation number of a request; None of other messages."""
     if message.type is not PduType.REQUEST or len(message.data) < _OPNUM_AT + 2:

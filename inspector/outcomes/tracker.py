@@ -18,6 +18,7 @@ from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import CutAnswers, Facts, begun_of, is_impatient, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.healthy import HealthyFollowUps
+from inspector.outcomes.late import give_up, supersede
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
 from inspector.outcomes.mapper import MapperConnections
@@ -265,6 +266,9 @@ class Tracker:
 
     def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
         flow = _flow_of(finding)
+        connection = self._mapper.get(flow)
+        if connection is not None and connection.given_up and finding.direction is Direction.FROM_SERVER:
+            finding = supersede(connection, finding, self._maker.policy)
         server = self._servers.of(finding.server)
         server.note_answer(finding)
         answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
@@ -288,6 +292,7 @@ class Tracker:
         question = None
         if connection is not None:
             connection.told_ns = finding.time_ns
+            give_up(connection, finding)
             server = self._servers.of(finding.server)
             question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:

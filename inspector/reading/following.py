@@ -139,6 +139,7 @@ class _Reading:
         self._scanner = scanner
         self._loop = scanner.loop
         self._segments = segments
+        self._tunnelled = segments.ports if segments.tunnels else None
         self._evidence = evidence
         self._healthy = HealthyFindings(follower.tracker, scanner.loop, last_ns, shown=follower._shown)
         self._compiled = is_compiled()
@@ -234,6 +235,7 @@ class _Reading:
             time_ns=time_ns,
             number=number,
             wire_length=packet.original_length,
+            tunnelled=self._tunnelled,
         )
         found = self._read(pack_record(segment) if segment is not None else None, time_ns)
         if isinstance(header, Header) and self._compiled and not self._is_for_tracker(header):

@@ -163,7 +163,7 @@ class MetricsServer:
             except OSError as error:
                 # Short of descriptors or memory, above all; errors of the new connection come here too (accept(2)).
                 if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    self._report_once(error.errno, f"connections wait: {error.strerror}")
+                    self._report_once(error.errno, f"connections are waiting: {error.strerror}")
                 await asyncio.sleep(_ACCEPT_RETRY_S)
                 continue
             self._begin(self._serve_client(listener, accepted, address[0] if address else ""))

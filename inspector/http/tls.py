@@ -53,9 +53,9 @@ class Certificates:
             try:
                 self._context = _make_context(self._files)
             except ListenError as error:
-                self._report(f"{error}; those from before are used on")
+                self._report(f"{error}; still using the previous certificate")
             else:
-                self._report(f"{self._files.certificate}: certificate and key were read again")
+                self._report(f"{self._files.certificate}: certificate and key reloaded")
         return self._context
 
     def _look(self) -> State:

@@ -42,4 +42,4 @@ def look(source: Source) -> View:
             return view
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
-    raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")
+    raise RunningError(f"{source.name}: unexpected answer; the inspector may be of another version")

@@ -107,7 +107,7 @@ class MetricsServer:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other machines may read what is served, and whoever is on the way."""
+        """Whether the address is not loopback and has no TLS: the answers are readable on the network."""
         address = self._listeners[0].socket.getsockname()[0].partition("%")[0]
         return self._certificates is None and not ip_address(address).is_loopback
 
@@ -153,7 +153,7 @@ class MetricsServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, listener: _Listener) -> None:
-        """Accept connections for ever, one in each turn of the loop: no listener waits for a queue of another."""
+        """Accept connections, one in each iteration of the loop, so that no listener starves another."""
         listener.socket.setblocking(False)
         pace = Pace(self._limits.accepts_per_second)
         while True:

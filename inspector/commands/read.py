@@ -21,7 +21,7 @@ from inspector.output.progress import Shares, show_progress
 from inspector.output.standard import Output, tally_of, warn
 from inspector.reading.cutting import cut_warning
 from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import survey_files
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -81,13 +81,21 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
     counts = []
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
-    ties = tie_files(arguments.files, arguments.config)
+    surveyed = survey_files(arguments.files, arguments.config)
     for number, path in enumerate(arguments.files):
         threads = 0
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
-        reader = FileReader(path, arguments.config, evidence, threads, ties, shown=not arguments.summary)
+        reader = FileReader(
+            path,
+            arguments.config,
+            evidence,
+            threads,
+            surveyed.ties,
+            shown=not arguments.summary,
+            survey=surveyed.surveys.pop(path, None),
+        )
         for batch in reader.findings(warn, shares.of(number)):
             if not arguments.summary and not output.show(batch):
                 return None

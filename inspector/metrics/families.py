@@ -74,7 +74,8 @@ class Families:
         """Declare what answers led to: findings of follow-ups, deliveries and connections to the mapper's port."""
         self.follow_ups = self._counter(
             "follow_ups",
-            "Connections of clients to offered endpoints, by outcome.",
+            "Connections of clients to offered endpoints, by outcome; and answers that no connection followed"
+            " (not_followed).",
             "interface",
             "vip",
             "service",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.stored import Progress
+    from inspector.capture.survey import Survey
     from inspector.decode.batch import FindingBatch
 
     Block = npt.NDArray[np.uint64]
@@ -71,7 +72,8 @@ class FileCounts:
 class FileReader:
     """One capture file on its way through a decoder of its own: connections of different files are not related.
 
-    `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
+    `ties` are what other files say of the same conversations, and `survey` what was seen of this one, both from
+    `inspector.reading.sighting`; without it the file is surveyed once more.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
     Findings that are not `shown` need not be made.
     """
@@ -82,6 +84,7 @@ class FileReader:
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
     shown: bool = True
+    survey: Survey | None = None
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
@@ -89,7 +92,7 @@ class FileReader:
     def __post_init__(self) -> None:
         source = display_name(os.fsencode(self.path))
         if self.config.follow_up:
-            self.follower = Follower(self.path, self.config, source, self.ties, shown=self.shown)
+            self.follower = Follower(self.path, self.config, source, self.ties, self.survey, shown=self.shown)
             self.pipeline = self.follower.pipeline
             return
         self.pipeline = Pipeline(

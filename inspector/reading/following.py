@@ -21,6 +21,7 @@ from inspector.consequence import FindingKind, Outcome
 from inspector.decode import is_compiled
 from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureTruncatedError
+from inspector.model import Verdict
 from inspector.outcomes.tracker import Tracker
 from inspector.pipeline import Pipeline
 from inspector.reading.healthy import HealthyFindings
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from inspector.capture.stored import Progress
     from inspector.config import Config
     from inspector.evidence.recorder import Evidence
-    from inspector.model import Finding, Verdict
+    from inspector.model import Finding
     from inspector.outcomes.sides import Ties
     from inspector.record import KernelCounter
 
@@ -46,16 +47,20 @@ _WAIT_NS: Final = 3_600_000_000_000
 class Follower:
     """Reads a file; `pipeline` decodes its answers, `tracker` knows what became of them.
 
-    `ties` are what files that are read together say of each other; `hidden_verdicts` and `hidden_outcomes` count what
-    is shown by another of them; `connection_verdicts` counts connections to port 135 that came to nothing. Where
-    findings are not `shown` only those are made that outcomes depend on.
+    `ties` are what files that are read together say of each other, `survey` is that of the file; `hidden_verdicts`
+    and `hidden_outcomes` count what is shown by another of them; `connection_verdicts` counts connections to port 135
+    that came to nothing, and servers of which one direction was seen. Where findings are not `shown` only those are
+    made that outcomes depend on.
 
     A question is given up when its connection ends or falls silent. What is open at the end of the file is given up
     where the configured time had passed.
     """
 
-    def __init__(self, path: Path, config: Config, source: str, ties: Ties, *, shown: bool = True) -> None:
+    def __init__(
+        self, path: Path, config: Config, source: str, ties: Ties, survey: Survey | None = None, *, shown: bool = True
+    ) -> None:
         self._path = path
+        self._survey = survey
         self._config = config
         self._limits = config.decoder_limits()
         waiting = replace(self._limits, unanswered_ns=_WAIT_NS)
@@ -76,11 +81,11 @@ class Follower:
     ) -> Iterator[FindingBatch]:
         """Yield what is found; of a file cut short the findings count, with a warning. Raises CaptureError."""
         config = self._config
-        survey: Survey | None = None
-        if is_compiled() and self._path.is_file():
-            survey = survey_file(self._path, ports=config.ports, tunnels=config.tunnels, clients=self._ties.clients())
+        survey = self._survey
+        if survey is None and is_compiled() and self._path.is_file():
+            survey = survey_file(self._path, ports=config.ports, tunnels=config.tunnels)
         segments = SegmentReader(config.ports, counters, tunnels=config.tunnels)
-        loop = follow_scan(survey, ports=config.ports, tunnels=config.tunnels)
+        loop = follow_scan(survey, ports=config.ports, tunnels=config.tunnels, clients=self._ties.clients())
         reading = _Reading(self, Scanner(segments, 1, loop), segments, evidence, survey.last_ns if survey else 0)
         try:
             for found in reading.findings(self._path, progress):
@@ -102,7 +107,9 @@ class Follower:
         """Yield the findings but those about questions which another file shows better; these are counted there."""
         shown = [finding for finding in found if not self._hide(finding)] if self._ties else found
         connections = [finding for finding in shown if finding.kind is FindingKind.CONNECTION]
-        self.connection_verdicts.update(one.verdict for one in connections if one.outcome)
+        self.connection_verdicts.update(
+            one.verdict for one in connections if one.outcome or one.verdict is Verdict.ONE_WAY
+        )
         if shown and self._shown:
             yield FindingBatch.of(shown)
 

@@ -15,7 +15,7 @@ from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError
 from inspector.output.standard import warn
 from inspector.reading.filereader import FileCounts, ReadArguments
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import Surveyed, survey_files
 from inspector.reading.worker import Failed, Lines, Message, Reached, Rows, Wanted, Warned, work
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ _END_SECONDS: Final = 5
 class _Readers:
     """The processes: each reads one file at a time. Files are numbered; `first` is the one being shown."""
 
-    def __init__(self, arguments: ReadArguments, wanted: Wanted, jobs: int, shares: Shares) -> None:
+    def __init__(self, arguments: ReadArguments, wanted: Wanted, jobs: int, shares: Shares, surveyed: Surveyed) -> None:
         self._shares = shares
+        self._surveys = surveyed.surveys
         self._files = arguments.files
         self._next = 0
         self._held = 0
@@ -57,7 +58,8 @@ class _Readers:
     def _assign(self, connection: Connection) -> None:
         """Give the next file to a process, or let it end."""
         if self._next < len(self._files):
-            connection.send(self._files[self._next])
+            path = self._files[self._next]
+            connection.send((path, self._surveys.pop(path, None)))
             self._file_of[connection] = self._next
             self._waiting[self._next] = deque()
             self._next += 1
@@ -120,9 +122,9 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
     """
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    ties = tie_files(arguments.files, arguments.config)
-    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, ties)
-    readers = _Readers(arguments, wanted, jobs, shares)
+    surveyed = survey_files(arguments.files, arguments.config)
+    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, surveyed.ties)
+    readers = _Readers(arguments, wanted, jobs, shares, surveyed)
     try:
         counts: list[FileCounts] = []
         while len(counts) < len(arguments.files):

@@ -7,7 +7,6 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector import log
@@ -19,6 +18,9 @@ from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inspector.capture.survey import Survey
     from inspector.config import Config
     from inspector.decode.batch import FindingBatch
 
@@ -155,21 +157,21 @@ class _Nowhere:
 
 
 def work(connection: Connection, wanted: Wanted) -> None:
-    """Read the files whose paths come through the connection, and send all of it as `Message`; end when it is closed.
+    """Read the files that come through the connection, and send all of it as `Message`; end when it is closed.
 
-    Ctrl-C is for the other end, which the terminal tells as well.
+    With each path comes its survey, or None. Ctrl-C is for the other end, which the terminal tells as well.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.set_up()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            path: Path = connection.recv()
-            _read(path, connection, wanted)
+            path, survey = connection.recv()
+            _read(path, survey, connection, wanted)
 
 
-def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
+def _read(path: Path, survey: Survey | None, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config, ties=wanted.ties, shown=not wanted.summary)
+    reader = FileReader(path, wanted.config, ties=wanted.ties, shown=not wanted.summary, survey=survey)
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

@@ -92,7 +92,7 @@ def _captures() -> list[bytes]:
     ]
     tunnelled = [pcap("<", [(1, 0, data[1:]) for data in _tunnelled()], nano=True)]
     files = [*classic, *newer, newer[0] + newer[1], *tunnelled]
-    return [bytes([number & 3]) + content for number, content in enumerate(files)] + [b"\1" + tunnelled[0]]
+    return [bytes([number & 7]) + content for number, content in enumerate(files)] + [b"\1" + tunnelled[0]]
 
 
 def seeds() -> dict[str, list[bytes]]:

@@ -168,6 +168,6 @@ def test_healthy_clients_are_told_from_others(tmp_path: Path) -> None:
             network.connect(client, SERVER, 8080).refused()
     path = tmp_path / "a.pcap"
     path.write_bytes(network.scenes[0].capture())
-    flags = survey_file(path, ports=(135,), tunnels=False).scan.client_flags
-    counts = Counter({flag: int(np.count_nonzero(flags & flag)) for flag in (1, 2, 4)})
-    assert counts == {layout.CLIENT_KNOWN: 20, layout.CLIENT_PYTHON: 1, layout.CLIENT_FOLLOWS: 20}
+    flags = survey_file(path, ports=(135,), tunnels=False).clients
+    counts = Counter({flag: int(np.count_nonzero(flags & flag)) for flag in (2, 4)})
+    assert counts == {layout.CLIENT_PYTHON: 1, layout.CLIENT_FOLLOWS: 20}

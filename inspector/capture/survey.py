@@ -9,6 +9,7 @@ import numpy as np
 
 from inspector.capture import layout
 from inspector.capture.pcap import SegmentReader, open_packets
+from inspector.capture.pcapng import PcapngReader
 from inspector.capture.scan import Scan
 from inspector.capture.scanner import Scanner, port_flags
 from inspector.decode import is_compiled
@@ -36,7 +37,7 @@ class Survey(NamedTuple):
     """What a file shows: flags of clients and of ports that answers offer, and conversations with endpoint mappers.
 
     `sights` are uint64[n, layout.SIGHT_WORDS]. `frames` packets were read, the latest of them at `last_ns`; `secret` is
-    that of the hashes.
+    that of the hashes. The packets may be of so many `interfaces`.
     """
 
     clients: npt.NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Survey(NamedTuple):
     frames: int
     last_ns: int
     secret: int
+    interfaces: int = 1
 
 
 def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: int = 0) -> Survey:
@@ -55,8 +57,10 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: in
     segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
     loop = Scan(port_flags(ports), tunnels=tunnels, flows=FLOWS, secret=secret)
     loop.survey = True
+    opened: object = None
     scanner = Scanner(segments, 1, loop)
     with suppress(CaptureError), open_packets(path) as (pieces, reader):
+        opened = reader
         while True:
             scanner.scan(pieces, reader)
             packet = reader.next_packet()
@@ -71,7 +75,8 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: in
     np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
     sights = loop.sight_rows[: min(loop.sight_count + 1, layout.SIGHTS)]
     sights = sights[sights[:, layout.SIGHT_SERIAL] != 0]
-    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret)
+    interfaces = opened.section.next_interface if isinstance(opened, PcapngReader) else 1
+    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret, interfaces)
 
 
 def mapper_headers(
@@ -79,8 +84,8 @@ def mapper_headers(
 ) -> Iterator[Header | int]:
     """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last.
 
-    With `flows` those of these connections: client's address, server's address, of two words each, and ports. Without,
-    no compiled code is used.
+    The interface of a header is the number within the file. With `flows` those of these connections: client's address,
+    server's address, of two words each, and ports. Without, no compiled code is used.
     """
     loop = Scan(port_flags(ports), tunnels=False, flows=max(1, len(flows or ())))
     loop.watched_only = True
@@ -105,7 +110,7 @@ def mapper_headers(
                 wire_length=packet.original_length,
             )
             if isinstance(header, Header) and (flows is None or loop.has_flow(*_flow_of(header, ports)[0])):
-                yield header
+                yield header._replace(interface=packet.interface)
     yield int(loop.latest)
 
 

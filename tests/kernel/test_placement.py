@@ -276,7 +276,7 @@ def test_an_interface_of_another_kind_came_by_the_name(cable: Cable) -> None:
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=4096, bulk_ring_bytes=4096)
     try:
         with laid(cable, "tun") as tun, inside(tun.here):
-            with pytest.raises(AttachError, match=r"layer: .*start it again"):
+            with pytest.raises(AttachError, match=r"layer: .*restart the inspector"):
                 attachment.attach(find_device(tun.near), program, "generic", tun.here)
             assert tun.programs() == []
     finally:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _REBUILT: Final = (
-    "Each frame is built anew from what was recorded of a packet: time, addresses, ports, TCP sequence numbers, flags "
+    "Each frame is rebuilt from the record of a packet: time, addresses, ports, TCP sequence numbers, flags "
     "and payload are those of the wire; Ethernet addresses, IP and TCP options, windows and checksums are not. Packets "
     "without payload, SYN, FIN or RST are not recorded; of a connection to an endpoint only SYN, FIN, RST, what opens "
     "or refuses an association, and ICMP errors."

@@ -104,14 +104,14 @@ class Series:
         self._alike.clear()
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
-        """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
+        """Set the configured VIPs and the number of learned ones; addresses with a label keep it."""
         self._vips |= {str(ip_address(vip)) for vip in vips}
         self._vips_left += learned_vips - self._learned_vips
         self._learned_vips = learned_vips
         self._forget()
 
     def interface(self, name: str) -> str | None:
-        """Return the label of an interface, None when none is left; on first sight its series are made."""
+        """Return the label of an interface, None when none is left; creates the series of a new interface."""
         if name in self._interfaces:
             return name
         if len(self._interfaces) >= LEARNED_INTERFACES:

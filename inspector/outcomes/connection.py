@@ -26,6 +26,7 @@ _MODULUS: Final = 1 << 32
 _RECENT: Final = 8
 _SENT: Final = 8
 _COPIES: Final = 4
+_AT_ONCE_NS: Final = 1_000_000_000
 _COPY_NS: Final = 1_000_000
 """A packet that comes again so soon is a copy: mirror ports and captures on all interfaces see it twice."""
 _RESPONSES: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
@@ -45,8 +46,8 @@ class Connection:
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request. `concluded`, `counted`, `scheduled_ns` and `told_ns` (the time of the last finding about this connection)
-    belong to the owner.
+    request, `unseen` that the client has an answer which did not come here. `concluded`, `counted`, `scheduled_ns` and
+    `told_ns` (the time of the last finding about this connection) belong to the owner.
     """
 
     __slots__ = (
@@ -54,7 +55,7 @@ class Connection:
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
         "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
         "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns",
-        "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns", "unseen",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -91,6 +92,7 @@ class Connection:
         self.client_hop_limit: int | None = None
         self.server_next: int | None = None
         self.call_rejected = 0
+        self.unseen = False
         self._lately: list[tuple[int, ...]] = []
 
     @property
@@ -112,6 +114,18 @@ class Connection:
     def closed(self) -> bool:
         """Whether one end has closed or reset the connection."""
         return self.reset is not None or self.client.fin_ns is not None or self.server.fin_ns is not None
+
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether the server ended the connection within a second, before either end had said anything."""
+        if self.syn_ack_ns is None or self.client.payload or self.server.payload or not self.confirmed:
+            return False
+        ended_ns = self.server.fin_ns
+        if ended_ns is None and self.reset is not None and self.reset.from_server:
+            ended_ns = self.reset.time_ns
+        if ended_ns is None or (self.client.fin_ns is not None and self.client.fin_ns < ended_ns):
+            return False
+        return ended_ns - self.syn_ack_ns < _AT_ONCE_NS
 
     @property
     def missing(self) -> int:
@@ -252,10 +266,11 @@ class Connection:
             if not from_server and theirs.lacks(header.acknowledgment):
                 # The client has an answer that the capture does not have.
                 self.asked = self.bind = None
+                self.unseen = True
             theirs.acknowledge(header.acknowledgment)
             if from_server:
                 self.server_confirmed = True
-                if not header.flags & FIN or header.payload_length:
+                if ours.fin_ns is None and (not header.flags & FIN or header.payload_length):
                     self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
@@ -302,6 +317,7 @@ class Connection:
         for message in messages(header.payload):
             if message.type in QUESTIONS and (asked is None or message.type is not PduType.REQUEST):
                 self.asked = asked = Asked(header, message)
+                self.unseen = False
                 if asked.bind is not None:
                     self.bind = asked.bind
 

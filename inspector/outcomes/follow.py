@@ -10,7 +10,7 @@ from inspector.judge.addresses import address_of, server_address
 from inspector.judge.outcome import attempt_outcome
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import Facts, attempt_of, question_of
+from inspector.outcomes.facts import Facts, attempt_of, name_of_syntax, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
 from inspector.outcomes.pdus import Reply
 from inspector.outcomes.timing import follow_up_due_ns, may_pass
@@ -302,6 +302,7 @@ class FollowUps:
             attempt=attempt,
             question=question,
             level=connection.bind.level if connection.bind is not None else 0,
+            service=name_of_syntax(connection.bind.abstract) if connection.bind is not None else None,
         )
         answer = offer.answer
         # A connection that was seen before its answer reached the endpoint when that said so.

@@ -312,7 +312,8 @@ class MapperConnections:
         lost = False
         for sent in list(connection.sent):
             delivery = delivery_of(connection, sent, server.hop_limits)
-            waited_ns = (connection.last_ns if connection.closed else now_ns) - sent.first_ns
+            # A client that has closed its direction still acknowledges what comes.
+            waited_ns = (connection.last_ns if connection.reset is not None else now_ns) - sent.first_ns
             outcome = delivery_outcome(delivery, ended=connection.closed, waited_ns=waited_ns)
             if outcome is None and not (final or connection.closed):
                 continue
@@ -340,6 +341,10 @@ class MapperConnections:
             service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
             facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
             self._tell(connection, "bind", facts, found)
+            return
+        if asked is None and connection.ended_at_once:
+            attempt = attempt_of(connection, self.policy, server.hop_limits, connection.reply)
+            self._tell(connection, "connect", Facts(outcome=Outcome.BROKEN, attempt=attempt), found)
             return
         question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns

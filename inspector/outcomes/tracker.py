@@ -15,7 +15,7 @@ from inspector.errors import Anomaly
 from inspector.judge.addresses import server_address
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import CutAnswers, Facts, is_impatient, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, begun_of, is_impatient, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.healthy import HealthyFollowUps
 from inspector.outcomes.limits import OutcomeLimits
@@ -285,7 +285,11 @@ class Tracker:
                 answer.frame = connection.asked.frame
         rejected = connection.call_rejected if connection is not None and question is None else 0
         # Of a client that went at once, or has an answer that the capture lacks, nothing is said.
-        if connection is not None and not rejected and (question is None or is_impatient(question)):
+        if connection is not None and question is None and not rejected:
+            if connection.unseen:
+                return
+            question = begun_of(connection, finding.time_ns, server.hop_limits)
+        if question is not None and is_impatient(question):
             return
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
         if rejected or (question is not None and question.missing):

@@ -100,7 +100,9 @@ def test_connections_to_the_mapper_that_failed(network: Network, tmp_path: Path)
 def test_every_outcome_that_hurts_has_a_cause(network: Network, tmp_path: Path) -> None:
     """The sum over causes is that over what hurt clients: nothing is counted in one of them alone."""
     network.connect(CLIENT, VIP).refused()
-    bound(network.connect(CLIENT, VIP)).say(0, map_question(MAPI)).reset(0)
+    mute = bound(network.connect(CLIENT, VIP)).say(0, map_question(MAPI))
+    network.later(5)
+    mute.reset(0)
     network.connect("10.20.1.16", VIP, 49155).syns(3)
     network.later(60)
     samples = counted(network, tmp_path).samples

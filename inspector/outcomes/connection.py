@@ -120,6 +120,9 @@ class Connection:
         """Whether the server ended the connection within a second, before either end had said anything."""
         if self.syn_ack_ns is None or self.client.payload or self.server.payload or not self.confirmed:
             return False
+        if self.syn_sequence is None or self.client.acknowledged not in (None, (self.syn_sequence + 1) % _MODULUS):
+            # The server has a FIN of the client that was not seen yet.
+            return False
         ended_ns = self.server.fin_ns
         if ended_ns is None and self.reset is not None and self.reset.from_server:
             ended_ns = self.reset.time_ns

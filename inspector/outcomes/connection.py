@@ -53,8 +53,8 @@ class Connection:
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
-        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame",
-        "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset",
+        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "fin_number", "first_ns", "flow", "fragments",
+        "frame", "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset",
         "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit",
         "syn_ack_last_ns", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
         "unseen",
@@ -93,6 +93,7 @@ class Connection:
         self.server_confirmed = False
         self.server_hop_limit: int | None = None
         self.fin_hop_limit: int | None = None
+        self.fin_number: int | None = None
         self.client_hop_limit: int | None = None
         self.server_next: int | None = None
         self.call_rejected = 0
@@ -125,6 +126,9 @@ class Connection:
         if self.syn_ack_ns is None or self.client.payload or self.server.payload or not self.confirmed:
             return False
         ended_ns = self.server.fin_ns
+        if ended_ns is not None and self.fin_number != (self.syn_sequence or 0) + 1:
+            # The server has a FIN of the client that was not seen yet.
+            return False
         if ended_ns is None and self.reset is not None and self.reset.from_server:
             ended_ns = self.reset.time_ns
         if ended_ns is None or (self.client.fin_ns is not None and self.client.fin_ns < ended_ns):
@@ -296,6 +300,7 @@ class Connection:
             ours.fin_ns = header.time_ns
             if from_server:
                 self.fin_hop_limit = header.hop_limit
+                self.fin_number = header.acknowledgment
         if not from_server:
             self._drop_acknowledged()
 

@@ -54,10 +54,10 @@ class Connection:
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "fin_number", "first_ns", "flow", "fragments",
-        "frame", "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns", "reset",
-        "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit",
-        "syn_ack_last_ns", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
-        "unseen",
+        "frame", "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns",
+        "reset", "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "server_next",
+        "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence",
+        "syns", "told_ns", "unseen",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:

@@ -66,7 +66,8 @@ def test_follow_ups_are_counted_by_outcome(network: Network, tmp_path: Path) -> 
     assert follow_ups(scraped, "SAMR", Outcome.DENIED) == 0
     assert scraped("responses_total", interface="eth0", verdict="mismatch") == 2
     assert scraped("mismatches_total", **AT_VIP, service="SAMR") == 2
-    assert scraped("causes_total", **AT_VIP, cause=str(Cause.PORTS_NOT_PUBLISHED)) == 2
+    assert scraped("causes_total", **AT_VIP, cause=str(Cause.PORTS_NOT_PUBLISHED)) == 1
+    assert scraped("causes_total", **AT_VIP, cause=str(Cause.POOL_MEMBER_DIFFERS)) == 1
     assert scraped("causes_total", **AT_VIP, cause=str(Cause.UNKNOWN)) == 0
     # The one which got through, within the time of one packet.
     assert scraped("connect_latency_seconds_count") == 1

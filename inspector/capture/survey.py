@@ -83,18 +83,18 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: in
 
 
 def mapper_headers(
-    path: Path, ports: Collection[int], flows: Sequence[Sequence[int]] | None = None
+    path: Path, ports: Collection[int], flows: Sequence[Sequence[int]] | None = None, *, tunnels: bool = False
 ) -> Iterator[Header | int]:
     """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last.
 
     The interface of a header is the number within the file. With `flows` those of these connections: client's address,
     server's address, of two words each, and ports. Without, no compiled code is used.
     """
-    loop = Scan(port_flags(ports), tunnels=False, flows=max(1, len(flows or ())))
+    loop = Scan(port_flags(ports), tunnels=tunnels, flows=max(1, len(flows or ())))
     loop.watched_only = True
     for high, low, server_high, server_low, both_ports in flows or ():
         loop.watch(high, low, server_high, server_low, both_ports)
-    scanner = Scanner(SegmentReader(ports, [0] * 64), 1, loop)
+    scanner = Scanner(SegmentReader(ports, [0] * 64, tunnels=tunnels), 1, loop)
     with suppress(CaptureError), open_packets(path) as (pieces, reader):
         while True:
             if flows is not None:
@@ -111,6 +111,7 @@ def mapper_headers(
                 time_ns=time_ns,
                 number=int(loop.frame),
                 wire_length=packet.original_length,
+                tunnelled=ports if tunnels else None,
             )
             if isinstance(header, Header) and (flows is None or loop.has_flow(*_flow_of(header, ports)[0])):
                 yield header._replace(interface=packet.interface)
@@ -155,6 +156,7 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
         time_ns=min(packet.time_ns, LATEST_TIME_NS),
         number=0,
         wire_length=packet.original_length,
+        tunnelled=segments.ports if segments.tunnels else None,
     )
     if isinstance(found, IcmpQuote):
         for address in (found.source, found.destination):

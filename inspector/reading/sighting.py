@@ -102,7 +102,7 @@ class _Sighted:
     def _look(self, connections: list[list[int]] | None, *, apart: bool) -> dict[int, Sightings]:
         """Look through the file; return what each interface saw if they are to be kept `apart`."""
         sides: dict[int, Sightings] = {}
-        for header in mapper_headers(self._path, self._config.ports, connections):
+        for header in mapper_headers(self._path, self._config.ports, connections, tunnels=self._config.tunnels):
             if not isinstance(header, Header):
                 for side in sides.values() if apart else (self.file,):
                     side.last_ns = max(side.last_ns, header)
@@ -131,5 +131,6 @@ def _tie(sighted: Sequence[_Sighted], config: Config) -> Ties:
             within.dropped | ties.dropped,
             frozenset(ties.repeated) | frozenset(within.repeated),
             within.over_nat64 | ties.over_nat64,
+            ties.shown,
         )
     return ties

@@ -86,6 +86,7 @@ def whole() -> Finding:
         ),
         frame=16,
         follow_up=FINDING,
+        supersedes=AnswerReference("2026-11-25T02:16:07.589458500Z", 33654, 2, None),
         dcom=DcomCall(
             5,
             "ntlm",

@@ -18,6 +18,7 @@ MODULES = (
             "table",
             "templates",
             "reader",
+            "activations",
             "answers",
             "calls",
             "streams",

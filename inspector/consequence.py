@@ -53,6 +53,7 @@ class Cause(enum.StrEnum):
     NAT64_PREFIX_UNDECLARED = "nat64_prefix_undeclared"
     OTHER_ADDRESS_FAMILY = "other_address_family"
     MULTIHOMED_SERVER = "multihomed_server"
+    BARE_NAMES = "bare_names"
     STRICT_RPC_FILTER = "strict_rpc_filter"
     PORTS_NOT_PUBLISHED = "ports_not_published"
     PORTS_FILTERED = "ports_filtered"

@@ -131,6 +131,8 @@ class Anomaly(enum.StrEnum):
     STUB_MALFORMED = "stub_malformed"
     STUB_TRAILING_BYTES = "stub_trailing_bytes"
     NAME_CUT = "name_cut"
+    BINDING_REPEATED = "binding_repeated"
+    BINDINGS_TOO_MANY = "bindings_too_many"
     TOWER_MALFORMED = "tower_malformed"
     TOWER_NULL = "tower_null"
     TOWER_ODD_FLOOR = "tower_odd_floor"

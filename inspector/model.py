@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from inspector.consequence import HARMFUL, AnswerReference, Consequence, FindingKind, Outcome
+from inspector.dcom import Binding, DcomCall
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -148,17 +149,21 @@ class RpcInterface:
 
 @dataclass(frozen=True, slots=True)
 class OfferedEndpoint:
-    """One offered endpoint of a response (a tower, judged); `references` is how often the response refers to it."""
+    """One offered endpoint of a response (a tower or a string binding, judged).
+
+    `references` is how often the response refers to it. `binding` is what a string binding of DCOM says in addition.
+    """
 
     interface: RpcInterface | None
     protocol: str
-    address: IPv4Address | None
+    address: IPAddress | None
     port: int | None
     endpoint: str | None
     verdict: Verdict
     why: str
     annotation: str | None = None
     references: int = 1
+    binding: Binding | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form with stable keys."""
@@ -173,6 +178,10 @@ class OfferedEndpoint:
             "endpoint": self.endpoint,
             "verdict": str(self.verdict),
         }
+        if self.binding is not None:
+            result |= {"role": str(self.binding.role), "reach": str(self.binding.reach)}
+            if self.binding.host is not None:
+                result["host"] = self.binding.host
         if self.annotation is not None:
             result["annotation"] = self.annotation
         if self.references > 1:
@@ -214,7 +223,7 @@ class Finding:
     `left_out` is how many mappings more the answer has than are here. `consequence` is what became of it, where that
     was followed; `frame` is the number of the packet in its capture file, from 1. `follow_up` is a finding of another
     kind which is known already: written after this one, shown in one row with it. `supersedes` refers to the finding
-    which said of the same question that it is unanswered.
+    which said of the same question that it is unanswered. `dcom` is there where the call is DCOM's.
     """
 
     time_ns: int
@@ -244,6 +253,7 @@ class Finding:
     frame: int | None = None
     follow_up: Finding | None = None
     supersedes: AnswerReference | None = None
+    dcom: DcomCall | None = None
 
     @property
     def server(self) -> IPAddress:
@@ -310,6 +320,8 @@ class Finding:
             result["requested"] = self.requested.as_dict()
             if self.requested_address is not None:
                 result["requested"]["address"] = str(self.requested_address)
+        if self.dcom is not None:
+            result["dcom"] = self.dcom.as_dict()
         if self.latency_ns is not None:
             result["latency_ms"] = round(self.latency_ns / 1e6, 6)
         result["mappings"] = [mapping.as_dict() for mapping in self.mappings]

@@ -20,7 +20,7 @@ from dashboards.generator.alerting import (
     Severity,
     summed,
 )
-from dashboards.generator.harm import alerts_of_harm
+from dashboards.generator.harm import DCOM, alerts_of_harm
 from dashboards.generator.pace import DAY, HOUR, MINUTE, Pace
 from dashboards.generator.promql import OF_A_TARGET, total
 from dashboards.generator.recordings import Quantities, ratio, window_of
@@ -61,24 +61,61 @@ def _of_services(pace: Pace, quantities: Quantities) -> tuple[Alert, ...]:
         ),
         _latency(pace),
         _no_answers(pace),
+        _dcom_elsewhere(quantities),
         _mismatches(quantities),
         _new_mismatching_vip(pace),
     )
 
 
+def _dcom_elsewhere(quantities: Quantities) -> Alert:
+    return _of_mismatches(
+        "EpmInspectorDcomElsewhere",
+        "warning",
+        quantities,
+        f'service=~"{DCOM}"',
+        "DCOM at {vip} sends clients to other addresses: {service} (seen by {instance})",
+        "{percent} of the answers of {service} at {vip} in the last {window} have string bindings of which none leads"
+        " to the address that was asked. DCOM clients connect to the addresses in them: behind address translation, or"
+        " past a load balancer, they reach nobody, and report that the RPC server is unavailable (0x800706BA).",
+        61,
+    )
+
+
 def _mismatches(quantities: Quantities) -> Alert:
-    return Alert(
-        name="EpmInspectorMismatches",
-        severity="info",
-        judged=Comparison(quantities.mismatch_ratio, ">", 0.05),
-        conditions=(Condition("and", Comparison(quantities.mismatches, ">=", 5)),),
-        hold_seconds=5 * MINUTE,
-        summary="{vip} answers with the address of another server: {service} (seen by {instance})",
-        description="{percent} of the answers about {service} at {vip} in the last {window} name another server than"
+    return _of_mismatches(
+        "EpmInspectorMismatches",
+        "info",
+        quantities,
+        # Of DCOM it hurts, and has an alert of its own.
+        f'service!~"{DCOM}"',
+        "{vip} answers with the address of another server: {service} (seen by {instance})",
+        "{percent} of the answers about {service} at {vip} in the last {window} name another server than"
         " the one that was asked, and no declared pool explains it. That hurts nobody by itself. A strict RPC filter"
         " drops such an answer, and a firewall opens its pinhole to the wrong address: other alerts say so.",
+        11,
+    )
+
+
+def _of_mismatches(
+    name: str,
+    severity: Severity,
+    quantities: Quantities,
+    matchers: str,
+    summary: str,
+    description: str,
+    panel: int,
+) -> Alert:
+    """Return an alert on the share which mismatches have in the answers about a service, five of them at least."""
+    return Alert(
+        name=name,
+        severity=severity,
+        judged=Comparison(quantities.mismatch_ratio(matchers), ">", 0.05),
+        conditions=(Condition("and", Comparison(quantities.mismatches(matchers), ">=", 5)),),
+        hold_seconds=5 * MINUTE,
+        summary=summary,
+        description=description,
         dashboard=SERVICE_DASHBOARD,
-        panel=11,
+        panel=panel,
     )
 
 

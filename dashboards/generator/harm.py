@@ -13,6 +13,9 @@ from inspector.consequence import Outcome
 FAILED: Final = "refused|timed_out|unreachable|wrong_server|denied|broken"
 """Outcomes of a follow-up that hurt, as a regular expression."""
 
+DCOM: Final = "IActivation|IObjectExporter|IRemoteSCMActivator"
+"""Services whose answers have string bindings in place of towers, as a regular expression."""
+
 NO_CONNECTION: Final = "refused|timed_out|unreachable"
 _EVENTS: Final = 5
 _HOLD_SECONDS: Final = 5 * MINUTE

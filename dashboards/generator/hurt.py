@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.generator.harm import FAILED
+from dashboards.generator.harm import DCOM, FAILED
 from dashboards.generator.panels import ADDRESSED, PER_MINUTE, RATE, Colour, Panel, Query, State, number_panel
 from dashboards.generator.promql import Window, total
 from inspector.consequence import Outcome
@@ -16,6 +16,7 @@ _NONE_IS_GOOD: Final[tuple[tuple[float | None, Colour], ...]] = ((None, "green")
 _FOLLOW_UPS: Final = "epm_inspector_follow_ups_total"
 _UNDELIVERED: Final = "epm_inspector_answers_undelivered_total"
 _CONNECTIONS: Final = "epm_inspector_connections_total"
+_MISMATCHES: Final = "epm_inspector_mismatches_total"
 _CAUSES: Final = "epm_inspector_causes_total"
 _FAILED: Final = f'{ADDRESSED}, outcome=~"{FAILED}"'
 
@@ -34,7 +35,7 @@ OUTCOME_COLOURS: Final[dict[Outcome, Colour]] = {
 
 def hurt() -> tuple[Panel, ...]:
     """Return the panels, numbers first."""
-    return (*_numbers(), _since_when(), *_courses(), *_tables())
+    return (*_numbers(), _since_when(), *_courses(), _dcom(), *_tables())
 
 
 def _numbers() -> tuple[Panel, ...]:
@@ -146,6 +147,29 @@ def _courses() -> tuple[Panel, ...]:
             ),
             "EpmInspectorMapperDown",
         ),
+    )
+
+
+def _dcom() -> Panel:
+    matchers = f'{ADDRESSED}, service=~"{DCOM}"'
+    return Panel(
+        61,
+        "timeseries",
+        "DCOM: bindings that lead elsewhere, and follow-ups that fail, per minute, by VIP and interface",
+        "Answers of DCOM whose string bindings do not lead to the asked address: clients connect to the addresses in"
+        " them. And the connections to ports in bindings which fail.",
+        "cpm",
+        (
+            _rate(_MISMATCHES, ", ".join(_OF_A_SERVICE), matchers, "{{vip}} {{service}} elsewhere ({{instance}})"),
+            _rate(
+                _FOLLOW_UPS,
+                ", ".join((*_OF_A_SERVICE, "outcome")),
+                f'{matchers}, outcome=~"{FAILED}"',
+                "{{vip}} {{service}} {{outcome}} ({{instance}})",
+            ),
+        ),
+        width=24,
+        runbook="EpmInspectorDcomElsewhere",
     )
 
 

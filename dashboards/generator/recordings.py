@@ -35,8 +35,8 @@ class Quantities:
     Functions take label matchers, which may be empty.
     """
 
-    mismatches: str
-    mismatch_ratio: str
+    mismatches: Callable[[str], str]
+    mismatch_ratio: Callable[[str], str]
     undelivered: str
     vip_responses: Callable[[str], str]
     follow_ups: Callable[[str], str]
@@ -76,8 +76,8 @@ def recorded(pace: Pace) -> Quantities:
     """Return references to the recordings, for rules that are evaluated where those are."""
     rules = recordings(pace)
     return Quantities(
-        mismatches=rules["mismatches"].name,
-        mismatch_ratio=rules["mismatch_ratio"].name,
+        mismatches=partial(select, rules["mismatches"].name),
+        mismatch_ratio=partial(select, rules["mismatch_ratio"].name),
         undelivered=rules["undelivered"].name,
         vip_responses=partial(select, rules["vip_responses"].name),
         follow_ups=partial(select, rules["follow_ups"].name),
@@ -88,10 +88,11 @@ def recorded(pace: Pace) -> Quantities:
 def expanded(pace: Pace) -> Quantities:
     """Return whole expressions, for rules that cannot count on any recording."""
     window, rules = window_of(pace), recordings(pace)
-    mismatches = rules["mismatches"].expression
+    mismatches = partial(total, "epm_inspector_mismatches_total", window, OF_A_SERVICE)
+    responses = partial(total, "epm_inspector_service_responses_total", window, OF_A_SERVICE)
     return Quantities(
         mismatches=mismatches,
-        mismatch_ratio=ratio(mismatches, rules["service_responses"].expression),
+        mismatch_ratio=lambda matchers: ratio(mismatches(matchers), responses(matchers)),
         undelivered=rules["undelivered"].expression,
         vip_responses=partial(total, "epm_inspector_vip_responses_total", window, OF_A_VERDICT),
         follow_ups=partial(total, "epm_inspector_follow_ups_total", window, OF_A_FOLLOW_UP),

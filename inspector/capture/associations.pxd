@@ -33,6 +33,10 @@ cdef class Associations(Flows):
     @cython.final
     cdef int note_offers(self, long long base) except -1 nogil
     @cython.final
+    cdef unsigned long long read_binding(
+        self, unsigned long long binding, unsigned long long octet
+    ) except? 0xFFFFFFFFFFFFFFFF nogil
+    @cython.final
     cdef int compare_facts(self, long long from_server) except -1 nogil
     @cython.final
     cdef int emit(self, long long kind, long long base) except -1 nogil

@@ -130,17 +130,37 @@ class Associations(Flows):
         return accepted != 0
 
     def note_offers(self, base: int) -> int:
-        """Note the ports in the towers of a server's answer: floors of TCP and HTTP (C706 appendix I).
+        """Note the ports that a server's answer may offer, too many rather than too few.
 
-        The bytes before, of the same stream, are kept: a floor may come in two segments.
+        They are in the towers' floors of TCP and HTTP (C706 appendix I), and in DCOM's string bindings `host[port]`, of
+        16-bit characters in any byte order (MS-DCOM section 2.2.19.3). The bytes before, of the same stream, are kept:
+        either may come in two segments.
         """
         window = self.entries[base + layout.FLOW_TAIL]
+        binding = self.entries[base + layout.FLOW_BINDING]
         for offset in range(self.captured):
-            window = (window << 8 | self.read_8(self.payload_at + offset)) & layout.FLOOR_MASK
+            octet = cython.cast(cython.ulonglong, self.read_8(self.payload_at + offset))
+            window = (window << 8 | octet) & layout.FLOOR_MASK
             floor = window >> 16
             if floor in (layout.FLOOR_TCP, layout.FLOOR_HTTP):
                 self.offered[window & 0xFFFF] = 1
+            if binding or octet == layout.BRACKET:
+                binding = self.read_binding(binding, octet)
         self.entries[base + layout.FLOW_TAIL] = window
+        self.entries[base + layout.FLOW_BINDING] = binding
+        return 0
+
+    def read_binding(self, binding: int, octet: int) -> int:
+        """Take the next byte of what may be a string binding with a port; return what FLOW_BINDING becomes."""
+        if octet == 0:
+            return binding
+        if octet == layout.BRACKET:
+            return 1
+        if layout.DIGIT_0 <= octet <= layout.DIGIT_0 + 9:
+            port = (binding - 1) * 10 + octet - layout.DIGIT_0
+            return port + 1 if port < 65536 else 0
+        if octet == layout.BRACKET_END:
+            self.offered[binding - 1] = 1
         return 0
 
     def compare_facts(self, from_server: int) -> int:

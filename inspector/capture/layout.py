@@ -81,7 +81,8 @@ FLOW_CONTEXTS: Final = 17  # of the last bind
 FLOW_TAIL: Final = 18  # the last bytes of the server's stream
 FLOW_INITIAL: Final = 19  # sequence number of the SYN
 FLOW_OPENED: Final = 20  # time of the SYN-ACK
-FLOW_WORDS: Final = 21
+FLOW_BINDING: Final = 21  # port + 1 so far, within the brackets of a DCOM string binding; 0 outside
+FLOW_WORDS: Final = 22
 
 # Its state.
 STATE_PYTHON: Final = 1  # its packets are for the tracker in Python
@@ -152,6 +153,9 @@ SMALL: Final = 512  # as in inspector.outcomes.servers
 FLOOR_TCP: Final = 4295426560
 FLOOR_HTTP: Final = 4296999424
 FLOOR_MASK: Final = 72057594037927935
+BRACKET: Final = 91  # of `host[port]`, a string binding of DCOM, and the closing one
+BRACKET_END: Final = 93
+DIGIT_0: Final = 48
 
 FIN: Final = 1
 SYN: Final = 2

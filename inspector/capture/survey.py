@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -31,6 +32,8 @@ FLOWS: Final = 65_536
 
 _FLOOR: Final = 7
 _FLOORS: Final = frozenset({layout.FLOOR_TCP, layout.FLOOR_HTTP})
+_BINDING: Final = re.compile(rb"\[([0-9]{1,5})\]")
+_PORTS: Final = 65536
 
 
 class Survey(NamedTuple):
@@ -188,7 +191,9 @@ def _flow_of(header: Header, ports: Collection[int]) -> tuple[tuple[int, int, in
 
 
 def _note_offers(loop: Scan, payload: bytes) -> None:
-    """Note the ports in the towers of an answer, as the compiled loop does."""
+    """Note the ports in the towers and string bindings of an answer, as the compiled loop does."""
     for at in range(len(payload) - _FLOOR + 1):
         if payload[at] == 1 and int.from_bytes(payload[at : at + 5], "big") in _FLOORS:
             loop.offered_ports[int.from_bytes(payload[at + 5 : at + _FLOOR], "big")] = 1
+    for port in _BINDING.findall(payload.replace(b"\0", b"")):
+        loop.offered_ports[int(port) % _PORTS] = 1

@@ -1,15 +1,17 @@
 cimport cython
 
 from inspector.decode cimport hints, layout
-from inspector.decode.reader cimport Reader
+from inspector.decode.activations cimport Activations
 
 
-cdef class Answers(Reader):
+cdef class Answers(Activations):
     cdef public bint anomalous, repeated
     cdef public long long unidentified, skipped
     cdef long long[::1] refusals
-    cdef long long matched, known, transfer
+    cdef long long matched, known, transfer, abstract
 
+    @cython.final
+    cdef bint may_be_dcom(self, long long at) noexcept nogil
     @cython.final
     cdef long long client_bucket(self, long long slot) noexcept nogil
     @cython.final
@@ -18,6 +20,8 @@ cdef class Answers(Reader):
     cdef int on_response(self) noexcept nogil
     @cython.final
     cdef int on_fault(self) noexcept nogil
+    @cython.final
+    cdef int end_dcom(self, long long kind, long long at, long long end) noexcept nogil
     @cython.final
     cdef int infer(self, long long question, long long transfer, unsigned long long flags) noexcept nogil
     @cython.final

@@ -12,10 +12,10 @@ import cython
 import numpy as np
 
 from inspector.decode import hints, layout
-from inspector.decode.reader import Reader
+from inspector.decode.activations import Activations
 
 
-class Answers(Reader):
+class Answers(Activations):
     """Ends calls; each handler returns DONE, or why it left everything as it was.
 
     `repeated` says that the key without a template was met before. `skipped` counts what was not read since a quota of
@@ -23,9 +23,9 @@ class Answers(Reader):
     """
 
     def __init__(self, connections: int) -> None:
-        Reader.__init__(self, connections)
+        Activations.__init__(self, connections)
         self.anomalous = self.repeated = False
-        self.unidentified = self.skipped = self.matched = self.known = self.transfer = 0
+        self.unidentified = self.skipped = self.matched = self.known = self.transfer = self.abstract = 0
         # For each quota the time until which it takes nothing: of nobody, then of the clients of each bucket.
         self.refusals = np.zeros(layout.QUOTAS * layout.REFUSALS, np.int64).data
 
@@ -129,6 +129,7 @@ class Answers(Reader):
         """
         word = self.context_of(context_id)
         abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN
+        self.abstract = abstract
         self.transfer = word >> 20 & 15 if word >= 0 else layout.TRANSFER_NONE
         self.known = layout.EPM_KNOWN if abstract == layout.ABSTRACT_EPM else 0
         self.matched = self.find_question(self.slot, layout.CALL, self.call_id)
@@ -151,7 +152,7 @@ class Answers(Reader):
         if not question:
             return known | transfer << layout.AGREED
         base = question * layout.QUESTION_WORDS
-        sealed = layout.SEALED_CALL if self.questions[base + layout.QUESTION_SEALED] else 0
+        sealed = layout.SEALED_CALL if self.questions[base + layout.QUESTION_SECURITY] & layout.SEALED else 0
         return self.questions[base + layout.QUESTION_READING] | sealed
 
     def leave_unidentified(self, question: int) -> int:
@@ -175,6 +176,8 @@ class Answers(Reader):
         code = self.match_call(hints.short_at(self.data, at + 4))
         if code != layout.MATCHED:
             return code
+        if self.abstract >= layout.ABSTRACT_EXPORTER:
+            return self.end_dcom(layout.KIND_DCOM_SEALED if self.sealed else layout.KIND_DCOM, stub, end)
         question, known, transfer = self.matched, self.known, self.transfer
         if self.sealed and not known:
             return self.leave_unidentified(question)
@@ -197,8 +200,29 @@ class Answers(Reader):
             return layout.HAND_OVER
         return self.answered(question)
 
+    def end_dcom(self, kind: int, at: int, end: int) -> int:
+        """End a call of DCOM with its response or fault; the stub, or the status, is at an offset."""
+        question = self.matched
+        if not self.transfer or (kind == layout.KIND_DCOM and not question):
+            return layout.HAND_OVER
+        opnum = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_OPNUM] if question else 0
+        self.start_key(kind, opnum, self.transfer, self.abstract << 8 | (layout.CALL_SEEN if question else 0))
+        if kind == layout.KIND_DCOM_FAULT:
+            self.key[4] = hints.long_at(self.data, at)
+        if question and not self.put_dcom_question(
+            question, self.abstract, opnum, self.transfer == layout.TRANSFER_NDR64
+        ):
+            return layout.HAND_OVER
+        if kind == layout.KIND_DCOM and not self.put_dcom_answer(
+            at, end, self.abstract, opnum, self.transfer == layout.TRANSFER_NDR64
+        ):
+            return layout.HAND_OVER
+        return self.answered(question)
+
     def infer(self, question: int, transfer: int, flags: int) -> int:
         """End a response whose bind or request was not seen, by the first reading that counts."""
+        if not flags & layout.EPM_KNOWN and self.may_be_dcom(self.pdu_at + layout.HEADER + 8):
+            return layout.HAND_OVER
         asked = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_OPNUM] if question else 0
         for number in range(2):
             opnum = layout.EPT_LOOKUP if number else layout.EPT_MAP
@@ -218,6 +242,15 @@ class Answers(Reader):
             self.key[4] = layout.SPAN | hints.long_at(self.data, at + 20)
         return self.answered(question)
 
+    def may_be_dcom(self, at: int) -> bool:
+        """Return whether a stub begins like an answer of DCOM: `inspector.wire.dcom_calls.may_infer`."""
+        left = self.body_end - at
+        if left >= 4 and self.data[at] == layout.COM_MAJOR and self.data[at + 1] == 0:
+            return True
+        if left >= layout.MEOW_AT + 4 and hints.long_at(self.data, at + layout.MEOW_AT) == layout.MEOW:
+            return True
+        return left >= layout.MEOW_AT_WIDE + 4 and hints.long_at(self.data, at + layout.MEOW_AT_WIDE) == layout.MEOW
+
     def try_reading(self, question: int, opnum: int, transfer: int, flags: int) -> int:
         """End a response if it reads as that of an operation, in a transfer syntax; NOT_READ where it does not."""
         self.start_key(layout.KIND_INFERRED, opnum, transfer, flags)
@@ -235,6 +268,8 @@ class Answers(Reader):
         code = self.match_call(hints.short_at(self.data, at + 4))
         if code != layout.MATCHED:
             return code
+        if self.abstract >= layout.ABSTRACT_EXPORTER:
+            return self.end_dcom(layout.KIND_DCOM_FAULT, at + 8, self.body_end)
         question, known, transfer = self.matched, self.known, self.transfer
         if not known and not question:
             return self.leave_unidentified(0)

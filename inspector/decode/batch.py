@@ -167,12 +167,19 @@ class FindingBatch:
         )
 
     def latencies_ns(self) -> Numbers:
-        """Return the time from question to answer of all findings which have both, int64[m]."""
+        """Return the time from question to answer of all findings which have both, int64[m].
+
+        Those of DCOM are left out: an activation may start a process, which says nothing of the mapper.
+        """
         if not self.lasting:
-            found = (one.latency_ns for one in self.findings())
+            found = (one.latency_ns for one in self.findings() if one.dcom is None)
             return np.array([latency for latency in found if latency is not None], np.int64)
         asked = self._rows[:, layout.FOUND_ASKED]
-        latencies = (self._rows[:, layout.FOUND_TIME] - asked)[asked >= 0]
+        counts = asked >= 0
+        of_dcom = [number for number, template, _ in self.numbered() if template.dcom is not None]
+        if of_dcom:
+            counts &= ~np.isin(self._rows[:, layout.FOUND_TEMPLATE], of_dcom)
+        latencies = (self._rows[:, layout.FOUND_TIME] - asked)[counts]
         return latencies[latencies >= 0]
 
     def findings(self) -> Iterator[Finding]:

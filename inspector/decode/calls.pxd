@@ -20,6 +20,12 @@ cdef class Calls(Answers):
     @cython.final
     cdef int on_request(self) noexcept nogil
     @cython.final
+    cdef bint may_hold(self, long long length, long long abstract) noexcept nogil
+    @cython.final
+    cdef void keep_stub(self, long long base, long long at, long long length) noexcept nogil
+    @cython.final
+    cdef long long call_security(self, long long word) noexcept nogil
+    @cython.final
     cdef void schedule(self, long long question) noexcept nogil
     @cython.final
     cdef long long count_questions(self, long long kind) noexcept nogil
@@ -27,6 +33,8 @@ cdef class Calls(Answers):
     cdef bint has_room(self, long long count) noexcept nogil
     @cython.final
     cdef bint wants_epm(self, long long question) noexcept nogil
+    @cython.final
+    cdef bint wants_dcom(self, long long question) noexcept nogil
     @cython.final
     cdef unsigned int accepted(self, long long half, long long results, long long count, long long context_id) noexcept nogil
     @cython.final

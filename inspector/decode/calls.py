@@ -76,9 +76,12 @@ class Calls(Answers):
         if count > layout.ELEMENTS or not self.has_room(layout.ELEMENT_BYTES * count):
             return layout.HAND_OVER
         start = at
+        security = self.security()
         for _ in range(count):
             if at + 24 > end:
                 return self.lose_body()
+            if security < 0 and self.abstract_at(at + 4) >= layout.ABSTRACT_EXPORTER:
+                return layout.HAND_OVER
             at += 24 + 20 * self.data[at + 2]
             if at > end:
                 return self.lose_body()
@@ -93,8 +96,11 @@ class Calls(Answers):
         half = 2 * (base + layout.QUESTION_BYTES)
         at = start
         for number in range(count):
-            abstract = layout.ABSTRACT_EPM if self.is_epm_uuid(at + 4) else layout.ABSTRACT_OTHER
-            self.question_halves[half + number] = hints.short_at(self.data, at) | abstract << 16
+            abstract = self.abstract_at(at + 4)
+            word = cython.cast(cython.uint, hints.short_at(self.data, at) | abstract << 16)
+            if abstract >= layout.ABSTRACT_EXPORTER:
+                word |= cython.cast(cython.uint, security)
+            self.question_halves[half + number] = word
             at += 24 + 20 * self.data[at + 2]
         self.buffered += layout.ELEMENT_BYTES * count
         self.schedule(question)
@@ -109,6 +115,14 @@ class Calls(Answers):
         half = 2 * (question * layout.QUESTION_WORDS + layout.QUESTION_BYTES)
         for number in range(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_CONTEXT]):
             if self.question_halves[half + number] >> 16 == layout.ABSTRACT_EPM:
+                return True
+        return False
+
+    def wants_dcom(self, question: int) -> bool:
+        """Return whether a proposed context is DCOM's."""
+        half = 2 * (question * layout.QUESTION_WORDS + layout.QUESTION_BYTES)
+        for number in range(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_CONTEXT]):
+            if (self.question_halves[half + number] >> 16 & 15) >= layout.ABSTRACT_EXPORTER:
                 return True
         return False
 
@@ -156,6 +170,7 @@ class Calls(Answers):
         if count > elements or known + count > layout.CONTEXTS or known + count > self.context_limit:
             return layout.HAND_OVER
         offers_epm = False
+        offers_dcom = False
         for number in range(elements):
             context_id = self.question_halves[half + number] & 0xFFFF
             word = cython.cast(cython.longlong, self.accepted(half, results, count, context_id))
@@ -163,6 +178,10 @@ class Calls(Answers):
                 word = self.context_of(context_id)
             if word >= 0 and (word >> 16 & 15) == layout.ABSTRACT_EPM:
                 offers_epm = True
+            if word >= 0 and (word >> 16 & 15) >= layout.ABSTRACT_EXPORTER:
+                offers_dcom = True
+        if not offers_dcom and not self.wants_epm(question) and self.wants_dcom(question):
+            return layout.HAND_OVER
         if self.wants_epm(question) and not offers_epm:
             self.start_key(layout.KIND_REJECTED, 0, 0, 0)
             for number in range(count):
@@ -206,12 +225,14 @@ class Calls(Answers):
             code = self.found_template(asked)
             if code != layout.DONE:
                 return code
+        elif self.wants_dcom(question):
+            return layout.HAND_OVER
         if question:
             self.drop_question(self.slot, question)
         return layout.DONE
 
     def on_request(self) -> int:
-        """Keep a call of the endpoint mapper until its answer (C706 section 12.6.4.9)."""
+        """Keep a call of the endpoint mapper or DCOM until its answer (C706 section 12.6.4.9)."""
         at = self.pdu_at + layout.HEADER
         flags = self.data[self.pdu_at + 3]
         stub = at + (24 if flags & 0x80 else 8)
@@ -231,7 +252,7 @@ class Calls(Answers):
             return layout.DONE
         opnum = hints.short_at(self.data, at + 6)
         if (
-            length > layout.STUB_BYTES
+            not self.may_hold(length, abstract)
             or length > self.request_limit
             or self.find_question(self.slot, layout.CALL, self.call_id)
             or self.count_questions(layout.CALL) >= self.call_limit
@@ -239,7 +260,10 @@ class Calls(Answers):
             return layout.HAND_OVER
         # Of a sealed stub nothing can be read.
         read = -1 if self.sealed else opnum
-        if not self.read_request(stub, self.body_end, read, transfer, abstract == layout.ABSTRACT_EPM):
+        if abstract >= layout.ABSTRACT_EXPORTER:
+            self.asked_at = self.asked_length = 0
+            self.reading = transfer << layout.AGREED | layout.CALL_SEEN
+        elif not self.read_request(stub, self.body_end, read, transfer, abstract == layout.ABSTRACT_EPM):
             return layout.HAND_OVER
         question = self.new_question(self.slot)
         if not question:
@@ -248,16 +272,49 @@ class Calls(Answers):
         self.questions[base + layout.QUESTION_KIND] = layout.CALL
         self.questions[base + layout.QUESTION_CONTEXT] = context_id
         self.questions[base + layout.QUESTION_OPNUM] = opnum
-        self.questions[base + layout.QUESTION_SEALED] = self.sealed
+        self.questions[base + layout.QUESTION_SECURITY] = self.call_security(word)
         self.questions[base + layout.QUESTION_LENGTH] = length
         self.questions[base + layout.QUESTION_ASKED_AT] = self.asked_at
         self.questions[base + layout.QUESTION_ASKED_LENGTH] = self.asked_length
         self.questions[base + layout.QUESTION_READING] = self.reading
-        octet = 8 * (base + layout.QUESTION_BYTES)
-        if cython.compiled:
-            hints.copy(cython.address(self.question_bytes[octet]), cython.address(self.data[stub]), length)
-        else:
-            self.question_bytes[octet : octet + length] = self.data[stub : stub + length]
+        self.keep_stub(base, stub, length)
         self.buffered += length
         self.schedule(question)
         return layout.DONE
+
+    def may_hold(self, length: int, abstract: int) -> bool:
+        """Return whether there is room for a stub: a long one of DCOM takes a buffer, of which half are left."""
+        if length <= layout.STUB_BYTES:
+            return True
+        if abstract < layout.ABSTRACT_EXPORTER or length > layout.PARTIAL_BYTES:
+            return False
+        return self.free_partials > layout.PARTIALS // 2
+
+    def keep_stub(self, base: int, at: int, length: int) -> None:
+        """Copy a request's stub to its question, or to a buffer of its own."""
+        octet = 8 * (base + layout.QUESTION_BYTES)
+        if length > layout.STUB_BYTES:
+            self.free_partials -= 1
+            number = self.partials[self.free_partials]
+            self.questions[base + layout.QUESTION_BUFFER] = number
+            octet = cython.cast(cython.longlong, number) * layout.PARTIAL_BYTES
+            if cython.compiled:
+                hints.copy(cython.address(self.partial_bytes[octet]), cython.address(self.data[at]), length)
+            else:
+                self.partial_bytes[octet : octet + length] = self.data[at : at + length]
+        elif cython.compiled:
+            hints.copy(cython.address(self.question_bytes[octet]), cython.address(self.data[at]), length)
+        else:
+            self.question_bytes[octet : octet + length] = self.data[at : at + length]
+
+    def call_security(self, word: int) -> int:
+        """Return QUESTION_SECURITY of the request being read; without a level it has that of its context's bind."""
+        level = cython.cast(cython.longlong, 0)
+        service = cython.cast(cython.longlong, 0)
+        if self.trailer_at:
+            level = self.data[self.trailer_at + 1]
+            service = self.data[self.trailer_at]
+        if level == 0 and word >= 0:
+            level = word >> 24 & layout.LEVELS
+            service = word >> 27 & layout.SERVICES
+        return (layout.SEALED if self.sealed else 0) | level << 8 | service << 16

@@ -207,8 +207,10 @@ class Decoder:
         # What comes through a tunnel is the scalar decoder's anyway.
         quota = self._quota if segment.tunnel is None else None
         if quota is not None:
-            entry = 0 if alone else slot
-            if not quota.take_noted(self._engine, layout.QUOTA_RECORDS, entry, flow.client_address, segment.time_ns):
+            entry, size = (0 if alone else slot), len(segment.payload)
+            if not quota.take_noted(
+                self._engine, layout.QUOTA_RECORDS, entry, flow.client_address, segment.time_ns, size
+            ):
                 self._skip([] if alone else [slot])
                 self._engine.skip_record(entry)
                 return

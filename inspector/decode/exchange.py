@@ -11,10 +11,12 @@ import numpy as np
 
 from inspector.decode import layout
 from inspector.model import Segment
+from inspector.wire import dcom
 from inspector.wire.answers import Call
-from inspector.wire.association import EPM_UUID, Association, Context, Proposal
+from inspector.wire.association import Association
 from inspector.wire.body import NDR20, NDR64, ContextElement, Syntax
 from inspector.wire.connection import Connection
+from inspector.wire.contexts import EPM_UUID, Context, Proposal
 from inspector.wire.exchange import Flow
 from inspector.wire.pdu import PduReader
 from inspector.wire.stream import Delivered, Stream
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
     from inspector.errors import Anomaly
     from inspector.wire.limits import Limits
 
-# Only whether an abstract syntax is the endpoint mapper's matters.
+# Of others than the endpoint mapper's and DCOM's only that they are others matters.
 _ABSTRACTS: Final = {
     layout.ABSTRACT_UNKNOWN: None,
     layout.ABSTRACT_EPM: Syntax(EPM_UUID, 3, 0),
     layout.ABSTRACT_OTHER: Syntax(UUID(int=0), 0, 0),
+    layout.ABSTRACT_EXPORTER: Syntax(dcom.OBJECT_EXPORTER, 0, 0),
+    layout.ABSTRACT_ACTIVATOR: Syntax(dcom.SCM_ACTIVATOR, 0, 0),
+    layout.ABSTRACT_ACTIVATION: Syntax(dcom.ACTIVATION, 0, 0),
 }
+_ABSTRACT_NUMBERS: Final = {syntax.uuid: number for number, syntax in _ABSTRACTS.items() if syntax is not None}
 _TRANSFERS: Final = {layout.TRANSFER_NONE: None, layout.TRANSFER_NDR20: NDR20, layout.TRANSFER_NDR64: NDR64}
 _WORDS: Final = struct.Struct(f"={layout.SLOT_WORDS}q")
 _HALVES: Final = struct.Struct(f"={layout.SLOT_HALVES}I")
@@ -109,7 +115,9 @@ def _association_at(engine: Engine, halves: Sequence[int], limits: Limits, anoma
     association = Association(limits, anomalies)
     count = halves[layout.HALF_CONTEXTS]
     for word in halves[layout.HALF_CONTEXTS + 1 : layout.HALF_CONTEXTS + 1 + count]:
-        association.contexts[word & 0xFFFF] = Context(_ABSTRACTS[word >> 16 & 15], _TRANSFERS[word >> 20 & 15])
+        association.contexts[word & 0xFFFF] = Context(
+            _ABSTRACTS[word >> 16 & 15], _TRANSFERS[word >> 20 & 15], *_security_of(word)
+        )
     number = halves[layout.HALF_QUESTIONS]
     while number:
         words: list[int] = engine.arrays["questions"][number].tolist()
@@ -117,26 +125,45 @@ def _association_at(engine: Engine, halves: Sequence[int], limits: Limits, anoma
         call_id, time_ns = words[layout.QUESTION_CALL], words[layout.QUESTION_TIME]
         if words[layout.QUESTION_KIND] == layout.PROPOSAL:
             elements = np.frombuffer(content, np.uint32, words[layout.QUESTION_CONTEXT]).tolist()
-            proposal = Proposal(time_ns, tuple(_element(word) for word in elements))
+            security = next((_security_of(word) for word in elements if word >> 24), (0, 0))
+            proposal = Proposal(time_ns, tuple(_element(word) for word in elements), *security)
             association.proposals[call_id] = proposal
             association.buffered += proposal.size
         else:
-            stub = content[: words[layout.QUESTION_LENGTH]]
-            context, opnum, sealed = (
-                words[layout.QUESTION_CONTEXT],
-                words[layout.QUESTION_OPNUM],
-                bool(words[layout.QUESTION_SEALED]),
-            )
-            association.calls[call_id] = Call(time_ns, context, opnum, stub, True, sealed)
-            association.buffered += len(stub)
+            call = _call_at(engine, words, content)
+            association.calls[call_id] = call
+            association.buffered += len(call.stub)
         number = words[layout.QUESTION_NEXT]
     return association
+
+
+def _call_at(engine: Engine, words: Sequence[int], content: bytes) -> Call:
+    stub = content[: words[layout.QUESTION_LENGTH]]
+    if words[layout.QUESTION_BUFFER]:
+        start = words[layout.QUESTION_BUFFER] * layout.PARTIAL_BYTES
+        stub = bytes(engine.partial_bytes[start : start + words[layout.QUESTION_LENGTH]])
+    context, opnum, security = (
+        words[layout.QUESTION_CONTEXT],
+        words[layout.QUESTION_OPNUM],
+        words[layout.QUESTION_SECURITY],
+    )
+    sealed, level, service = bool(security & layout.SEALED), security >> 8 & 0xFF, security >> 16
+    return Call(words[layout.QUESTION_TIME], context, opnum, stub, True, sealed, level, service)
 
 
 def _element(word: int) -> ContextElement:
     abstract = _ABSTRACTS[word >> 16 & 15]
     assert abstract is not None  # noqa: S101 - a proposed context names its abstract syntax
     return ContextElement(word & 0xFFFF, abstract, ())
+
+
+def _security_of(word: int) -> tuple[int, int]:
+    """Return authentication level and service of a context's word."""
+    return word >> 24 & layout.LEVELS, word >> 27
+
+
+def _has_room(level: int, service: int) -> bool:
+    return level <= layout.LEVELS and service <= layout.SERVICES
 
 
 def is_plain(engine: Engine, connection: Connection) -> bool:
@@ -150,13 +177,17 @@ def is_plain(engine: Engine, connection: Connection) -> bool:
             return False
         if reader is not None and not (reader.between_pdus or (reader.is_lost and not reader.buffered)):
             return False
+    contexts = connection.contexts if association is None else tuple(association.contexts.items())
+    if len(contexts) > layout.CONTEXTS or not all(_has_room(one.level, one.service) for _, one in contexts):
+        return False
     if association is None:
-        return len(connection.contexts) <= layout.CONTEXTS
+        return True
     if association.partials or len(association.proposals) + len(association.calls) > layout.QUESTIONS:
         return False
-    if len(association.contexts) > layout.CONTEXTS or engine.questions_left < layout.QUESTIONS:
+    if engine.questions_left < layout.QUESTIONS:
         return False
-    if any(len(proposal.elements) > layout.ELEMENTS for proposal in association.proposals.values()):
+    proposals = association.proposals.values()
+    if any(len(one.elements) > layout.ELEMENTS or not _has_room(one.level, one.service) for one in proposals):
         return False
     return all(_asked(engine, association, call) is not None for call in association.calls.values())
 
@@ -168,6 +199,8 @@ def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, i
     transfer = _TRANSFER_NUMBERS[context.transfer_syntax if context is not None else None]
     if abstract == layout.ABSTRACT_OTHER or len(call.stub) > layout.STUB_BYTES or not call.little_endian:
         return None
+    if abstract >= layout.ABSTRACT_EXPORTER:
+        return 0, 0, transfer << layout.AGREED | layout.CALL_SEEN
     # Of a sealed stub nothing can be read.
     opnum = -1 if call.sealed else call.opnum
     asked: tuple[int, int, int] | None = engine.reread(opnum, transfer, abstract == layout.ABSTRACT_EPM, call.stub)
@@ -177,7 +210,14 @@ def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, i
 def _abstract_number(abstract: Syntax | None) -> int:
     if abstract is None:
         return layout.ABSTRACT_UNKNOWN
-    return layout.ABSTRACT_EPM if abstract.uuid == EPM_UUID else layout.ABSTRACT_OTHER
+    return _ABSTRACT_NUMBERS.get(abstract.uuid, layout.ABSTRACT_OTHER)
+
+
+def _word_of(context_id: int, abstract: Syntax | None, level: int, service: int) -> int:
+    """Return the word of a context or of a proposed one; level and service are those of DCOM."""
+    number = _abstract_number(abstract)
+    security = level << 24 | service << 27 if number >= layout.ABSTRACT_EXPORTER else 0
+    return context_id | number << 16 | security
 
 
 def import_into(engine: Engine, slot: int, connection: Connection) -> None:
@@ -208,12 +248,15 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
     contexts = association.contexts if association is not None else dict(connection.contexts)
     halves[layout.HALF_CONTEXTS] = len(contexts)
     for number, (context_id, context) in enumerate(contexts.items()):
-        word = context_id | _abstract_number(context.abstract) << 16 | _TRANSFER_NUMBERS[context.transfer_syntax] << 20
+        word = _word_of(context_id, context.abstract, context.level, context.service)
+        word |= _TRANSFER_NUMBERS[context.transfer_syntax] << 20
         halves[layout.HALF_CONTEXTS + 1 + number] = word
     engine.come_back(slot, flags)
     if association is not None:
         for call_id, proposal in association.proposals.items():
-            elements = [element.context_id | _abstract_number(element.abstract) << 16 for element in proposal.elements]
+            elements = [
+                _word_of(one.context_id, one.abstract, proposal.level, proposal.service) for one in proposal.elements
+            ]
             fields = {layout.QUESTION_KIND: layout.PROPOSAL, layout.QUESTION_CONTEXT: len(elements)}
             engine.ask(slot, call_id, proposal.time_ns, fields, np.array(elements, np.uint32).tobytes())
         for call_id, call in association.calls.items():
@@ -222,7 +265,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
                 layout.QUESTION_KIND: layout.CALL,
                 layout.QUESTION_CONTEXT: call.context_id,
                 layout.QUESTION_OPNUM: call.opnum,
-                layout.QUESTION_SEALED: call.sealed,
+                layout.QUESTION_SECURITY: call.sealed | call.level << 8 | call.service << 16,
                 layout.QUESTION_LENGTH: len(call.stub),
                 layout.QUESTION_ASKED_AT: asked_at,
                 layout.QUESTION_ASKED_LENGTH: asked_length,

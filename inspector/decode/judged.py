@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _NO_CLIENT: Final = IPV4_MAPPED + bytes(4)
 _SYNTAXES: Final = {layout.TRANSFER_NDR20: NDR20, layout.TRANSFER_NDR64: NDR64}
+_OF_DCOM: Final = frozenset({layout.KIND_DCOM, layout.KIND_DCOM_SEALED, layout.KIND_DCOM_FAULT})
 # Stands in the list of templates where a reading is refused: no row of findings has its number.
 _NOTHING: Final = Observed(
     Flow(_NO_CLIENT, 0, _NO_CLIENT, 0), 0, Direction.FROM_SERVER, Exchange(Outcome.MALFORMED, 0, None)
@@ -109,7 +110,9 @@ class Judged:
         kind = layout.QUOTA_AGAIN if engine.repeated else layout.QUOTA_FIRST
         slot = int(engine.slot)
         client = flow_at(engine, slot).client_address
-        return not self._quotas[bool(engine.repeated)].take_noted(engine, kind, slot, client, int(engine.time))
+        # An activation is long, and costs as much more than a map call.
+        size = int(engine.pdu_length) if self._kind in _OF_DCOM else 0
+        return not self._quotas[bool(engine.repeated)].take_noted(engine, kind, slot, client, int(engine.time), size)
 
     def _ask(self, anomalies: Counter[Anomaly]) -> tuple[bool, Exchange | None]:
         """Return whether the PDU is plain, and what it ends in, None for nothing."""

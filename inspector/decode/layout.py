@@ -59,16 +59,22 @@ LOST: Final = 1024  # bytes of the client's side were not seen, or not read
 SKIPPED: Final = 16384  # its client is over its quota: nothing of it is read
 ASTRAY: Final = 4096  # where the next PDU of the client's side starts is not known
 
-# A context: its identifier, the abstract syntax << 16, the transfer syntax << 20.
+# A context: its identifier, the abstract syntax << 16, the transfer syntax << 20, and of DCOM the authentication level
+# << 24 and service << 27 of its bind.
 ABSTRACT_UNKNOWN: Final = 0
 ABSTRACT_EPM: Final = 1
 ABSTRACT_OTHER: Final = 2
+ABSTRACT_EXPORTER: Final = 3  # from here on those of DCOM
+ABSTRACT_ACTIVATOR: Final = 4
+ABSTRACT_ACTIVATION: Final = 5
+LEVELS: Final = 7
+SERVICES: Final = 31
 TRANSFER_NONE: Final = 0
 TRANSFER_NDR20: Final = 1
 TRANSFER_NDR64: Final = 2
 
 # A pending question (a bind, alter_context or request without answer), in 64-bit words. Entry 0 is reserved.
-QUESTION_WORDS: Final = 40
+QUESTION_WORDS: Final = 41
 QUESTION_NEXT: Final = 0  # of the same connection, or of the free list
 QUESTION_SLOT: Final = 1
 QUESTION_TIME: Final = 2
@@ -76,15 +82,17 @@ QUESTION_CALL: Final = 3  # call identifier
 QUESTION_KIND: Final = 4
 QUESTION_CONTEXT: Final = 5  # context of a request, number of context elements of a bind
 QUESTION_OPNUM: Final = 6
-QUESTION_SEALED: Final = 7
+QUESTION_SECURITY: Final = 7  # SEALED, and << 8 the authentication level, << 16 the service; those of a bind of DCOM
 QUESTION_LENGTH: Final = 8  # bytes of the stub
 QUESTION_ASKED_AT: Final = 9  # where in the stub the tower (or interface) that is asked for starts
 QUESTION_ASKED_LENGTH: Final = 10  # and its length; 0 for none
 QUESTION_READING: Final = 11  # how the stub reads: the bits below
-QUESTION_BYTES: Final = 12  # stub of a request; one 32-bit context word for each element of a bind
+QUESTION_BUFFER: Final = 12  # reassembly buffer that holds a longer stub; 0 for none
+QUESTION_BYTES: Final = 13  # stub of a request; one 32-bit context word for each element of a bind
 STUB_BYTES: Final = 224
 ELEMENTS: Final = 15
 ELEMENT_BYTES: Final = 256  # which an element of a bind counts, as in inspector.wire.association
+SEALED: Final = 1
 # Bits of a reading, which are those of a key's flags too.
 CONTINUED: Final = 1  # the request carries an entry handle
 SEALED_CALL: Final = 2  # the request was sealed
@@ -120,6 +128,9 @@ KIND_NAK: Final = 5
 KIND_REJECTED: Final = 6
 KIND_INFERRED: Final = 7  # a reading of a response whose bind or request was not seen
 KIND_UNREADABLE: Final = 8  # none of them fits
+KIND_DCOM: Final = 9  # and of calls of DCOM
+KIND_DCOM_SEALED: Final = 10
+KIND_DCOM_FAULT: Final = 11
 HANDLE_AND_STATUS: Final = 24  # a stub of so many bytes is these
 # What is in `counted` of a template, if not how often it was met.
 NOT_COUNTED: Final = -1
@@ -226,11 +237,51 @@ GREETING: Final = 110  # the first letter of that of ncacn_http
 PRIVACY: Final = 6
 EPT_LOOKUP: Final = 2
 EPT_MAP: Final = 3
-# UUIDs as four little-endian integers: the endpoint mapper's, and those of the transfer syntaxes.
+# UUIDs as four little-endian integers: the endpoint mapper's, DCOM's, and those of the transfer syntaxes.
 EPM_UUID_0: Final = 0xE1AF8308
 EPM_UUID_1: Final = 0x11C95D1F
 EPM_UUID_2: Final = 0x0008A491
 EPM_UUID_3: Final = 0xFAA0142B
+# Where an object reference is in the answer to an activation, in NDR20 and NDR64, and how it begins; COM's version.
+MEOW_AT: Final = 20
+MEOW_AT_WIDE: Final = 36
+MEOW: Final = 0x574F454D
+COM_MAJOR: Final = 5
+# Operations of IObjectExporter, and of IRemoteSCMActivator, whose stubs are read (`inspector.wire.dcom`).
+RESOLVE_OXID: Final = 0
+RESOLVE_OXID_2: Final = 4
+SERVER_ALIVE_2: Final = 5
+GET_CLASS_OBJECT: Final = 3
+CREATE_INSTANCE: Final = 4
+# The causality identifier in ORPCTHIS; OBJREF_CUSTOM up to its properties, the headers of a serialized type; where
+# STDOBJREF is in an object reference, and its length.
+CAUSALITY_AT: Final = 12
+CAUSALITY_END: Final = 28
+CUSTOM_BYTES: Final = 56
+SERIALIZATION_BYTES: Final = 16
+LITTLE_ENDIAN: Final = 16
+STANDARD_AT: Final = 24
+STANDARD_BYTES: Final = 40
+STANDARD: Final = 1
+# Activation properties that are read, by the first 32 bits of their identifiers; bounds of `inspector.wire.activation`.
+INSTANTIATION_INFO: Final = 0x1AB
+SECURITY_INFO: Final = 0x1A6
+SCM_REPLY_INFO: Final = 0x1B6
+PROPS_OUT_INFO: Final = 0x339
+MOST_PROPERTIES: Final = 10
+MOST_INTERFACES: Final = 16
+EXPORTER_UUID_0: Final = 0x99FCFEC4
+EXPORTER_UUID_1: Final = 0x101B5260
+EXPORTER_UUID_2: Final = 0xAA00CBBB
+EXPORTER_UUID_3: Final = 0x7A342100
+ACTIVATOR_UUID_0: Final = 0x000001A0
+ACTIVATOR_UUID_1: Final = 0x00000000
+ACTIVATOR_UUID_2: Final = 0x000000C0
+ACTIVATOR_UUID_3: Final = 0x46000000
+ACTIVATION_UUID_0: Final = 0x4D9F4AB8
+ACTIVATION_UUID_1: Final = 0x11CF7D1C
+ACTIVATION_UUID_2: Final = 0x20001E86
+ACTIVATION_UUID_3: Final = 0x577C6EAF
 NDR20_UUID_0: Final = 0x8A885D04
 NDR20_UUID_1: Final = 0x11C91CEB
 NDR20_UUID_2: Final = 0x0008E89F

@@ -1,12 +1,14 @@
 """How much of the traffic may be handed to the scalar decoder: by each client, and by all together.
 
-A record costs the scalar decoder a hundred times what it costs the engine. Without a bound, a client that sends only
-what the engine does not read would make all others wait. Each bound is a rate and a burst, in the time of the records:
-the generic cell rate algorithm of ITU-T I.371. The burst is one second's for a client, and a tenth's for all,
-which takes the scalar decoder 50 ms: so long the rings hold what comes meanwhile.
+A record costs the scalar decoder a hundred times what it costs the engine, and one with much payload more. So a record
+counts once, and once more for each 256 bytes of payload. Without a bound, a client that sends only what the engine does
+not read would make all others wait. Each bound is a rate and a burst, in the time of the records: the generic cell rate
+algorithm of ITU-T I.371. The burst is one second's for a client, and a tenth's for all, which takes the scalar decoder
+50 ms: so long the rings hold what comes meanwhile.
 
 Answers whose content is not known have quotas of their own, one for contents which are met for the first time, one for
-those which come again. Honest contents come again, and forged ones that come once take nothing from them.
+those which come again. Honest contents come again, and forged ones that come once take nothing from them. An answer to
+a call of DCOM counts once more for each 256 bytes, too: an activation costs some hundred microseconds.
 
 Clients share as many buckets as there are, by a secret hash; those of one IPv6 /64 are one client, since its owner has
 all of its addresses.
@@ -34,6 +36,7 @@ RATE_OF_CLIENT: Final = 2_000
 _RECORDS_FOR_ONE: Final = 16
 _MOST_CREDIT: Final = 4096
 
+_BYTES_OF_ONE: Final = 256
 # An answer costs the scalar decoder as much as so many records; a client may take half of all.
 _ANSWER: Final = 4
 
@@ -78,9 +81,9 @@ class Quota:
         """The time up to which no record is taken, whoever's it is."""
         return self._empty_at[_BUCKETS] - self._burst_ns
 
-    def take_noted(self, engine: Engine, kind: int, slot: int, client: bytes, time_ns: int) -> bool:
+    def take_noted(self, engine: Engine, kind: int, slot: int, client: bytes, time_ns: int, payload: int = 0) -> bool:
         """Take one, or let the engine know until when there is none, of anybody and of an entry's client."""
-        if self.take(client, time_ns):
+        if self.take(client, time_ns, payload):
             engine.refuse(kind, 0, self._empty_at[_BUCKETS] - self._burst_ns, 0)
             return True
         engine.refuse(kind, slot, self.refused_until, self._empty_at[self._bucket(client)] - _SECOND)
@@ -90,14 +93,15 @@ class Quota:
         network = client if client.startswith(IPV4_MAPPED) else client[:8]
         return hash(self._secret + network) % _BUCKETS
 
-    def take(self, client: bytes, time_ns: int) -> bool:
-        """Take one record of a client from its quota and from that of all; False where either is used up."""
+    def take(self, client: bytes, time_ns: int, payload: int = 0) -> bool:
+        """Take a record of so many bytes from the quota of its client and from that of all; False if one is used up."""
         bucket = self._bucket(client)
         of_client, of_all = self._empty_at[bucket], self._empty_at[_BUCKETS]
         if _is_full(of_client, time_ns, _SECOND) or _is_full(of_all, time_ns, self._burst_ns):
             return False
-        self._empty_at[bucket] = _later(of_client, time_ns, _SECOND) + self._cost_of_client
-        self._empty_at[_BUCKETS] = _later(of_all, time_ns, self._burst_ns) + self._cost
+        weight = 1 + payload // _BYTES_OF_ONE
+        self._empty_at[bucket] = _later(of_client, time_ns, _SECOND) + weight * self._cost_of_client
+        self._empty_at[_BUCKETS] = _later(of_all, time_ns, self._burst_ns) + weight * self._cost
         return True
 
 

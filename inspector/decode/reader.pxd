@@ -9,6 +9,7 @@ cdef class Reader(Templates):
     cdef public unsigned int interface, call_id
     cdef public long long from_server
     cdef public long long pdu_at, pdu_length, body_end
+    cdef public long long trailer_at
     cdef public bint sealed
     cdef public long long malformed, fragment_order
     cdef public long long asked_at, asked_length, asked_flags, reading
@@ -28,6 +29,14 @@ cdef class Reader(Templates):
     cdef bint strip_verifier(self) noexcept nogil
     @cython.final
     cdef bint is_epm_uuid(self, long long at) noexcept nogil
+    @cython.final
+    cdef bint is_uuid(
+        self, long long at, unsigned int first, unsigned int second, unsigned int third, unsigned int fourth
+    ) noexcept nogil
+    @cython.final
+    cdef long long abstract_at(self, long long at) noexcept nogil
+    @cython.final
+    cdef long long security(self) noexcept nogil
     @cython.final
     cdef long long transfer_at(self, long long at) noexcept nogil
     @cython.final

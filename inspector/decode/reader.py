@@ -26,6 +26,7 @@ class Reader(Templates):
             self.reading
         ) = 0
         self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
+        self.trailer_at = 0
         self.sealed = False
         self.malformed = self.fragment_order = 0
 
@@ -74,9 +75,10 @@ class Reader(Templates):
         return length
 
     def strip_verifier(self) -> bool:
-        """Set `body_end` and `sealed` of the PDU being read; False where its verifier is malformed."""
+        """Set `body_end`, `sealed` and `trailer_at` (0: none) of the PDU being read; False if its verifier is odd."""
         at = self.pdu_at
         self.sealed = False
+        self.trailer_at = 0
         self.body_end = at + self.pdu_length
         verifier = hints.short_at(self.data, at + 10)
         if verifier == 0:
@@ -87,6 +89,7 @@ class Reader(Templates):
         padding = self.data[at + trailer + 2]
         if self.data[at + 2] != layout.AUTH3 and trailer - padding < layout.HEADER:
             return False
+        self.trailer_at = at + trailer
         self.sealed = self.data[at + trailer + 1] == layout.PRIVACY
         self.body_end = at + max(trailer - padding, layout.HEADER)
         return True
@@ -99,6 +102,43 @@ class Reader(Templates):
             and hints.long_at(self.data, at + 8) == layout.EPM_UUID_2
             and hints.long_at(self.data, at + 12) == layout.EPM_UUID_3
         )
+
+    def is_uuid(self, at: int, first: int, second: int, third: int, fourth: int) -> bool:
+        """Return whether the 16 bytes are a UUID, given as four little-endian integers."""
+        return (
+            hints.long_at(self.data, at) == first
+            and hints.long_at(self.data, at + 4) == second
+            and hints.long_at(self.data, at + 8) == third
+            and hints.long_at(self.data, at + 12) == fourth
+        )
+
+    def abstract_at(self, at: int) -> int:
+        """Return which abstract syntax this UUID is."""
+        if self.is_epm_uuid(at):
+            return layout.ABSTRACT_EPM
+        if self.is_uuid(
+            at, layout.EXPORTER_UUID_0, layout.EXPORTER_UUID_1, layout.EXPORTER_UUID_2, layout.EXPORTER_UUID_3
+        ):
+            return layout.ABSTRACT_EXPORTER
+        if self.is_uuid(
+            at, layout.ACTIVATOR_UUID_0, layout.ACTIVATOR_UUID_1, layout.ACTIVATOR_UUID_2, layout.ACTIVATOR_UUID_3
+        ):
+            return layout.ABSTRACT_ACTIVATOR
+        if self.is_uuid(
+            at, layout.ACTIVATION_UUID_0, layout.ACTIVATION_UUID_1, layout.ACTIVATION_UUID_2, layout.ACTIVATION_UUID_3
+        ):
+            return layout.ABSTRACT_ACTIVATION
+        return layout.ABSTRACT_OTHER
+
+    def security(self) -> int:
+        """Return authentication level and service of the PDU being read as in a context; -1 where they do not fit."""
+        if self.trailer_at == 0:
+            return 0
+        level = self.data[self.trailer_at + 1]
+        service = self.data[self.trailer_at]
+        if level > layout.LEVELS or service > layout.SERVICES:
+            return -1
+        return level << 24 | service << 27
 
     def transfer_at(self, at: int) -> int:
         """Return which transfer syntax (UUID and version, 20 bytes) this is."""

@@ -347,6 +347,10 @@ class Table:
             self.buffered -= self.questions[base + layout.QUESTION_LENGTH]
         else:
             self.buffered -= layout.ELEMENT_BYTES * self.questions[base + layout.QUESTION_CONTEXT]
+        if self.questions[base + layout.QUESTION_BUFFER]:
+            self.partials[self.free_partials] = self.questions[base + layout.QUESTION_BUFFER]
+            self.free_partials += 1
+            self.questions[base + layout.QUESTION_BUFFER] = 0
         self.questions[base + layout.QUESTION_KIND] = 0
         self.questions[base + layout.QUESTION_NEXT] = self.free_question
         self.free_question = question

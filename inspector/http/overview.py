@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from inspector.consequence import Cause
     from inspector.decode.batch import FindingBatch
-    from inspector.model import Finding
+    from inspector.model import Finding, OfferedEndpoint
 
 OFFERS: Final = 512
 """Kinds of offers at most: those which were seen last."""
@@ -59,10 +59,16 @@ class _Count:
 
 
 def _offer_of(finding: Finding) -> Offer:
-    offered = next(
-        (str(one.address) for one in finding.mappings if one.verdict is finding.verdict and one.address), None
-    )
+    texts = (_text_of(one) for one in finding.mappings if one.verdict is finding.verdict)
+    offered = next(filter(None, texts), None)
     return Offer(str(finding.asked), service_name(finding), offered, finding.verdict)
+
+
+def _text_of(mapping: OfferedEndpoint) -> str | None:
+    """Return what a mapping offers: an address, or the name in a string binding of DCOM."""
+    if mapping.address is not None:
+        return str(mapping.address)
+    return mapping.binding.host if mapping.binding is not None else None
 
 
 def word_of(finding: Finding) -> Verdict | Outcome:

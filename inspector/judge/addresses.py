@@ -11,7 +11,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
-from inspector.model import IPAddress, known_address
+from inspector.judge.policy import Policy
+from inspector.model import IPAddress, Verdict, known_address
 from inspector.protocols import IPV4_MAPPED
 
 WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -84,9 +85,28 @@ def server_address(raw: bytes, nat64_prefixes: Sequence[IPv6Network] = ()) -> IP
     return known_address(address, unmap(address, nat64_prefixes))
 
 
-def is_unroutable(address: IPv4Address) -> bool:
+def is_unroutable(address: IPAddress) -> bool:
     """Return whether no other host can connect there: loopback, link-local, multicast, broadcast."""
+    if isinstance(address, IPv6Address):
+        return address.is_loopback or address.is_link_local or address.is_multicast
     number = int(address)
     if number >> 24 == _LOOPBACK or number >> 16 == _LINK_LOCAL:
         return True
     return number >> 28 == _MULTICAST or number == _BROADCAST
+
+
+def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
+    """Return the verdict on one offered address; `asked` is unmapped already."""
+    if offered is None:
+        return Verdict.NO_ADDRESS
+    if offered == asked:
+        return Verdict.MATCH
+    if offered.is_unspecified:
+        return Verdict.UNSPECIFIED
+    if policy.is_pooled(asked, offered):
+        return Verdict.POOLED
+    if is_unroutable(offered):
+        return Verdict.UNROUTABLE
+    # Of an undeclared NAT64 the asked address is an IPv4 address, which a tower could name.
+    native = asked.version == 6 and undeclared_nat64(asked, offered) is None
+    return Verdict.OTHER_FAMILY if native else Verdict.MISMATCH

@@ -13,6 +13,7 @@ from typing import Final
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
 from inspector.judge.cause_answer import ANSWER_ROWS, LOSS_ROWS, REFUSAL_ROWS, dropped_here
 from inspector.judge.cause_connection import CONNECT_ROWS, FILTER_ROWS, QUESTION_ROWS, VIEW_ROWS
+from inspector.judge.cause_dcom import DCOM_ANSWER_ROWS, DCOM_FOLLOW_UP_ROWS
 from inspector.judge.cause_follow_up import FOLLOW_UP_ROWS
 from inspector.judge.diagnosis import Diagnosis, Row, seconds, sender_of, syns_sent, times
 from inspector.judge.evidence import Evidence
@@ -64,9 +65,11 @@ ROWS: Final[tuple[Row, ...]] = (
     dropped_here,
     *REFUSAL_ROWS,
     *FILTER_ROWS,
+    *DCOM_FOLLOW_UP_ROWS,
     *FOLLOW_UP_ROWS,
     *LOSS_ROWS,
     *QUESTION_ROWS,
+    *DCOM_ANSWER_ROWS,
     *ANSWER_ROWS,
     unknown,
 )

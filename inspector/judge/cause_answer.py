@@ -130,11 +130,19 @@ def lost_before(evidence: Evidence) -> Diagnosis | None:
 
 def access_denied(evidence: Evidence) -> Diagnosis | None:
     """The call was answered with fault 5."""
-    if evidence.verdict is not Verdict.FAULT or evidence.status != ACCESS_DENIED:
+    if evidence.verdict is not Verdict.FAULT or evidence.status not in ACCESS_DENIED:
         return None
-    facts = (f"{evidence.asked} answered the {evidence.operation or 'call'} with status 5 (access denied)",)
+    status = "5" if evidence.status == 5 else f"{evidence.status:#x}"
+    facts = (f"{evidence.asked} answered the {evidence.operation or 'call'} with status {status} (access denied)",)
     if is_hardening(evidence, evidence.status):
         return hardening(evidence, facts)
+    if evidence.dcom:
+        return Diagnosis(
+            Cause.ACCESS_POLICY,
+            "check the account, and the launch and activation permissions of the class on the server (dcomcnfg); "
+            "clients report HRESULT 0x80070005 (access denied), the server logs event 10016 or 10027",
+            facts,
+        )
     if evidence.operation not in _OWN_OPERATIONS:
         return None
     if evidence.authentication_level > 1:
@@ -204,6 +212,8 @@ def slow_server(evidence: Evidence) -> Diagnosis | None:
     """The answer took longer than half a second."""
     if evidence.kind is not FindingKind.ANSWER or evidence.latency_ns is None or evidence.latency_ns < SLOW_NS:
         return None
+    if evidence.dcom:  # an activation may start a process first
+        return None
     return Diagnosis(
         Cause.SLOW_SERVER,
         "look at the load of the server and of its service RpcEptMapper; clients give up after some seconds, and "
@@ -235,7 +245,7 @@ def _through_nat64(asked: IPv6Address, inner: IPAddress) -> str:
 def other_address_family(evidence: Evidence) -> Diagnosis | None:
     """The server was asked over IPv6 and offers an IPv4 address."""
     named = tuple(address for address in evidence.offered if not address.is_unspecified)
-    if not isinstance(evidence.asked, IPv6Address) or not named:
+    if not isinstance(evidence.asked, IPv6Address) or not named or evidence.dcom:
         return None
     seen = f"{evidence.asked} was asked, {listed(named)} is offered: no tower can carry an IPv6 address, and "
     return Diagnosis(
@@ -247,7 +257,12 @@ def other_address_family(evidence: Evidence) -> Diagnosis | None:
 
 def multihomed_server(evidence: Evidence) -> Diagnosis | None:
     """One answer offers the asked address and another one."""
-    others = [address for address in evidence.offered if address != evidence.asked and not address.is_unspecified]
+    # Both families of one network are no several networks.
+    others = [
+        address
+        for address in evidence.offered
+        if address != evidence.asked and not address.is_unspecified and address.version == evidence.asked.version
+    ]
     if evidence.kind is not FindingKind.ANSWER or evidence.asked not in evidence.offered or not others:
         return None
     return multihomed(evidence, ())

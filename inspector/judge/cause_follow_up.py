@@ -23,7 +23,8 @@ from inspector.judge.diagnosis import (
 from inspector.judge.evidence import Attempt, Evidence
 from inspector.model import Verdict
 
-ACCESS_DENIED: Final = 5
+ACCESS_DENIED: Final = frozenset({5, 0x80070005})
+"""Access denied, as the status of a fault and as an HRESULT."""
 _PUBLISH: Final = (
     f"publish the servers' dynamic ports {DYNAMIC_PORTS}, or give the service a static port on every server and "
     f"publish that"
@@ -48,7 +49,7 @@ def _allow(attempt: Attempt) -> str:
 def is_hardening(evidence: Evidence, status: int | None) -> bool:
     """Return whether an activation below packet integrity was denied (KB5004442)."""
     return (
-        status == ACCESS_DENIED
+        status in ACCESS_DENIED
         and evidence.operation in _ACTIVATION
         and 0 < evidence.authentication_level < _HARDENED_LEVEL
     )
@@ -61,7 +62,7 @@ def _failed(evidence: Evidence) -> Attempt | None:
     return None
 
 
-def _what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
+def what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
     """Return the facts of an attempt that got no connection."""
     facts = [syns_sent(attempt, evidence.client)]
     if attempt.reset is not None:
@@ -71,6 +72,11 @@ def _what_happened(evidence: Evidence, attempt: Attempt) -> tuple[str, ...]:
     else:
         facts[0] += ", no answer"
     return tuple(facts)
+
+
+def _source(evidence: Evidence) -> str:
+    """Return what named the port."""
+    return "DCOM's answer" if evidence.dcom else "the endpoint mapper"
 
 
 def _named(evidence: Evidence) -> str:
@@ -83,7 +89,8 @@ def wrong_server(evidence: Evidence) -> Diagnosis | None:
     if evidence.outcome is not Outcome.WRONG_SERVER or attempt is None:
         return None
     reason = attempt.rejection or "unknown interface"
-    facts = [f"{attempt}, which the mapper named for {service_of(evidence)}, rejects it: {reason}"]
+    who = "DCOM" if evidence.dcom else "the mapper"
+    facts = [f"{attempt}, which {who} named for {service_of(evidence)}, rejects it: {reason}"]
     if evidence.verdict is Verdict.SEALED:
         facts.append(f"the answer is encrypted: that it named port {attempt.port} is presumed")
     else:
@@ -138,14 +145,14 @@ def stale_registration(evidence: Evidence) -> Diagnosis | None:
         return None
     if evidence.target is not Target.ASKED or evidence.translated or evidence.several_servers:
         return None
-    facts = _what_happened(evidence, attempt)
+    facts = what_happened(evidence, attempt)
     if evidence.verdict is Verdict.SEALED:
         facts += (f"the answer is encrypted: that it named port {attempt.port} is presumed, as the client went there",)
     if evidence.siblings.refusals > 1:
         facts += (f"{evidence.siblings.refusals} connections to {attempt} were refused lately",)
     return Diagnosis(
         Cause.STALE_REGISTRATION,
-        f"restart the service that registered the port, or RpcEptMapper: the endpoint mapper names port {attempt.port} "
+        f"restart the service that registered the port, or RpcEptMapper: {_source(evidence)} names port {attempt.port} "
         f"for {service_of(evidence)} and nothing listens there; {UNAVAILABLE}",
         facts,
     )
@@ -163,7 +170,7 @@ def member_down(evidence: Evidence) -> Diagnosis | None:
         f"take the server that does not accept port {attempt.port} out of the pool, or start the service there; have "
         f"the load balancer check this port, not 135 alone; {UNAVAILABLE}",
         (
-            *_what_happened(evidence, attempt),
+            *what_happened(evidence, attempt),
             f"other connections to {attempt} got through: one server behind it is unlike the others",
         ),
     )
@@ -182,7 +189,7 @@ def other_member(evidence: Evidence) -> Diagnosis | None:
         f"use affinity by the client's address over port 135 and the service's ports together, or static ports that "
         f"are the same on all servers; {UNAVAILABLE}",
         (
-            *_what_happened(evidence, attempt),
+            *what_happened(evidence, attempt),
             f"{_named(evidence)}; other ports of {evidence.asked} are reached: {where}",
         ),
     )
@@ -197,7 +204,7 @@ def session_helper(evidence: Evidence) -> Diagnosis | None:
         Cause.PORTS_FILTERED,
         f"a session helper that does not join RPC fragments (FortiOS) opens no pinhole for such an answer: update it, "
         f"or {_allow(attempt)}; {UNAVAILABLE}",
-        (f"the answer came in {evidence.fragments} RPC fragments", *_what_happened(evidence, attempt)),
+        (f"the answer came in {evidence.fragments} RPC fragments", *what_happened(evidence, attempt)),
     )
 
 
@@ -207,7 +214,7 @@ def _offered_elsewhere(evidence: Evidence) -> Diagnosis | None:
     if attempt is None or evidence.target is not Target.OFFERED or attempt.address == evidence.asked:
         return None
     went = f"{evidence.client} asked {evidence.asked} and went to the tower's address: it does not conform"
-    return Diagnosis(Cause.UNKNOWN, UNAVAILABLE, (*_what_happened(evidence, attempt), went))
+    return Diagnosis(Cause.UNKNOWN, UNAVAILABLE, (*what_happened(evidence, attempt), went))
 
 
 def offered_by_multihomed(evidence: Evidence) -> Diagnosis | None:
@@ -293,7 +300,7 @@ def not_published(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Cause.PORTS_NOT_PUBLISHED,
         f"{_PUBLISH}; {UNAVAILABLE}",
-        (*_what_happened(evidence, attempt), f"{_named(evidence)}: port {attempt.port} is not published there"),
+        (*what_happened(evidence, attempt), f"{_named(evidence)}: port {attempt.port} is not published there"),
     )
 
 
@@ -303,11 +310,11 @@ def filtered(evidence: Evidence) -> Diagnosis | None:
     if attempt is None or (attempt.icmp is not None and is_too_big(attempt.icmp)):
         return None
     where = f"at {attempt.icmp.reporter}: " if attempt.icmp is not None else ""
-    port = f"the endpoint mapper named port {attempt.port} for {service_of(evidence)}"
+    port = f"{_source(evidence)} named port {attempt.port} for {service_of(evidence)}"
     if evidence.verdict is Verdict.SEALED:
         port = f"the answer is encrypted: that it named port {attempt.port} is presumed, as the client went there next"
     return Diagnosis(
-        Cause.PORTS_FILTERED, f"{where}{_allow(attempt)}; {UNAVAILABLE}", (*_what_happened(evidence, attempt), port)
+        Cause.PORTS_FILTERED, f"{where}{_allow(attempt)}; {UNAVAILABLE}", (*what_happened(evidence, attempt), port)
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Final
 
 from inspector.consequence import Cause
 from inspector.judge.evidence import Attempt, Evidence, IcmpError, Reset
-from inspector.model import format_time
+from inspector.model import IPAddress, format_time
 
 UNAVAILABLE: Final = "clients report error 1722 (0x6BA, HRESULT 0x800706BA: the RPC server is unavailable)"
 DYNAMIC_PORTS: Final = "49152-65535 (1025-5000 on Windows 2003 and older)"
@@ -70,7 +69,7 @@ def service_of(evidence: Evidence) -> str:
     return f"{evidence.service} {evidence.version}" if evidence.version else evidence.service
 
 
-def listed(addresses: tuple[IPv4Address, ...], limit: int = 4) -> str:
+def listed(addresses: tuple[IPAddress, ...], limit: int = 4) -> str:
     """Return addresses in words, at most `limit` of them."""
     names = [str(address) for address in addresses[:limit]]
     if len(addresses) > limit:

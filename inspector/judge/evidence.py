@@ -163,8 +163,8 @@ class Siblings:
     """What other answers of the same asked address said lately about the same interface (the UUID).
 
     `named` of `answers` of the last minute named an endpoint, `versions` are the versions that any named, each with the
-    time at which it did so last, `addresses` all addresses that
-    this asked address offered, for any interface. `small_answers` says that answers of one small segment came.
+    time at which it did so last, `addresses` all addresses that this asked address offered, for any interface; `homes`
+    those which one DCOM answer listed as one server's. `small_answers` says that answers of one small segment came.
     `bind_answered_contexts` is the number of contexts of a bind which the same server answered, 0 for none.
     `mapper_answered`: the endpoint mapper at this address answered a call. `refusals` is how many clients' follow-ups
     to the same endpoint were refused, this one included; `other_ports_reached`: follow-ups to other ports of the asked
@@ -174,7 +174,8 @@ class Siblings:
     answers: int = 0
     named: int = 0
     versions: tuple[tuple[str, int], ...] = ()
-    addresses: tuple[IPv4Address, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    homes: tuple[IPAddress, ...] = ()
     small_answers: bool = False
     bind_answered_contexts: int = 0
     mapper_answered: bool = False
@@ -210,7 +211,8 @@ class Evidence:
     whose prefix is not declared. `status` is that of the answer or fault. `fragments` is how many
     RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none. `scanned` is how many addresses
     the client tried in vain at port 135, where it is a scanner; `call_rejected` how long a bind_nak is that answers a
-    request; `bind_contexts` how many presentation contexts the bind had that was answered.
+    request; `bind_contexts` how many presentation contexts the bind had that was answered. `dcom`: the answer is
+    DCOM's, and its string bindings have these `names` beside the addresses.
     """
 
     kind: FindingKind
@@ -223,7 +225,9 @@ class Evidence:
     operation: str | None = None
     service: str | None = None
     version: str | None = None
-    offered: tuple[IPv4Address, ...] = ()
+    offered: tuple[IPAddress, ...] = ()
+    names: tuple[str, ...] = ()
+    dcom: bool = False
     port: int | None = None
     requested_address: IPv4Address | None = None
     pooled: bool = False

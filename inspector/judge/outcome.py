@@ -88,6 +88,8 @@ def explain_outcome(evidence: Evidence) -> str:
 def _connected(evidence: Evidence, attempt: Attempt) -> str:
     if evidence.target is Target.ASKED or attempt.address == evidence.asked:
         return f"connected to {attempt} as it was told"
+    if evidence.target is Target.OFFERED and evidence.dcom:
+        return f"asked {evidence.asked} and connected to {attempt}, as the binding says"
     if evidence.target is Target.OFFERED:
         return f"asked {evidence.asked} and went to the tower's address {attempt} (it does not conform)"
     return f"asked {evidence.asked} and connected to {attempt}, another address of it"

@@ -12,7 +12,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
-from inspector.judge.addresses import address_of, is_unroutable, undeclared_nat64, unmap
+from inspector.judge.addresses import address_of, judge_address, unmap
+from inspector.judge.dcom import call_of, hardening_words, judge_dcom, server_address_of
 from inspector.judge.policy import Policy
 from inspector.model import (
     Finding,
@@ -57,23 +58,6 @@ def interface_of(syntax: Syntax | None) -> RpcInterface | None:
     if syntax is None:
         return None
     return RpcInterface(syntax.uuid, syntax.major, syntax.minor, name_of(syntax.uuid))
-
-
-def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy) -> Verdict:
-    """Return the verdict on one offered address; `asked` is unmapped already."""
-    if offered is None:
-        return Verdict.NO_ADDRESS
-    if offered == asked:
-        return Verdict.MATCH
-    if offered.is_unspecified:
-        return Verdict.UNSPECIFIED
-    if policy.is_pooled(asked, offered):
-        return Verdict.POOLED
-    if is_unroutable(offered):
-        return Verdict.UNROUTABLE
-    # Of an undeclared NAT64 the asked address is an IPv4 address, which a tower could name.
-    native = asked.version == 6 and undeclared_nat64(asked, offered) is None
-    return Verdict.OTHER_FAMILY if native else Verdict.MISMATCH
 
 
 def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, port: int | None) -> str:
@@ -142,7 +126,7 @@ def _judge_tower(
 
 def rejudge(finding: Finding, named: IPv4Address | None, policy: Policy) -> Finding:
     """Return the finding of an answer whose request, which names this address, was not known when it was judged."""
-    if named is None or named.is_unspecified:
+    if named is None or named.is_unspecified or finding.dcom is not None:
         return finding
     if named == finding.asked or not finding.mappings:
         return replace(finding, requested_address=named)
@@ -153,7 +137,7 @@ def rejudge(finding: Finding, named: IPv4Address | None, policy: Policy) -> Find
 
 def _translated(mapping: OfferedEndpoint, shown: IPAddress, named: IPv4Address, policy: Policy) -> OfferedEndpoint:
     """Return a mapping that matches, judged by the address that the request names instead."""
-    if mapping.verdict is not Verdict.MATCH:
+    if mapping.verdict is not Verdict.MATCH or not isinstance(mapping.address, IPv4Address):
         return mapping
     verdict = judge_address(named, mapping.address, policy)
     why = explain(verdict, named, mapping.address, mapping.port)
@@ -176,7 +160,7 @@ def _explain_outcome(exchange: Exchange) -> str:
     if exchange.outcome is Outcome.REJECTED:
         return f"the server rejected the bind: {exchange.detail}"
     if exchange.outcome is Outcome.FAULT:
-        return f"the call failed: {exchange.detail}"
+        return f"the call failed: {exchange.detail}{hardening_words(exchange)}"
     if exchange.outcome is Outcome.SEALED:
         return "the answer is encrypted (packet privacy) and cannot be read"
     if exchange.outcome is Outcome.MALFORMED:
@@ -185,10 +169,12 @@ def _explain_outcome(exchange: Exchange) -> str:
 
 
 def _judge_exchange(
-    exchange: Exchange, asked: IPAddress, shown: IPAddress, policy: Policy
+    exchange: Exchange, asked: IPAddress, asked_raw: IPAddress, shown: IPAddress, policy: Policy
 ) -> tuple[Verdict, str, tuple[OfferedEndpoint, ...]]:
     if exchange.outcome is not Outcome.ANSWERED:
         return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
+    if exchange.dcom is not None:
+        return judge_dcom(exchange, exchange.dcom, asked, asked_raw, policy)
     named = _translated_from(exchange, asked)
     mappings = tuple(_judge_tower(offered, asked, shown, policy, named) for offered in exchange.towers)
     if not mappings:
@@ -221,7 +207,7 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
     asked_raw = address_of(flow.server_address)
     asked = unmap(asked_raw, policy.nat64_prefixes)
     shown = known_address(asked_raw, asked)
-    verdict, why, mappings = _judge_exchange(exchange, asked, shown, policy)
+    verdict, why, mappings = _judge_exchange(exchange, asked, asked_raw, shown, policy)
     return Finding(
         time_ns=exchange.time_ns,
         source=source,
@@ -239,8 +225,9 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
         why=why,
         tunnel=_tunnel_of(observed),
         requested=interface_of(exchange.requested),
-        requested_address=exchange.requested_address,
+        requested_address=exchange.requested_address or server_address_of(exchange),
         latency_ns=_latency_ns(exchange),
         mappings=mappings,
         anomalies=tuple(str(anomaly) for anomaly in exchange.anomalies),
+        dcom=call_of(exchange.dcom) if exchange.dcom is not None else None,
     )

@@ -341,7 +341,8 @@ def finding_rows(findings: Iterable[Mapping[str, Any]]) -> list[Row]:
     for finding in findings:
         mappings = finding.get("mappings", [])
         worst = [one for one in mappings if one["verdict"] == finding["verdict"]] or mappings
-        offered = next((one["address"] for one in worst if one["address"]), None)
+        # A string binding of DCOM may have a name in place of an address.
+        offered = next(filter(None, (one["address"] or one.get("host") for one in worst)), None)
         names = [(finding.get("requested") or {}).get("name"), *(one["name"] for one in mappings)]
         service = next(filter(None, names), None)
         time, word = finding["time"][11:19], finding.get("outcome") or finding["verdict"]

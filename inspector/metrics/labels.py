@@ -52,7 +52,12 @@ def attach_failure_reason(error: LiveError) -> str:
 
 
 def is_mismatch(finding: Finding) -> bool:
-    """Return whether a finding is, or has among its mappings, a mismatch."""
+    """Return whether a finding is, or has among its mappings, a mismatch.
+
+    Of DCOM's bindings others may name other networks of the server, as long as one leads to the asked address.
+    """
+    if finding.dcom is not None:
+        return finding.verdict is Verdict.MISMATCH
     return finding.verdict is Verdict.MISMATCH or any(
         mapping.verdict is Verdict.MISMATCH for mapping in finding.mappings
     )

@@ -183,7 +183,11 @@ def _evidence(
         status=finding.status,
         latency_ns=finding.latency_ns,
         fragments=max(fragments, 1),
-        authentication_level=facts.level,
+        authentication_level=facts.level or (finding.dcom.level if finding.dcom is not None else 0),
+        names=tuple(
+            dict.fromkeys(one.binding.host for one in mappings if one.binding is not None and one.binding.host)
+        ),
+        dcom=finding.dcom is not None,
         delivery=facts.delivery,
         attempt=facts.attempt,
         question=facts.question,

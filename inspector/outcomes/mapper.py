@@ -17,7 +17,7 @@ from inspector.outcomes.offers import Answer
 from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
-from inspector.wire.association import EPM_UUID
+from inspector.wire.contexts import EPM_UUID
 from inspector.wire.epm import OPERATIONS
 
 if TYPE_CHECKING:

@@ -232,7 +232,7 @@ class Offers:
                 continue
             target = self._target(offer, address, port, server)
             if target is not None:
-                return offer._replace(target=target)
+                return Offer(offer.answer, _binding_at(offer, address, port), target)
         return None
 
     def asked_of(self, client: bytes, port: int) -> IPAddress | None:
@@ -261,3 +261,11 @@ class Offers:
         """Yield the answers which were offered too long ago, each once."""
         while self._answers and self._answers[0].finding.time_ns + self._limits.follow_up_ns < now_ns:
             yield self._answers.popleft()
+
+
+def _binding_at(offer: Offer, address: IPAddress, port: int) -> OfferedEndpoint | None:
+    """Return the string binding of DCOM that names an address; the offered endpoint itself where none does."""
+    if offer.mapping is None or offer.mapping.binding is None:
+        return offer.mapping
+    found = (one for one in offer.answer.finding.mappings if one.port == port and one.address == address)
+    return next(found, offer.mapping)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from inspector.judge.evidence import Siblings
@@ -24,6 +23,7 @@ _REFUSALS: Final = 64
 _REACHED: Final = 16
 _HOP_LIMITS: Final = 4
 _SMALL: Final = 512
+_REAL: Final = frozenset({Verdict.MATCH, Verdict.MISMATCH, Verdict.POOLED})
 _SPAN_NS: Final = 5_000_000_000
 _SPANS: Final = 12
 _ASKED: Final = frozenset({Verdict.UNANSWERED, Verdict.REJECTED, Verdict.FAULT, Verdict.SEALED})
@@ -59,17 +59,18 @@ class Server:
 
     `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
     `cut` answers the capture kept up to `cut_at` bytes of each packet. `single_syns` is how many connections in a row
-    had one SYN and no answer.
+    had one SYN and no answer. `homes` are the addresses which one DCOM answer gave for one server.
     """
 
     __slots__ = (
         "_hop_limits", "_reached", "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut",
-        "cut_at", "mapper_answered", "one_way", "one_way_told", "single_syns", "small_answers",
+        "cut_at", "homes", "mapper_answered", "one_way", "one_way_told", "single_syns", "small_answers",
     )  # fmt: skip
 
     def __init__(self, asked: IPAddress) -> None:
         self.asked = asked
-        self.addresses: OrderedDict[IPv4Address, None] = OrderedDict()
+        self.addresses: OrderedDict[IPAddress, None] = OrderedDict()
+        self.homes: tuple[IPAddress, ...] = ()
         self._services: OrderedDict[str, _Service] = OrderedDict()
         self._refusals: OrderedDict[tuple[IPAddress, int], int] = OrderedDict()
         self.mapper_answered = False
@@ -87,6 +88,9 @@ class Server:
         """Take what an answer that came `times` says of the interface asked for, and the addresses it offers."""
         if finding.verdict is Verdict.UNANSWERED:
             return
+        if finding.dcom is not None:
+            self._note_homes(finding)
+            return
         self.mapper_answered |= finding.verdict is not Verdict.REJECTED
         for mapping in finding.mappings[:_ADDRESSES]:
             if mapping.address is not None and not mapping.address.is_unspecified:
@@ -97,6 +101,13 @@ class Server:
         if finding.requested is not None and finding.verdict not in _ASKED:
             service = self._service(str(finding.requested.uuid))
             service.note(finding.time_ns, times, times * bool(finding.mappings))
+
+    def _note_homes(self, finding: Finding) -> None:
+        """Take the addresses of one server that a DCOM answer lists."""
+        addresses = (one.address for one in finding.mappings[:_ADDRESSES] if one.verdict in _REAL)
+        homes = tuple(dict.fromkeys(address for address in addresses if address is not None))
+        if len(homes) > 1:
+            self.homes = homes
 
     def note_size(self, largest: int) -> None:
         """Take the size of an answer that the client acknowledged."""
@@ -139,6 +150,7 @@ class Server:
             named=named,
             versions=tuple(service.versions.items()) if service else (),
             addresses=tuple(self.addresses),
+            homes=self.homes,
             small_answers=self.small_answers,
             bind_answered_contexts=self.bind_contexts,
             mapper_answered=self.mapper_answered,

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from inspector.consequence import HARMFUL, Cause, Consequence, FindingKind, Outcome
+from inspector.dcom import Role
 from inspector.escape import harmless
 from inspector.model import Finding, OfferedEndpoint, RpcInterface, Verdict, format_time
 from inspector.output.jsonl import write_or_close
@@ -265,8 +266,8 @@ def _rows(finding: Finding) -> Iterator[_Row]:
     head = (format_time(finding.time_ns)[11:23], str(finding.client), str(finding.server))
     if not finding.mappings:
         yield _Row((*head, "-", _service(finding.requested)), *_result(finding, finding.verdict, finding.why))
-    followed = _followed(finding)
-    for mapping in finding.mappings:
+    followed, led = _followed(finding), _leading(finding)
+    for mapping in _shown(finding):
         cells = (*head, _offered(mapping), _service(mapping.interface or finding.requested))
         word: Verdict | Outcome = mapping.verdict
         why = mapping.why
@@ -274,8 +275,23 @@ def _rows(finding: Finding) -> Iterator[_Row]:
             # The worst mapping's reason is the finding's, with what is known of the answer itself.
             own = finding.why if finding.kind is not FindingKind.ANSWER or finding.why.startswith(why) else why
             word, why = _result(finding, mapping.verdict, own)
+        elif mapping is led:
+            why = finding.why
         proved = finding.evidence is not None and mapping.verdict is finding.verdict
         yield _Row(cells, word, f"{why} [{finding.evidence}]" if proved else why)
+
+
+def _shown(finding: Finding) -> tuple[OfferedEndpoint, ...]:
+    """Return the mappings that have rows: bindings of resolvers only where the answer has no others."""
+    bindings = tuple(one for one in finding.mappings if one.binding is None or one.binding.role is Role.EXPORTER)
+    return bindings or finding.mappings
+
+
+def _leading(finding: Finding) -> OfferedEndpoint | None:
+    """Return the binding of a DCOM answer whose row says what the finding says of all."""
+    if finding.dcom is None:
+        return None
+    return next((one for one in _shown(finding) if one.verdict is finding.verdict), None)
 
 
 def _followed(finding: Finding) -> OfferedEndpoint | None:
@@ -313,9 +329,12 @@ def _cause(consequence: Consequence | None) -> str:
 
 
 def _offered(mapping: OfferedEndpoint) -> str:
-    """Return where a mapping leads: address and port, or the name of a pipe or local endpoint."""
+    """Return where a mapping leads: address or name and port, or the name of a pipe or local endpoint."""
     if mapping.address is not None:
-        return str(mapping.address) if mapping.port is None else f"{mapping.address}:{mapping.port}"
+        address = f"[{mapping.address}]" if mapping.address.version == 6 else str(mapping.address)
+        return str(mapping.address) if mapping.port is None else f"{address}:{mapping.port}"
+    if mapping.binding is not None and mapping.binding.host:
+        return mapping.binding.host if mapping.port is None else f"{mapping.binding.host}:{mapping.port}"
     if mapping.endpoint:
         return mapping.endpoint
     return mapping.protocol if mapping.port is None else f"{mapping.protocol}:{mapping.port}"

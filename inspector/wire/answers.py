@@ -43,7 +43,10 @@ _NULL_HANDLE: Final = bytes(20)
 
 
 class Call(NamedTuple):
-    """A request that waits for its answer; `stub` is joined."""
+    """A request that waits for its answer; `stub` is joined.
+
+    `level` and `service` are authentication level and service of the request, or of its context's bind; 0 for none.
+    """
 
     time_ns: int
     context_id: int
@@ -51,6 +54,8 @@ class Call(NamedTuple):
     stub: bytes
     little_endian: bool
     sealed: bool
+    level: int = 0
+    service: int = 0
 
 
 class Answer(NamedTuple):

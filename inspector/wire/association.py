@@ -2,7 +2,7 @@
 
 An association takes the PDUs of both directions of one connection in the order in
 which the two ends can have seen them, and gives an exchange for every answer that
-concerns the endpoint mapper. A response PDU names neither interface nor operation:
+concerns the endpoint mapper or DCOM. A response PDU names neither interface nor operation:
 the context of the bind does, or the request with its call id; when neither was
 seen, strict structure decides and the exchange says so.
 """
@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.model import Direction
-from inspector.wire import answers
+from inspector.wire import answers, dcom, dcom_calls
 from inspector.wire.body import (
     ACCEPTANCE,
-    ContextElement,
     Syntax,
     read_bind,
     read_bind_ack,
@@ -28,60 +27,19 @@ from inspector.wire.body import (
     read_request,
     read_response,
 )
+from inspector.wire.contexts import EPM_UUID, Context, Contexts, Partial, Proposal
 from inspector.wire.exchange import Exchange, Outcome
 from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduType
 
-EPM_UUID: Final = UUID("e1af8308-5d1f-11c9-91a4-08002b14a0fa")
-
-# Bytes which a proposed context takes in memory, roughly; of 24 on the wire.
-_ELEMENT_BYTES: Final = 256
+# Interfaces whose calls are read.
+_READ: Final = frozenset({EPM_UUID, *dcom.INTERFACES})
 
 _MOST_REASONS: Final = 4
 _NO_RESULT: Final = "no result for the context"
 
 # A response does not say which operation it answers.
 _NO_OPNUM: Final = -1
-
-
-class Context(NamedTuple):
-    """An accepted presentation context; `abstract` is None where the bind was not seen."""
-
-    abstract: Syntax | None
-    transfer_syntax: str | None
-
-
-Contexts = tuple[tuple[int, Context], ...]
-"""Contexts by their numbers, in the order in which they came."""
-
-
-class Proposal(NamedTuple):
-    """A bind or alter_context that waits for its answer; of the elements, transfer syntaxes are not kept."""
-
-    time_ns: int
-    elements: tuple[ContextElement, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes which it takes in memory, roughly."""
-        return len(self.elements) * _ELEMENT_BYTES
-
-    @property
-    def wants_epm(self) -> bool:
-        """Whether any proposed context is the endpoint mapper's."""
-        return any(element.abstract.uuid == EPM_UUID for element in self.elements)
-
-
-class Partial:
-    """The stubs of a multi-fragment request or response, joined so far."""
-
-    __slots__ = ("opnum", "pieces", "sealed", "size")
-
-    def __init__(self, opnum: int, *, sealed: bool) -> None:
-        self.opnum = opnum
-        self.sealed = sealed
-        self.pieces: list[bytes] = []
-        self.size = 0
 
 
 class Association:
@@ -154,7 +112,11 @@ class Association:
         for call_id, call in tuple(self.calls.items()):
             if call.time_ns <= asked_until_ns:
                 self._answered(call_id)
-                if self._is_epm(call.context_id) or answers.is_epm_request(call):
+                interface = self._dcom_of(call.context_id)
+                if interface is not None:
+                    syntax = self._transfer_syntax(call.context_id)
+                    yield dcom_calls.unanswered(call_id, call, interface, syntax, detail)
+                elif self._is_epm(call.context_id) or answers.is_epm_request(call):
                     yield answers.unanswered(call_id, call, self._transfer_syntax(call.context_id), detail)
 
     def _transfer_syntax(self, context_id: int) -> str | None:
@@ -167,7 +129,10 @@ class Association:
             return
         elements = tuple(element._replace(transfers=()) for element in read_bind(pdu))
         self._bound(pdu.call_id)
-        proposal = self.proposals[pdu.call_id] = Proposal(time_ns, elements)
+        proposal = Proposal(time_ns, elements)
+        if proposal.dcom_interface is not None:
+            proposal = proposal._replace(level=pdu.auth_level or 0, service=pdu.auth_service or 0)
+        self.proposals[pdu.call_id] = proposal
         self.buffered += proposal.size
         yield from ()
 
@@ -188,22 +153,34 @@ class Association:
             element = elements[position] if position < len(elements) else None
             if result.result == ACCEPTANCE:
                 context_id = element.context_id if element else position
-                self._add_context(context_id, element.abstract if element else None, result.transfer.transfer_name)
-            elif element and element.abstract.uuid == EPM_UUID:
-                rejected.append(result)
-        if self.distrusted or proposal is None or not proposal.wants_epm:
-            return
-        if not any(self._is_epm(element.context_id) for element in elements):
-            detail = _reasons([result.reason_text for result in rejected])
-            yield Exchange(
-                Outcome.REJECTED, time_ns, pdu.call_id, "bind", detail=detail, request_time_ns=proposal.time_ns
-            )
+                context = Context(element.abstract if element else None, result.transfer.transfer_name)
+                if proposal is not None and context.abstract is not None and context.abstract.uuid in dcom.INTERFACES:
+                    context = context._replace(level=proposal.level, service=proposal.service)
+                self._add_context(context_id, context)
+            elif element and element.abstract.uuid in _READ:
+                rejected.append((element.abstract.uuid, result.reason_text))
+        if not self.distrusted and proposal is not None:
+            yield from self._rejected(proposal, pdu.call_id, rejected, time_ns)
 
-    def _add_context(self, context_id: int, abstract: Syntax | None, transfer_syntax: str | None) -> None:
+    def _rejected(
+        self, proposal: Proposal, call_id: int, rejected: list[tuple[UUID, str]], time_ns: int
+    ) -> Iterator[Exchange]:
+        """Yield the exchange of a bind of which no context was accepted that matters."""
+        interface = proposal.dcom_interface
+        if proposal.wants_epm:
+            if not any(self._is_epm(element.context_id) for element in proposal.elements):
+                detail = _reasons([reason for uuid, reason in rejected if uuid == EPM_UUID])
+                exchange = Exchange(Outcome.REJECTED, time_ns, call_id, "bind", detail=detail)
+                yield exchange._replace(request_time_ns=proposal.time_ns)
+        elif interface is not None and not any(self._dcom_of(element.context_id) for element in proposal.elements):
+            detail = _reasons([reason for _, reason in rejected])
+            yield dcom_calls.rejected(time_ns, call_id, interface, detail, proposal.time_ns, None)
+
+    def _add_context(self, context_id: int, context: Context) -> None:
         if context_id not in self.contexts and len(self.contexts) >= self._limits.contexts_per_connection:
             self._anomalies[Anomaly.TOO_MANY_CONTEXTS] += 1
             return
-        self.contexts[context_id] = Context(abstract, transfer_syntax)
+        self.contexts[context_id] = context
 
     def _abstract_of(self, context_id: int) -> Syntax | None:
         """Return the interface of a context, where that can be known."""
@@ -214,15 +191,24 @@ class Association:
         abstract = self._abstract_of(context_id)
         return abstract is not None and abstract.uuid == EPM_UUID
 
-    def _is_other(self, context_id: int) -> bool:
-        """Whether a context is known to be another interface, as DCOM's activation on the same port."""
+    def _dcom_of(self, context_id: int) -> UUID | None:
+        """Return the interface of a context of DCOM."""
         abstract = self._abstract_of(context_id)
-        return abstract is not None and abstract.uuid != EPM_UUID
+        return abstract.uuid if abstract is not None and abstract.uuid in dcom.INTERFACES else None
+
+    def _is_other(self, context_id: int) -> bool:
+        """Whether a context is known to be neither the endpoint mapper's nor DCOM's, as that of MGMT."""
+        abstract = self._abstract_of(context_id)
+        return abstract is not None and abstract.uuid not in _READ
 
     def _on_bind_nak(self, pdu: Pdu, time_ns: int) -> Iterator[Exchange]:
         nak = read_bind_nak(pdu)
         proposal = self._bound(pdu.call_id)
         if proposal is not None and not proposal.wants_epm:
+            interface = proposal.dcom_interface
+            if interface is not None and not self.distrusted:
+                asked_ns = proposal.time_ns
+                yield dcom_calls.rejected(time_ns, pdu.call_id, interface, nak.reason_text, asked_ns, nak.reason)
             return
         doubts = () if proposal else (Anomaly.BIND_NOT_SEEN,)
         self._anomalies.update(doubts)
@@ -285,8 +271,12 @@ class Association:
             self._anomalies[Anomaly.FRAGMENTS_TOO_LARGE] += 1
             return
         stub = b"".join(whole.pieces)
+        level, service = pdu.auth_level or 0, pdu.auth_service or 0
+        context = self.contexts.get(request.context_id)
+        if not level and context is not None:
+            level, service = context.level, context.service
         self.calls[pdu.call_id] = answers.Call(
-            time_ns, request.context_id, whole.opnum, stub, pdu.little_endian, whole.sealed
+            time_ns, request.context_id, whole.opnum, stub, pdu.little_endian, whole.sealed, level, service
         )
         self.buffered += len(stub)
         yield from ()
@@ -310,7 +300,12 @@ class Association:
             time_ns, pdu.call_id, b"".join(whole.pieces), pdu.little_endian, whole.sealed,
             self._transfer_syntax(response.context_id), known,
         )  # fmt: skip
-        exchange = answers.read_answer(answer, call)
+        interface = self._dcom_of(response.context_id)
+        exchange: Exchange | None
+        if interface is not None:
+            exchange = dcom_calls.read_answer(answer, interface, call)
+        else:
+            exchange = answers.read_answer(answer, call) or dcom_calls.infer(answer, call)
         if exchange is None:
             self._anomalies[Anomaly.RESPONSE_UNIDENTIFIED] += 1
             return
@@ -322,6 +317,11 @@ class Association:
         self._forget((Direction.FROM_SERVER, pdu.call_id))
         call = self._answered(pdu.call_id)
         if self._is_other(fault.context_id):
+            return
+        interface = self._dcom_of(fault.context_id)
+        if interface is not None:
+            syntax = self._transfer_syntax(fault.context_id)
+            yield dcom_calls.fault(time_ns, pdu.call_id, fault.status, interface, call, syntax)
             return
         if not self._is_epm(fault.context_id) and not (call and answers.is_epm_request(call)):
             self._anomalies[Anomaly.RESPONSE_UNIDENTIFIED] += 1

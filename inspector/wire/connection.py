@@ -25,7 +25,8 @@ from inspector.wire.acceptance import (
     takes_reset,
     takes_syn,
 )
-from inspector.wire.association import Association, Contexts
+from inspector.wire.association import Association
+from inspector.wire.contexts import Contexts
 from inspector.wire.delivery import Delivery
 from inspector.wire.exchange import Flow, Observed
 from inspector.wire.limits import Limits

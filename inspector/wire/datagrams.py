@@ -17,8 +17,8 @@ from uuid import UUID
 from inspector.errors import Anomaly, DecodeError
 from inspector.model import Direction, Segment
 from inspector.wire import answers
-from inspector.wire.association import EPM_UUID
 from inspector.wire.body import NDR20
+from inspector.wire.contexts import EPM_UUID
 from inspector.wire.cursor import Cursor
 from inspector.wire.exchange import Exchange, Flow, Observed
 from inspector.wire.limits import Limits

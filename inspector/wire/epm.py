@@ -9,14 +9,14 @@ however often it is referred to, of more than MAX_TOWERS references the first ar
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from inspector.errors import Anomaly, DecodeError
 from inspector.wire.body import NDR64, Syntax
-from inspector.wire.cursor import NIL_UUID, Cursor, uuid_of
+from inspector.wire.cursor import NIL_UUID, uuid_of
+from inspector.wire.ndr import NdrReader
 from inspector.wire.tower import Tower, is_cut, read_tower, text_of
 
 if TYPE_CHECKING:
@@ -105,31 +105,10 @@ class StatusResponse(NamedTuple):
     status: int
 
 
-class _NdrReader(Cursor):
-    """A cursor that knows the transfer syntax: counts and referents are 4 bytes in NDR20 and 8 in NDR64."""
+class _StubReader(NdrReader):
+    """A reader of the endpoint mapper's stubs."""
 
-    __slots__ = ("_wide",)
-
-    def __init__(self, stub: bytes, transfer_syntax: str, *, little_endian: bool) -> None:
-        super().__init__(stub, Anomaly.STUB_MALFORMED, little_endian=little_endian)
-        self._wide = transfer_syntax == NDR64
-
-    def count(self) -> int:
-        """Read a conformance, offset, length or referent, aligned."""
-        self.align(8 if self._wide else 4)
-        return self.hyper() if self._wide else self.long()
-
-    def counts(self, number: int) -> tuple[int, ...]:
-        """Read so many of them, one behind the other."""
-        size = 8 if self._wide else 4
-        self.align(size)
-        layout = f"{'<' if self.little_endian else '>'}{number}{'Q' if self._wide else 'I'}"
-        return struct.unpack(layout, self.take(number * size))
-
-    def aligned_long(self) -> int:
-        """Read 32 bits at their natural alignment."""
-        self.align(4)
-        return self.long()
+    __slots__ = ()
 
     def handle(self) -> bytes:
         """Read an entry handle: attributes and UUID, 20 bytes."""
@@ -144,20 +123,10 @@ class _NdrReader(Cursor):
             raise self.fail(f"tower of length {length} in an array of {conformance}")
         return self.take(length)
 
-    @property
-    def has_trailing_bytes(self) -> bool:
-        """Whether more is left than padding to a multiple of eight."""
-        return self.left > 7 or any(self.data[self.position :])
-
-    def finish(self) -> None:
-        """Raise DecodeError where anything but padding is left: it was not the structure it was read as."""
-        if self.has_trailing_bytes:
-            raise self.fail(f"{self.left} bytes left")
-
 
 def read_map_request(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> MapRequest:
     """Return the parameters of a map request; raises DecodeError."""
-    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    reader = _StubReader(stub, transfer_syntax, little_endian=little_endian)
     object_referent = reader.count()
     object_uuid = reader.uuid() if object_referent else None
     tower_referent = reader.count()
@@ -169,7 +138,7 @@ def read_map_request(stub: bytes, transfer_syntax: str, *, little_endian: bool =
 
 def read_lookup_request(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> LookupRequest:
     """Return the parameters of a lookup request; raises DecodeError."""
-    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    reader = _StubReader(stub, transfer_syntax, little_endian=little_endian)
     inquiry_type = reader.long()
     object_uuid = reader.uuid() if reader.count() else None
     interface = None
@@ -192,7 +161,7 @@ class _Array(NamedTuple):
     doubts: set[Anomaly]
 
 
-def _read_array(reader: _NdrReader) -> _Array:
+def _read_array(reader: _StubReader) -> _Array:
     handle, number = reader.handle(), reader.aligned_long()
     max_count, offset, actual = reader.count(), reader.count(), reader.count()
     if actual > MAX_TOWERS and actual > reader.left // 4:
@@ -207,7 +176,7 @@ def _read_array(reader: _NdrReader) -> _Array:
     return _Array(handle, number, max_count, offset, actual, doubts)
 
 
-def _read_referred_tower(reader: _NdrReader) -> OfferedTower:
+def _read_referred_tower(reader: _StubReader) -> OfferedTower:
     data = reader.tower_bytes()
     try:
         return OfferedTower(read_tower(data))
@@ -215,7 +184,7 @@ def _read_referred_tower(reader: _NdrReader) -> OfferedTower:
         return OfferedTower(None, error.anomaly)
 
 
-def _read_towers(reader: _NdrReader, referents: Sequence[int]) -> dict[int, OfferedTower]:
+def _read_towers(reader: _StubReader, referents: Sequence[int]) -> dict[int, OfferedTower]:
     """Return towers by referent: one that repeats is the same tower (C706 section 14.3.10), and is listed once.
 
     Those of references beyond MAX_TOWERS are passed over.
@@ -229,7 +198,7 @@ def _read_towers(reader: _NdrReader, referents: Sequence[int]) -> dict[int, Offe
     return towers
 
 
-def _finish(reader: _NdrReader, array: _Array, towers: dict[int, OfferedTower]) -> TowersResponse:
+def _finish(reader: _StubReader, array: _Array, towers: dict[int, OfferedTower]) -> TowersResponse:
     status = reader.aligned_long()
     doubts = array.doubts
     if reader.has_trailing_bytes:
@@ -250,14 +219,14 @@ def read_map_response(stub: bytes, transfer_syntax: str, *, little_endian: bool 
 
     All referents come before all towers; a tower's conformance is aligned to 4 in NDR20 and to 8 in NDR64.
     """
-    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    reader = _StubReader(stub, transfer_syntax, little_endian=little_endian)
     array = _read_array(reader)
     return _finish(reader, array, _read_towers(reader, reader.counts(array.actual_count)))
 
 
 def read_lookup_response(stub: bytes, transfer_syntax: str, *, little_endian: bool = True) -> TowersResponse:
     """Return the parameters of a lookup response, entries (ept_entry_t) as annotated towers; raises DecodeError."""
-    reader = _NdrReader(stub, transfer_syntax, little_endian=little_endian)
+    reader = _StubReader(stub, transfer_syntax, little_endian=little_endian)
     array = _read_array(reader)
     # By referent, the object and annotation of its first entry.
     entries: dict[int, tuple[UUID, bytes]] = {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from ipaddress import IPv4Address
 from typing import NamedTuple
+from uuid import UUID
 
 from inspector.errors import Anomaly
 from inspector.model import Direction, Tunnel
+from inspector.wire import dcom
 from inspector.wire.body import Syntax
 from inspector.wire.epm import OfferedTower
 
@@ -23,6 +25,21 @@ class Outcome(enum.Enum):
     MALFORMED = enum.auto()
 
 
+class DcomExchange(NamedTuple):
+    """What is known of a DCOM call beside its exchange.
+
+    `level` and `service` are authentication level and service of the request or, where it has no verifier, of the
+    bind; 0 for none. `failed` says that the answer's status is a failure.
+    """
+
+    interface: UUID
+    level: int = 0
+    service: int = 0
+    request: dcom.Request = dcom.Request()
+    response: dcom.Response | None = None
+    failed: bool = False
+
+
 class Exchange(NamedTuple):
     """An answer (or its absence) with what was asked, as far as either was seen.
 
@@ -31,7 +48,7 @@ class Exchange(NamedTuple):
     what a status or reason means. `requested` is the interface that was asked for, and
     `requested_address` the address in the request's own tower, where the client put one;
     `continued` says that the request carried an entry handle, so that an empty answer
-    is the normal end of a listing.
+    is the normal end of a listing. `dcom` is there where the call is DCOM's.
     """
 
     outcome: Outcome
@@ -47,6 +64,7 @@ class Exchange(NamedTuple):
     continued: bool = False
     towers: tuple[OfferedTower, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
+    dcom: DcomExchange | None = None
 
 
 class Flow(NamedTuple):

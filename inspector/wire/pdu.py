@@ -54,7 +54,7 @@ class AuthLevel(enum.IntEnum):
 class Pdu(NamedTuple):
     """One PDU: the common header's fields, and the body without authentication padding and verifier.
 
-    `auth_level` is None where there is no verifier.
+    `auth_level` and `auth_service` are those of the verifier, None where there is none.
     """
 
     type: PduType
@@ -64,6 +64,7 @@ class Pdu(NamedTuple):
     frag_length: int
     body: bytes
     auth_level: int | None
+    auth_service: int | None = None
 
     @property
     def first(self) -> bool:
@@ -125,14 +126,14 @@ def _read_complete(data: bytes) -> Pdu:
     order = "little" if little_endian else "big"
     auth_length = int.from_bytes(data[10:12], order)  # type: ignore[arg-type]  # a literal of two values
     call_id = int.from_bytes(data[12:16], order)  # type: ignore[arg-type]  # a literal of two values
-    body, auth_level = data[HEADER_SIZE:], None
+    body, auth_level, auth_service = data[HEADER_SIZE:], None, None
     if auth_length:
-        body, auth_level = _strip_auth(data, auth_length)
-    return Pdu(_TYPES[data[2]], data[3], little_endian, call_id, len(data), body, auth_level)
+        body, auth_level, auth_service = _strip_auth(data, auth_length)
+    return Pdu(_TYPES[data[2]], data[3], little_endian, call_id, len(data), body, auth_level, auth_service)
 
 
-def _strip_auth(data: bytes, auth_length: int) -> tuple[bytes, int | None]:
-    """Return the body without padding, trailer and token (MS-RPCE section 2.2.2.11), and the authentication level."""
+def _strip_auth(data: bytes, auth_length: int) -> tuple[bytes, int, int]:
+    """Return the body without padding, trailer and token (MS-RPCE section 2.2.2.11), level and service."""
     trailer = len(data) - auth_length - _AUTH_TRAILER_SIZE
     if trailer < HEADER_SIZE:
         raise DecodeError(Anomaly.AUTH_MALFORMED, f"verifier of {auth_length} bytes in a PDU of {len(data)}")
@@ -140,7 +141,7 @@ def _strip_auth(data: bytes, auth_length: int) -> tuple[bytes, int | None]:
     pad_length = data[trailer + 2]
     if data[2] != PduType.AUTH3 and trailer - pad_length < HEADER_SIZE:
         raise DecodeError(Anomaly.AUTH_MALFORMED, f"padding of {pad_length} bytes in a PDU of {len(data)}")
-    return data[HEADER_SIZE : max(trailer - pad_length, HEADER_SIZE)], data[trailer + 1]
+    return data[HEADER_SIZE : max(trailer - pad_length, HEADER_SIZE)], data[trailer + 1], data[trailer]
 
 
 class PduReader:

@@ -1,4 +1,4 @@
-"""Status codes in words: C706 appendices E and N, MS-RPCE section 3.1.1.5.5, MS-ERREF."""
+"""Status codes in words: C706 appendices E and N, MS-RPCE section 3.1.1.5.5, MS-ERREF, MS-DCOM section 2.2.10."""
 
 from __future__ import annotations
 
@@ -41,6 +41,42 @@ _FAULT: Final = {
     0x1C010014: "the server is too busy",
     0x1C010017: "unsupported type",
 }
+
+
+_HRESULT: Final = {
+    0x00000000: "success",
+    0x00000005: "access denied",
+    0x00000776: "the object exporter is not known (1910)",
+    0x00000777: "the object is not known (1911)",
+    0x00000778: "the ping set is not known (1912)",
+    0x80004001: "not implemented",
+    0x80004002: "no such interface",
+    0x80004005: "unspecified error",
+    0x8000401A: "the server process cannot log on as its identity",
+    0x80004015: "the class is configured for another identity",
+    0x80010108: "the object has disconnected from its clients",
+    0x80010110: "the COM versions do not match",
+    0x80040111: "the class object is not available",
+    0x80040153: "invalid registry entry of the class",
+    0x80040154: "the class is not registered",
+    0x80070002: "file not found",
+    0x80070005: "access denied",
+    0x8007000E: "no memory on the server",
+    0x80070057: "invalid argument",
+    0x80070422: "the service is disabled",
+    0x800706BA: "the RPC server is unavailable (1722)",
+    0x800706BE: "the remote procedure call failed (1726)",
+    0x80070721: "security package error",
+    0x80070776: "the object exporter is not known (1910)",
+    0x80080005: "the server process did not start",
+}
+
+
+def hresult_text(status: int) -> str:
+    """Return the words for an HRESULT, or an error status of IObjectExporter, with its number."""
+    words = _HRESULT.get(status)
+    number = f"{status:#x}" if status < 0x10000 else f"{status:#010X}".replace("X", "x")
+    return f"{words} ({number})" if words else f"status {number}"
 
 
 def epm_status_text(status: int) -> str:

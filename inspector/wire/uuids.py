@@ -114,6 +114,29 @@ def name_of(uuid: UUID) -> str | None:
     return entry[0] if entry else None
 
 
+# Classes that activations ask for: CLSID and the name of what it belongs to.
+_CLASSES: Final = """
+8bc3f05e-d86b-11d0-a075-00c04fb68820 WMI
+c49e32c6-bc8b-11d2-85d4-00105a1f8304 WMI-backup
+7d1933cb-86f6-4a98-8628-01be94c9a575 VDS
+0b5a2c52-3eb9-470a-96e2-6c6d4570e40f shadow-copy-provider
+4e14fba2-2e22-11d1-9964-00c04fbbb345 COM+-events
+49b2791a-b1ae-4c90-9b8e-e860ba07f889 MMC
+9ba05972-f6a8-11cf-a442-00a0c90a8f39 ShellWindows
+c08afd90-f2a1-11d1-8455-00a0c91f3880 ShellBrowserWindow
+d99e6e74-fc88-11d0-b498-00a0c90312f3 certificate-services
+13486d51-4821-11d2-a494-3cb306c10000 OPC-server-list
+"""
+_CLASS_NAMES: Final[dict[UUID, str]] = {
+    UUID(uuid): name.replace("-", " ") for uuid, name in (line.split() for line in _CLASSES.split("\n") if line)
+}
+
+
+def class_name_of(uuid: UUID) -> str | None:
+    """Return what a COM class belongs to, or None when it is not in the table."""
+    return _CLASS_NAMES.get(uuid)
+
+
 def document_of(uuid: UUID) -> str | None:
     """Return the public document that defines the interface, or None when it is not in the table."""
     entry = _NAMES.get(uuid)

@@ -18,8 +18,9 @@
 
 The shares are a choice, not a measurement: map calls of current Windows clients prevail, and every form that a
 decoder has to tell apart is among them. Own in each conversation: client address and port, initial sequence numbers,
-call ids, context handles, association groups, tokens, signatures, causality ids, OXIDs, sealed stubs. Not own: servers
-and what they offer (`VARIANTS` of each kind), since these are few in reality too.
+call ids, context handles, association groups, tokens, signatures, causality ids, activated objects (OID and IPID),
+sealed stubs. Not own: servers and what they offer (`VARIANTS` of each kind), since these are few in reality too. OXID
+and bindings of an activation are those of the server's process, in which it activates again and again (MS-DCOM 1.3.2).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Server:
         self.offered = random.choice((self.vip, *_OFFERED))
         self.interfaces = random.sample(_INTERFACES, 3)
         self.port = random.randrange(49152, 49300)
+        self.object_exporter = random.randbytes(8)
 
     def tower(self, number: int = 0, transfer: tuple[UUID, int, int] = NDR20) -> bytes:
         """Return the TCP tower of one of the interfaces."""
@@ -200,7 +202,14 @@ def _server_alive(server: Server, values: Values) -> Wire:
 def _activate(wire: Wire, server: Server, values: Values, call_id: int, level: int) -> None:
     request = dcom.create_instance_request(values.take(16), bytes(600))
     bindings = [f"SRV1[{server.port}]", f"{server.offered}[{server.port}]"]
-    response = dcom.create_instance_response(values.take(8), bindings, bytes(400))
+    response = dcom.create_instance_response(
+        server.object_exporter,
+        bindings,
+        bytes(400),
+        results=[(dcom.WBEM_LOGIN, 0)],
+        resolvers=["SRV1", server.offered],
+        identifiers=values.take(24),
+    )
     if level == _SEALED:
         request, response = values.take(len(request)), values.take(len(response))
     opnum = dcom.REMOTE_CREATE_INSTANCE
@@ -264,16 +273,27 @@ KINDS: Final = (
     Kind("activation_kerberos", 3, _activation_kerberos),
 )
 
+DCOM: Final = frozenset({"server_alive", "activation_ntlm", "activation_sealed", "activation_kerberos"})
 
-def real_templates(seed: int = 1, vip: str | None = None, *, healthy: bool = False) -> list[tuple[float, Template]]:
+
+def real_templates(
+    seed: int = 1, vip: str | None = None, *, healthy: bool = False, dcom_share: float | None = None
+) -> list[tuple[float, Template]]:
     """Return templates with their weights: `VARIANTS` of each kind, of servers of their own, or all of one VIP.
 
-    Only of `healthy` ones: in `map_retransmitted` the client never acknowledges the answer.
+    Only of `healthy` ones: in `map_retransmitted` the client never acknowledges the answer. `dcom_share` is the share
+    of DCOM's conversations, if not that of the table.
     """
     random = Random(seed)  # noqa: S311 - traffic, no secret
+    kinds = [kind for kind in KINDS if not (healthy and kind.name == "map_retransmitted")]
+    factors = {True: 1.0, False: 1.0}
+    if dcom_share is not None:
+        of_dcom = sum(kind.share for kind in kinds if kind.name in DCOM)
+        others = sum(kind.share for kind in kinds) - of_dcom
+        factors = {True: dcom_share / of_dcom, False: (1 - dcom_share) / others}
     return [
-        (kind.share / VARIANTS, learn(partial(kind.build, Server(random, vip))))
-        for kind in KINDS
+        (weight / VARIANTS, learn(partial(kind.build, Server(random, vip))))
+        for kind in kinds
+        if (weight := kind.share * factors[kind.name in DCOM])
         for _ in range(VARIANTS)
-        if not (healthy and kind.name == "map_retransmitted")
     ]

@@ -254,6 +254,13 @@ def test_read_follow_up() -> None:
     assert 0 < figures["read_follow_up_vs_plain"] < 10
 
 
+def test_read_dcom() -> None:
+    """The mix is read with DCOM and without."""
+    figures = read_real.measure_dcom(30, 1)
+    assert set(figures) == {"read_dcom_packets_per_s", "read_without_dcom_packets_per_s", "read_dcom_vs_without"}
+    assert all(figure > 0 for figure in figures.values())
+
+
 def test_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A benchmark that fails is in table, file and exit status; the others' figures are kept."""
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "bench.json")

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from inspector.consequence import Cause, Outcome, Target
-from inspector.judge import cause_answer, cause_connection, cause_follow_up
+from inspector.judge import cause_answer, cause_connection, cause_dcom, cause_follow_up
 from inspector.judge.cause import unknown
 from inspector.judge.evidence import CaptureLimits, IcmpError, OtherSide, Question, Reset, Siblings
 from inspector.model import Verdict
@@ -308,6 +308,38 @@ CASES: Final = [
         evidence(FOLLOW_UP, outcome=Outcome.UNREACHABLE, target=Target.ASKED, offered=(VIP,), attempt=PROHIBITED),
         Cause.PORTS_FILTERED,
         ("at 10.9.9.1: allow TCP 49152-65535", "type 3 code 13", "KB 224196"),
+    ),
+    Case(
+        cause_dcom.followed_binding,
+        evidence(
+            FOLLOW_UP,
+            outcome=Outcome.TIMED_OUT,
+            target=Target.OFFERED,
+            offered=(DIP,),
+            names=("SRV01",),
+            dcom=True,
+            attempt=TO_DIP,
+        ),
+        Cause.DESTINATION_NAT,
+        ("10.1.1.1 sent 3 SYNs to 10.11.2.7:49155", "names SRV01", "WinRM", "0x800706BA"),
+    ),
+    Case(
+        cause_dcom.bindings_elsewhere,
+        evidence(verdict=Verdict.MISMATCH, offered=(DIP, BACKUP), dcom=True),
+        Cause.DESTINATION_NAT,
+        ("DCOM's bindings name 10.11.2.7 and 192.168.250.20", "10.11.2.2 was asked", "VPN"),
+    ),
+    Case(
+        cause_dcom.bare_names,
+        evidence(verdict=Verdict.NO_ADDRESS, names=("SRV01",), dcom=True),
+        Cause.BARE_NAMES,
+        ("SRV01", "resolve the name to 10.11.2.2"),
+    ),
+    Case(
+        cause_dcom.homes_of_tower,
+        evidence(verdict=Verdict.MISMATCH, offered=(BACKUP,), siblings=Siblings(homes=(VIP, BACKUP))),
+        Cause.MULTIHOMED_SERVER,
+        ("DCOM at 10.11.2.2 lists 10.11.2.2 and 192.168.250.20 as addresses of one server",),
     ),
     *ANSWER_CASES,
     Case(

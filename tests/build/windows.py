@@ -7,7 +7,7 @@ from random import Random
 from uuid import UUID
 
 from inspector.model import Segment
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.connection import START_NS, Wire
 from tests.build.epm import (
     EPM,
@@ -26,10 +26,12 @@ from tests.build.epm import (
     tcp_tower,
 )
 
+Syntax = tuple[UUID, int, int]
 Message = tuple[bool, bytes]
 """Whether the server writes it, and its bytes: whole PDUs."""
 
-_ACTIVATION = (UUID("000001a0-0000-0000-c000-000000000046"), 0, 0)
+_DCOM = (dcom.SCM_ACTIVATOR, dcom.OBJECT_EXPORTER, dcom.ACTIVATION)
+_OTHERS = (*_DCOM, (UUID("afa8bd80-7d8a-11c9-bef4-08002b102989"), 1, 0))
 _NONE = (UUID(int=0), 0, 0)
 _LEVELS = (1, 2, 4, 5, 6)
 
@@ -90,25 +92,71 @@ def _stubs(random: Random, *, wide: bool) -> tuple[int, bytes, bytes]:
     return 4, handle, bytes(20) + random.choice((bytes(4), b"\x05\0\0\0"))
 
 
+def _alter(random: Random, level: int, call_id: int) -> Generator[Message, None, Syntax | None]:
+    """Yield an alter_context of an interface of DCOM or another, and its answer; return the interface if accepted."""
+    interface = random.choice(_OTHERS)
+    alter = pdu.bind([(5, interface, (NDR20,))], kind=pdu.ALTER_CONTEXT, call_id=call_id)
+    yield False, _signed(random, alter, level) if level and random.random() < 0.5 else alter
+    if random.random() < 0.05:
+        yield True, pdu.bind_nak(random.randrange(10), call_id=call_id)
+        return None
+    accepted = random.random() < 0.9
+    results = [(0, 0, NDR20) if accepted else (2, 1, _NONE)]
+    ack = pdu.bind_ack(results, kind=pdu.ALTER_CONTEXT_RESPONSE, secondary=b"", call_id=call_id)
+    yield True, _grouped(random, ack)
+    return interface if accepted else None
+
+
+def _other_call(random: Random, interface: Syntax, level: int, call_id: int) -> Iterator[Message]:
+    """Yield a call in the context of `_alter`: of DCOM as it should be mostly, or any bytes."""
+    auth = (level, random.randbytes(16)) if level > 4 else None
+    addresses = random.sample(
+        ("SRV01", "10.11.2.2", "10.11.2.7", "192.168.50.11", "2001:db8::7"), random.randrange(1, 5)
+    )
+    oxid, bindings = random.randbytes(8), [f"{address}[49155]" for address in addresses]
+    opnum, asked, found = 4, random.randbytes(900), random.randbytes(700)
+    if random.random() < 0.8 and interface in _DCOM:
+        opnum, asked, found = {
+            dcom.OBJECT_EXPORTER: random.choice(
+                (
+                    (dcom.SERVER_ALIVE_2, b"", dcom.server_alive_2_response(addresses)),
+                    (dcom.RESOLVE_OXID_2, dcom.resolve_oxid_2_request(oxid), dcom.resolve_oxid_2_response(bindings)),
+                )
+            ),
+            dcom.SCM_ACTIVATOR: (
+                random.choice((dcom.REMOTE_CREATE_INSTANCE, 3, 9)),
+                dcom.create_instance_request(random.randbytes(16), bytes(random.randrange(0, 400))),
+                dcom.create_instance_response(
+                    oxid, bindings, status=random.choice((0, 0, 0, dcom.ACCESS_DENIED)), resolvers=addresses
+                ),
+            ),
+            dcom.ACTIVATION: (
+                dcom.REMOTE_ACTIVATION,
+                dcom.activation_request(random.randbytes(16)),
+                dcom.activation_response(oxid, bindings, resolvers=addresses),
+            ),
+        }[interface]
+    yield False, pdu.request(asked, opnum=opnum, context_id=5, call_id=call_id, auth=auth)
+    if random.random() < 0.1:
+        yield True, pdu.fault(random.choice((5, 0x1C010002)), context_id=5, call_id=call_id)
+    elif random.random() < 0.9:
+        yield True, pdu.response(found, context_id=5, call_id=call_id, auth=auth)
+
+
 def messages(random: Random, *, unseen: float = 0.03) -> Iterator[Message]:
     """Yield what the two ends of one connection write, in order; `unseen` is how often its bind is missing."""
     level = random.choice((0, 0, 0, *_LEVELS))
     call_id = random.choice((1, 2, random.getrandbits(32)))
     if random.random() >= unseen and not (yield from _open(random, level, call_id)):
         return
-    others = False
+    other = None
     for _ in range(random.randrange(6)):
         call_id = (call_id + 1) % 2**32
         if random.random() < 0.15:
-            others = True
-            alter = pdu.bind([(5, _ACTIVATION, (NDR20,))], kind=pdu.ALTER_CONTEXT, call_id=call_id)
-            yield False, alter
-            yield True, _grouped(random, pdu.bind_ack(kind=pdu.ALTER_CONTEXT_RESPONSE, secondary=b"", call_id=call_id))
+            other = yield from _alter(random, level, call_id)
             continue
-        if others and random.random() < 0.4:
-            sealed = (6, random.randbytes(16)) if level == 6 else None
-            yield False, pdu.request(random.randbytes(900), opnum=4, context_id=5, call_id=call_id, auth=sealed)
-            yield True, pdu.response(random.randbytes(700), context_id=5, call_id=call_id, auth=sealed)
+        if other is not None and random.random() < 0.4:
+            yield from _other_call(random, other, level, call_id)
             continue
         wide = random.random() < 0.5
         calls = []

@@ -20,7 +20,7 @@ from tests.build.epm import (
     tcp_tower,
 )
 from tests.cases.network import Connection, Network
-from tests.golden.dialogue import ISYSTEMACTIVATOR, LSARPC, NETLOGON
+from tests.golden.dialogue import ISYSTEMACTIVATOR, LSARPC, MANAGEMENT, NETLOGON
 
 CLIENT: Final = "10.20.1.15"
 VIP, DIP, OTHER_DIP = "10.30.2.2", "10.30.2.7", "10.30.2.8"
@@ -28,7 +28,6 @@ SERVER: Final = "10.30.4.10"
 DRSUAPI = (UUID("e3514235-4b06-11d1-ab04-00c04fc2dcd2"), 4, 0)
 SPOOLSS = (UUID("12345678-1234-abcd-ef00-0123456789ab"), 1, 0)
 WITNESS = (UUID("ccd8c074-d0e5-4a40-92b4-d074faa6ba28"), 1, 1)
-MANAGEMENT = (UUID("afa8bd80-7d8a-11c9-bef4-08002b102989"), 1, 0)
 POOL = f'[[vip]]\nname = "mail"\naddress = "{VIP}"\npool = ["{DIP}", "{OTHER_DIP}"]\n'
 _NONE = (UUID(int=0), 0, 0)
 Syntax = tuple[UUID, int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from inspector.capture.writer import build_frame
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.build.connection import Wire
 from tests.build.epm import (
@@ -95,6 +95,26 @@ def _captures() -> list[bytes]:
     return [bytes([number & 7]) + content for number, content in enumerate(files)] + [b"\1" + tunnelled[0]]
 
 
+def _dcom() -> list[bytes]:
+    """Return stubs of DCOM behind the byte that says whose they are: see the target."""
+    oxid, addresses = bytes(range(8)), ["SRV01[49155]", "10.11.2.7[49155]"]
+    results = [(dcom.WBEM_LOGIN, 0)]
+    stubs = [
+        (0, dcom.resolve_oxid_response(addresses, two=False)),
+        (1, dcom.resolve_oxid_response(addresses)),
+        (2, dcom.server_alive_2_response(addresses)),
+        (0x42, dcom.server_alive_2_response(addresses, wide=True)),
+        (0x82, dcom.server_alive_2_response(addresses, big_endian=True)),
+        (3, dcom.create_instance_request(bytes(16), class_object=True)),
+        (4, dcom.create_instance_request(bytes(16))),
+        (4, dcom.create_instance_response(oxid, addresses, results=results, resolvers=["SRV01"])),
+        (0x44, dcom.create_instance_response(oxid, addresses, wide=True)),
+        (5, dcom.activation_request(bytes(16))),
+        (5, dcom.activation_response(oxid, addresses, resolvers=["SRV01"])),
+    ]
+    return [bytes([number]) + stub for number, stub in stubs]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Return the seeds of each target."""
     wire = Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).client_fin()
@@ -124,6 +144,7 @@ def seeds() -> dict[str, list[bytes]]:
         "conversation": whole,
         "answer": [bytes([2 * wide]) + stub for wide in (False, True) for stub in _answers(wide=wide)]
         + [bytes([1 + 2 * wide]) + stub for wide in (False, True) for stub in _listings(wide=wide)],
+        "dcom": _dcom(),
         "decode": whole,
         "outcomes": whole,
         "capture": _captures(),

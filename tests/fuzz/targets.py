@@ -26,7 +26,7 @@ from inspector.pipeline import Pipeline
 from inspector.protocols import SYN
 from inspector.reading.filereader import FileReader
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
-from inspector.wire import body, epm
+from inspector.wire import body, dcom, epm
 from inspector.wire.conversations import Conversations
 from inspector.wire.datagrams import read_datagram
 from inspector.wire.frame import LinkType, read_frame
@@ -35,11 +35,13 @@ from inspector.wire.limits import Limits
 from inspector.wire.pdu import Pdu, PduReader, PduType
 from inspector.wire.stream import Span, Stream
 from inspector.wire.tower import read_tower
+from tests.build import dcom as dcom_build
 from tests.build import pdu as build
 from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request
+from tests.build.observe import observe
 from tests.build.reading import compare
 
 _LINK_TYPES: Final = tuple(LinkType)
@@ -204,6 +206,29 @@ def answer(data: bytes) -> None:
     assert all(len(finding.mappings) <= epm.MAX_TOWERS for finding in findings)
 
 
+def dcom_stub(data: bytes) -> None:
+    """Read a stub of DCOM, then answer a call with it: bounds of output hold, both decoders say the same.
+
+    The first byte chooses interface and operation, and in its upper bits NDR64 and big-endian integers.
+    """
+    if not data:
+        return
+    interface, opnum = dcom.OFFERING[(data[0] & 0x3F) % len(dcom.OFFERING)]
+    syntax, little_endian = ("ndr64" if data[0] & 0x40 else "ndr20"), not data[0] & 0x80
+    for read in (dcom.read_request, dcom.read_response):
+        try:
+            read(interface, opnum, data[1:], syntax, little_endian=little_endian)
+        except DecodeError as error:
+            assert error.anomaly in Anomaly  # noqa: PT017  # a fuzz target, not a test
+    abstract = (interface, 0, 0)
+    wire = Wire().open().client(build.bind([(0, abstract, (NDR20,))])).server(build.bind_ack())
+    wire.client(build.request(dcom_build.create_instance_request(bytes(16)), opnum=opnum, call_id=2))
+    for flags, piece in build.fragments(data[1:], 60_000):
+        wire.server(build.response(piece, call_id=2, flags=flags), 65_000)
+    findings, _ = observe(wire.segments)
+    check_sizes(findings, received_of(wire.segments))
+
+
 def decode(data: bytes) -> None:
     """Decode the same in the compiled decoder, record by record: it says what the scalar one says."""
     scalar = Pipeline(Policy(), str, _LIMITS)
@@ -314,6 +339,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "tower": tower,
     "conversation": conversation,
     "answer": answer,
+    "dcom": dcom_stub,
     "decode": decode,
     "outcomes": outcomes,
     "capture": capture,

@@ -9,7 +9,18 @@ from inspector.model import Segment
 from tests.build import pdu
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, NIL_HANDLE, SAMR, map_request, map_response, tcp_tower
-from tests.golden.dialogue import DIP, ISYSTEMACTIVATOR, NO_SYNTAX, VIP, answered, asked, bound, closed, mapped
+from tests.golden.dialogue import (
+    DIP,
+    ISYSTEMACTIVATOR,
+    MANAGEMENT,
+    NO_SYNTAX,
+    VIP,
+    answered,
+    asked,
+    bound,
+    closed,
+    mapped,
+)
 from tests.golden.trace import trace
 
 _OFFER = tcp_tower(SAMR, 49152, DIP)
@@ -80,8 +91,8 @@ def alter_context() -> list[Segment]:
 
 @trace()
 def other_interface() -> list[Segment]:
-    """DCOM's activation on the same port: no finding, whatever its stubs look like."""
-    wire = Wire().open().client(pdu.bind([(0, ISYSTEMACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    """The mapper's management interface on the same port: no finding, whatever its stubs look like."""
+    wire = Wire().open().client(pdu.bind([(0, MANAGEMENT, (NDR20,))])).server(pdu.bind_ack())
     return closed(mapped(wire, _OFFER)).segments
 
 

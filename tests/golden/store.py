@@ -9,7 +9,17 @@ from pathlib import Path
 from inspector.config import Config, load_config
 from inspector.output.standard import Output, tally_of, warn
 from inspector.reading.filereader import FileReader
-from tests.golden import calls, datagrams, frames, http, mapper, requests, streams, tunnels  # noqa: F401  # each registers its traces
+from tests.golden import (  # noqa: F401  # each registers its traces
+    calls,
+    datagrams,
+    dcom,
+    frames,
+    http,
+    mapper,
+    requests,
+    streams,
+    tunnels,
+)
 from tests.golden.trace import TRACES
 
 GOLDEN = Path(__file__).parent

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inspector.live.process.namespaces import inside
-from tests.build import pdu
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.build import dcom, pdu
+from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.kernel.conftest import receive
 from tests.kernel.frames import SYN, ethernet, tcp
 from tests.kernel.process import Inspector, inspecting
@@ -232,3 +232,43 @@ def test_without(cable: Cable, tmp_path: Path) -> None:
         command.wait_for(lambda: len(command.findings) == 1)
         command.stop()
         assert outcomes(command) == [("answer", None)]
+
+
+def activate(cable: Cable, *bindings: str) -> int:
+    """Activate a WMI object by DCOM, whose answer has these string bindings; return the client's port."""
+    bind = pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))])
+    asked = pdu.request(dcom.create_instance_request(bytes(16)), opnum=dcom.REMOTE_CREATE_INSTANCE, call_id=2)
+    answer = dcom.create_instance_response(bytes(range(8)), bindings)
+    return cable.converse(bind + asked, pdu.bind_ack() + pdu.response(answer, call_id=2))
+
+
+def test_a_binding_of_dcom_that_leads_back(cable: Cable, inspector: Inspector) -> None:
+    """The client of an activation connects to the asked address, at the port of the bindings, and is accepted."""
+    client_port = activate(cable, f"SRV01[{ENDPOINT}]", f"{cable.far_address}[{ENDPOINT}]")
+    follow_up = cable.converse(pdu.bind([(0, (dcom.WBEM_LOGIN, 0, 0), (NDR20,))]), pdu.bind_ack(), port=ENDPOINT)
+    found = told(inspector, "follow_up", "reached")
+    assert (found["client_port"], found["server_port"], found["target"]) == (follow_up, ENDPOINT, "asked")
+    assert (found["answer"]["client_port"], found["operation"]) == (client_port, "RemoteCreateInstance")
+    assert anomalies(inspector) == {}
+    labels = "follow_ups_total", cable.near, "reached", "IRemoteSCMActivator", "other"
+    inspector.wait_for(lambda: inspector.samples().get(labels) == 1)
+
+
+def test_a_binding_of_dcom_that_leads_elsewhere(cable: Cable, inspector: Inspector) -> None:
+    """The client connects to the address of the binding, which the kernel program did not see answer on port 135.
+
+    The port is below the dynamic range: only what the answer offered has its packets recorded.
+    """
+    address, port = "10.9.0.77", 3128
+    with inside(cable.here):
+        subprocess.run(
+            ["ip", "neighbour", "replace", address, "lladdr", "02:00:00:00:00:77", "dev", cable.near], check=True
+        )
+    activate(cable, f"SRV01[{port}]", f"{address}[{port}]")
+    # The asked address at this port, too.
+    inspector.wait_for(lambda: inspector.samples().get(("follow_up_map_entries", "endpoints"), 0) == 2)
+    connect(cable, address, port, 4)
+    found = told(inspector, "follow_up", "timed_out")
+    assert (found["target"], found["endpoint"]) == ("offered", {"address": address, "port": port})
+    assert found["cause"] == "destination_nat"
+    assert f"connected to {address}:{port}, as the binding says" in found["why"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from random import Random
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from inspector.errors import Anomaly
 from inspector.model import Finding, Segment
 from inspector.output.jsonform import LINE_BYTES, lines_of
+from inspector.wire.bindings import MAX_BINDINGS
 from inspector.wire.epm import MAX_TOWERS
 from inspector.wire.limits import Limits
 from inspector.wire.tower import NAME_CHARACTERS
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.bounds import check_memory, check_output
 from tests.build.connection import Wire, udp
 from tests.build.epm import (
@@ -78,6 +80,27 @@ def lookup_stubs(draw: st.DrawFn) -> bytes:
     return lookup_response(entries, referents=chosen, max_count=max(len(chosen), 1), wide=draw(st.booleans()))
 
 
+@st.composite
+def dcom_stubs(draw: st.DrawFn) -> tuple[int, int, bytes]:
+    """Answer of DCOM with many bindings, long names, and bindings that repeat: interface, operation, stub."""
+    texts = st.one_of(
+        st.sampled_from(["SRV01", "10.11.2.2", "10.11.2.7[49155]", "2001:db8::1", "\x9b" * 300, "\u2028" * 5000, ""]),
+        st.integers(0, 2**16).map(lambda number: f"10.{number >> 8}.{number & 255}.1"),
+        st.text(st.characters(codec="utf-16", exclude_characters="\0"), max_size=3),
+    )
+    towers_of = st.tuples(st.integers(1, 40), texts)
+    addresses = draw(st.lists(towers_of, max_size=9)) * draw(st.sampled_from([1, 1, 100]))
+    addresses += [(7, chr(64 + number)) for number in range(draw(st.sampled_from([0, 64, 1000])))]
+    units = itertools.accumulate(4 + 2 * len(text) for _, text in addresses)
+    # The counts of the array have 16 bits.
+    addresses = [one for one, end in zip(addresses, units, strict=True) if end < 60_000]
+    if draw(st.booleans()):
+        return 0, dcom.SERVER_ALIVE_2, dcom.server_alive_2_response(addresses[:3000])
+    results = [(SAMR[0], 0)] * draw(st.integers(0, 40))
+    answered = dcom.create_instance_response(bytes(8), addresses[:500], results=results, resolvers=addresses[:200])
+    return 1, dcom.REMOTE_CREATE_INSTANCE, answered
+
+
 def answer(wire: Wire, stub: bytes, *, opnum: int, wide: bool, call_id: int) -> None:
     """Ask, and answer with a stub in fragments."""
     asked = lookup_request(wide=wide) if opnum == 2 else map_request(tcp_tower(SAMR), wide=wide)
@@ -92,11 +115,22 @@ def conversations(draw: st.DrawFn) -> list[Segment]:
     wire, segments = Wire().open(), []
     wire.client(pdu.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])).server(pdu.bind_ack([(0, 0, NDR20), (0, 0, NDR64)]))
     for call_id in range(2, 2 + draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(["map", "lookup", "noise", "faults", "naks", "binds", "empty", "datagrams"]))
+        kind = draw(
+            st.sampled_from(["map", "lookup", "noise", "faults", "naks", "binds", "empty", "datagrams", "dcom"])
+        )
         wide = draw(st.booleans())
         if kind in ("map", "lookup"):
             stub = draw(map_stubs() if kind == "map" else lookup_stubs())
             answer(wire, stub, opnum=3 if kind == "map" else 2, wide=wide, call_id=call_id)
+        elif kind == "dcom":
+            number, opnum, stub = draw(dcom_stubs())
+            interface = (dcom.OBJECT_EXPORTER, dcom.SCM_ACTIVATOR)[number]
+            alter = pdu.bind([(7, interface, (NDR20,))], kind=pdu.ALTER_CONTEXT, call_id=call_id)
+            wire.client(alter).server(pdu.bind_ack(kind=pdu.ALTER_CONTEXT_RESPONSE, secondary=b"", call_id=call_id))
+            request = dcom.create_instance_request(bytes(16), interfaces=[SAMR[0]] * 99, server_name="\x9b" * 300)
+            wire.client(pdu.request(request, opnum=opnum, call_id=call_id, context_id=7))
+            for flags, piece in pdu.fragments(stub, 60_000):
+                wire.server(pdu.response(piece, call_id=call_id, context_id=7, flags=flags), 65_000)
         elif kind == "noise":
             answer(wire, draw(st.binary(max_size=2000)), opnum=draw(st.integers(0, 70)), wide=wide, call_id=call_id)
         elif kind == "faults":
@@ -192,6 +226,22 @@ def test_a_listing_of_too_many_entries() -> None:
     assert [(mapping.port, mapping.references) for mapping in finding.mappings] == [(0, 2), (1, 1)]
     assert finding.mappings[0].annotation == "z" * (NAME_CHARACTERS - 1) + "\u2026"
     assert anomalies == {"tower_repeated", "name_cut"}
+
+
+def test_the_shortest_bindings_of_dcom() -> None:
+    """As many bindings as are read, each as short as it can be: the most that comes out of so few bytes."""
+    wire = Wire().open().client(pdu.bind([(0, dcom.OBJECT_EXPORTER, (NDR20,))])).server(pdu.bind_ack())
+    stub = dcom.server_alive_2_response([(7, chr(64 + number)) for number in range(1000)])
+    wire.client(pdu.request(b"", opnum=5, call_id=2)).server(pdu.response(stub, call_id=2))
+    findings, anomalies = observe(wire.segments, limits=_LIMITS)
+    assert len(findings[0].mappings) == MAX_BINDINGS
+    assert set(anomalies) == {Anomaly.BINDINGS_TOO_MANY}
+    few = dcom.server_alive_2_response([(7, chr(64 + number)) for number in range(MAX_BINDINGS)])
+    for call_id in range(3, 30):
+        wire.client(pdu.request(b"", opnum=5, call_id=call_id)).server(pdu.response(few, call_id=call_id))
+    findings, _ = observe(wire.segments, limits=_LIMITS)
+    check_output(wire.segments, findings)
+    check_memory(wire.segments)
 
 
 def test_a_long_listing_is_divided_into_lines() -> None:

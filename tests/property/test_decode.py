@@ -27,8 +27,8 @@ from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, Attribute, pack_record, unpack_record, unpack_row
-from inspector.wire.association import EPM_UUID, Proposal
 from inspector.wire.body import ContextElement, Syntax
+from inspector.wire.contexts import EPM_UUID, Proposal
 from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
 from inspector.wire.stream import WINDOW

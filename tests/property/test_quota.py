@@ -13,10 +13,10 @@ from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.connection import START_NS, Wire, raw_address, udp
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
+from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic
 from tests.choice import examples
 
@@ -168,3 +168,27 @@ class TestQuota:
         client = raw_address("10.0.0.1")
         assert [quota.take(client, 100 * _SECOND) for _ in range(13)].count(True) == 11
         assert [quota.take(client, 50 * _SECOND) for _ in range(13)].count(True) == 11
+
+
+def test_calls_of_dcom_are_within_the_quota() -> None:
+    """A client that activates as fast as it can costs no more than its share; others' activations are read."""
+    random = Random(5)  # noqa: S311  # traffic for a test
+    asked = dcom.create_instance_request(bytes(16), bytes(500))
+    answer = dcom.create_instance_response(bytes(8), ["10.11.2.7[49155]"])
+    # Each answer of the storm names another exporter: none is like another.
+    answers = [dcom.create_instance_response(number.to_bytes(8, "big"), ["10.11.2.7[49155]"]) for number in range(500)]
+    storm = Wire(_HOSTILE).open().client(pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    for call_id in range(2, 500):
+        storm.client(pdu.request(asked, opnum=4, call_id=call_id))
+        storm.server(pdu.response(answers[call_id], call_id=call_id))
+    honest = Wire().open().client(pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    for call_id in range(2, 6):
+        honest.client(pdu.request(asked, opnum=4, call_id=call_id)).server(pdu.response(answer, call_id=call_id))
+    segments = in_turn(random, storm.segments, honest.segments, seconds=0.1)
+    pipeline, found = decode(segments, Quota(rate=1600))
+    # Its first answer may be one of those which are not read.
+    honestly = [str(one.client) for one in found].count("10.1.1.1")
+    assert honestly >= 3
+    assert pipeline.anomalies[Anomaly.DECODER_QUOTA] > 0
+    # Of 400 answers a second a client may take half, and at once those of a second; one of 256 bytes and more is two.
+    assert 10 < len(found) - honestly <= 200 * 1.1 / 2 + 1

@@ -21,8 +21,9 @@ from inspector.config import Config
 from inspector.decode import is_compiled
 from inspector.reading import following
 from inspector.reading.filereader import FileReader
-from tests.build import pdu
+from tests.build import dcom, pdu
 from tests.build.connection import ACK, FIN, PSH, RST, START_NS
+from tests.build.epm import NDR20
 from tests.cases.dialogue import MAPI, NETLOGON, SERVER, VIP, acceptance_of, bind_of, bound, map_answer, map_question
 from tests.cases.network import Connection, Network
 from tests.choice import examples
@@ -44,6 +45,11 @@ def mapper(network: Network, random: Random, client: str) -> None:
     if fault < 0.05:
         connection.syns(random.randint(1, 3))
         return
+    if random.random() < 0.3:
+        connection.ask(*_activation_bind())
+        connection.ask(*_activation(random), random.choice((65000, 100)))
+        _end(connection, random)
+        return
     bound(connection, wide=wide)
     offers = [(random.choice((SERVER, VIP)), port) for port in random.sample(_PORTS[:3], random.randint(0, 2))]
     answer = map_answer(interface, *offers, wide=wide)
@@ -57,6 +63,17 @@ def mapper(network: Network, random: Random, client: str) -> None:
     else:
         connection.ask(map_question(interface, wide=wide), answer, random.choice((65000, 100)))
     _end(connection, random)
+
+
+def _activation_bind() -> tuple[bytes, bytes]:
+    return pdu.bind([(0, dcom.SCM_ACTIVATOR, (NDR20,))]), pdu.bind_ack()
+
+
+def _activation(random: Random) -> tuple[bytes, bytes]:
+    """Return a DCOM activation without authentication, and its answer with string bindings."""
+    bindings = [f"{random.choice((SERVER, VIP, 'SRV01'))}[{random.choice(_PORTS[:3])}]" for _ in range(2)]
+    asked = pdu.request(dcom.create_instance_request(bytes(16)), opnum=dcom.REMOTE_CREATE_INSTANCE, call_id=2)
+    return asked, pdu.response(dcom.create_instance_response(bytes(8), bindings), call_id=2)
 
 
 def follow_up(network: Network, random: Random, client: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from inspector.judge.evidence import Evidence, Reset, hops_away
 from inspector.model import Verdict
 from tests.build.causes import CASES
 from tests.build.causes_of_answers import Case
-from tests.build.evidence import DIP, FOLLOW_UP, OPEN, SENT_AGAIN, VIP, evidence
+from tests.build.evidence import BACKUP, DIP, FOLLOW_UP, NATIVE, OPEN, SECOND, SENT_AGAIN, TO_DIP, VIP, evidence
 from tests.build.neighbours import OTHER_CASES
 
 
@@ -94,3 +96,41 @@ def test_words_of_a_sender_and_of_many_addresses() -> None:
     many = tuple(IPv4Address(number) for number in range(1, 7))
     assert listed(many) == "0.0.0.1, 0.0.0.2, 0.0.0.3, 0.0.0.4 and 2 more"
     assert listed(()) == "no address"
+
+
+@pytest.mark.parametrize(
+    ("facts", "cause"),
+    [
+        ({"pooled": True}, Cause.LOAD_BALANCER),
+        ({"learned": (DIP,)}, Cause.LOAD_BALANCER),
+        ({"offered": (DIP, VIP)}, Cause.MULTIHOMED_SERVER),
+        ({}, Cause.DESTINATION_NAT),
+    ],
+)
+def test_dcom_clients_follow_bindings(facts: dict[str, Any], cause: Cause) -> None:
+    """Who translates, where a client goes to the address of a binding in vain: no word of conforming clients."""
+    known = {"offered": (DIP,), "dcom": True, "outcome": Outcome.REFUSED, "target": Target.OFFERED} | facts
+    found = diagnose(evidence(FOLLOW_UP, attempt=TO_DIP, **known))
+    assert found is not None
+    assert found.cause is cause
+    assert "conform" not in " ".join(found.evidence_seen)
+
+
+def test_dcom_activation_denied() -> None:
+    """Below packet integrity it is the hardening; at packet integrity the permissions."""
+    denied = evidence(
+        operation="RemoteCreateInstance", dcom=True, verdict=Verdict.FAULT, status=0x80070005, authentication_level=2
+    )
+    causes = [diagnose(replace(denied, authentication_level=level)) for level in (2, 4, 5)]
+    assert [found and found.cause for found in causes] == [
+        Cause.DCOM_HARDENING, Cause.DCOM_HARDENING, Cause.ACCESS_POLICY,
+    ]  # fmt: skip
+    assert diagnose(replace(denied, verdict=Verdict.MATCH, status=0)) is None
+
+
+def test_dcom_of_both_families_is_one_network() -> None:
+    """A server that lists its IPv6 address beside the asked one is not multi-homed; a slow activation is no cause."""
+    both = evidence(operation="ServerAlive2", dcom=True, verdict=Verdict.MATCH, offered=(VIP, NATIVE))
+    assert diagnose(both) is None
+    assert diagnose(replace(both, latency_ns=9 * SECOND)) is None
+    assert diagnose(replace(both, offered=(VIP, BACKUP))) is not None

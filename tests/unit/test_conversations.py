@@ -33,6 +33,7 @@ from tests.build.observe import findings_of, observe
 DIP = "10.11.2.7"
 VIP = "10.11.2.2"
 ISYSTEMACTIVATOR = (UUID("000001a0-0000-0000-c000-000000000046"), 0, 0)
+MANAGEMENT = (UUID("afa8bd80-7d8a-11c9-bef4-08002b102989"), 1, 0)
 
 
 def bound(wire: Wire | None = None, *, wide: bool = False) -> Wire:
@@ -115,8 +116,8 @@ def test_fault_in_words() -> None:
 
 
 def test_other_interfaces_are_left_alone() -> None:
-    """DCOM's activation on the same port gives no finding, whatever its stubs look like."""
-    wire = Wire().open().client(pdu.bind([(0, ISYSTEMACTIVATOR, (NDR20,))])).server(pdu.bind_ack())
+    """The mapper's management interface on the same port gives no finding, whatever its stubs look like."""
+    wire = Wire().open().client(pdu.bind([(0, MANAGEMENT, (NDR20,))])).server(pdu.bind_ack())
     mapped(wire, tcp_tower(SAMR, 1, DIP))
     assert observe(wire.segments) == ([], {})
 

@@ -9,10 +9,12 @@ from dataclasses import fields, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
 from inspector.consequence import AnswerReference, Cause, Consequence, Endpoint, FindingKind, Outcome, Target
+from inspector.dcom import Binding, DcomCall, Named, Reach, Role
 from inspector.errors import Anomaly
 from inspector.http.overview import FINDINGS, MAPPINGS
 from inspector.http.routes import ANSWER_BYTES
@@ -59,7 +61,8 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def whole() -> Finding:
     """Return a finding with everything that one can have."""
-    mapping = replace(FINDING.mappings[0], annotation="note", references=2)
+    binding = Binding(Role.EXPORTER, Reach.NAME_ONLY, "SRV01")
+    mapping = replace(FINDING.mappings[0], annotation="note", references=2, binding=binding)
     address = ip_address("192.0.2.1")
     finding = replace(
         FINDING,
@@ -83,6 +86,19 @@ def whole() -> Finding:
         ),
         frame=16,
         follow_up=FINDING,
+        supersedes=AnswerReference("2026-11-25T02:16:07.589458500Z", 33654, 2, None),
+        dcom=DcomCall(
+            5,
+            "ntlm",
+            Named(UUID("8bc3f05e-d86b-11d0-a075-00c04fb68820"), "WMI"),
+            (Named(UUID("f309ad18-d86a-11d0-a075-00c04fb68820"), "IWbemLevel1Login", 0),),
+            "SRV01",
+            0x1189F948559B4A41,
+            UUID("0000ec00-079c-0000-a0ec-6c1835106534"),
+            (5, 7),
+            ("ntlm",),
+            ("NT AUTHORITY\\SYSTEM",),
+        ),
     )
     assert all(getattr(finding, field.name) is not None for field in fields(Finding))
     return finding

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "inspector"
-FOUNDATION = {"consequence", "errors", "model", "protocols", "record"}
+FOUNDATION = {"consequence", "dcom", "errors", "model", "protocols", "record"}
 # Who may import whom: rooms, the packages under `inspector` (under `inspector.live`: each of its packages, and what is
 # beside these), and the modules beside them. Modules of a room may import each other.
 ALLOWED = {
@@ -20,7 +20,8 @@ ALLOWED = {
     "errors": set(),
     "escape": set(),
     "consequence": set(),
-    "model": {"consequence"},
+    "dcom": set(),
+    "model": {"consequence", "dcom"},
     "protocols": set(),
     "record": {"model"},
     "ordered": {"record"},

@@ -6,8 +6,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import pytest
 
+from inspector.judge.addresses import judge_address
 from inspector.judge.policy import Policy
-from inspector.judge.verdict import WORST_FIRST, judge_address
+from inspector.judge.verdict import WORST_FIRST
 from inspector.model import Finding, Verdict
 from tests.build import pdu
 from tests.build.connection import Wire

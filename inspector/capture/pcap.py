@@ -6,12 +6,14 @@ This file reads the classic format (draft-ietf-opsawg-pcap), `inspector.capture.
 from __future__ import annotations
 
 import struct
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.archive import open_source
+from inspector.capture.foreign import convert
 from inspector.capture.packet import Packet, clamp_time
 from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
-from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name, open_pieces
+from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.frame import LINK_TYPES, read_frame
@@ -32,7 +34,6 @@ _MAGICS: Final = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
-_MODIFIED_MAGICS: Final = frozenset({b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"})
 _FILE_HEADER_REST: Final = 20
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
 
@@ -44,12 +45,6 @@ class ClassicReader:
     """
 
     def __init__(self, pieces: PieceReader, magic: bytes) -> None:
-        if magic in _MODIFIED_MAGICS:
-            raise CaptureError(
-                f"{pieces.name}: is of the modified pcap format, which is not read; convert it with editcap -F pcap"
-            )
-        if magic not in _MAGICS:
-            raise CaptureError(f"{pieces.name}: is no capture file (pcap or pcapng)")
         self._pieces = pieces
         self.order, self.unit = _MAGICS[magic]
         major, _minor, link_type = struct.unpack(f"{self.order}HH12xI", pieces.take(_FILE_HEADER_REST))
@@ -86,14 +81,20 @@ def open_packets(
 
     Raises CaptureError where it is none, and CaptureTruncatedError in place of any EndOfFileError within.
     """
-    with open_pieces(path, progress) as pieces:
+    with open_source(path, progress) as pieces, ExitStack() as stack:
         try:
             magic = bytes(pieces.take(4))
         except EndOfFileError as end:
             what = "is no capture file (pcap or pcapng)" if end.available else "is empty"
             raise CaptureError(f"{pieces.name}: {what}") from None
         try:
-            yield pieces, PcapngReader(pieces) if magic == SECTION_MAGIC else ClassicReader(pieces, magic)
+            if magic in _MAGICS:
+                yield pieces, ClassicReader(pieces, magic)
+                return
+            if magic != SECTION_MAGIC:
+                pieces = stack.enter_context(convert(path, pieces, magic))
+                pieces.skip(4)
+            yield pieces, PcapngReader(pieces)
         except EndOfFileError:
             raise CaptureTruncatedError(
                 f"{pieces.name}: ends within a packet, after byte {pieces.offset}; everything before was read"
@@ -101,7 +102,7 @@ def open_packets(
 
 
 def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Packet]:
-    """Yield the packets of a capture file (pcap or pcapng, plain, gzip or Zstandard; "-" is standard input).
+    """Yield the packets of a capture file (compressed, in an archive or of another format; "-" is standard input).
 
     `progress` is called with stored bytes read and their total (None where unknown).
     Raises CaptureError when the file cannot be opened, is no capture or is damaged, and

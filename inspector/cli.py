@@ -103,7 +103,11 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
     parser.add_argument(
-        "files", nargs="+", type=_path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is stdin"
+        "files",
+        nargs="+",
+        type=_path,
+        metavar="FILE",
+        help="pcap, pcapng, what Wireshark's editcap reads; also compressed, an archive, folder, pattern; - is stdin",
     )
     parser.add_argument(
         "--fail-on",

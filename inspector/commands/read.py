@@ -7,23 +7,27 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
+from inspector.errors import CaptureError
 from inspector.evidence.recorder import open_evidence
 from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
-from inspector.output.standard import Output, tally_of, warn
-from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
+from inspector.output.standard import Output, fail, tally_of, warn
+from inspector.reading.filereader import FileReader, ReadArguments, ReadFiles
+from inspector.reading.inputs import find_inputs
 from inspector.reading.sighting import tie_files
 
 _LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
+_UNREAD: Final = 1
 
 PARALLEL_FROM: Final = 512 << 20
 """Bytes of all files from which on another process is worth being started, unless the command line says."""
@@ -33,7 +37,18 @@ THREADS_FROM: Final = 16 << 20
 
 
 def run(arguments: ReadArguments) -> int:
-    """Run the command; returns 3 where a verdict or an outcome of `fail_on` was found. Raises CaptureError."""
+    """Run the command; return 3 where a verdict or an outcome of `fail_on` was found, else 1 where a file was not read.
+
+    A file that cannot be read is one line, and the next one is read.
+    """
+    inputs = find_inputs(arguments.files)
+    arguments = replace(arguments, files=tuple(inputs.files))
+    for note in inputs.notes:
+        warn(note)
+    for line in inputs.failed:
+        fail(line)
+    if not inputs.files:
+        return _UNREAD
     sizes = [_size(path) for path in arguments.files]
     jobs = _jobs(arguments, sizes)
     with Output(json=arguments.json) as output:
@@ -41,25 +56,31 @@ def run(arguments: ReadArguments) -> int:
         with show_progress(name, console=output.console) as update:
             shares = Shares(update, sizes)
             if jobs == 1:
-                counts = _read_here(arguments, output, shares)
+                read = _read_here(arguments, output, shares)
             else:
                 from inspector.reading.readers import read_in_parallel
 
-                counts = read_in_parallel(arguments, jobs, output, shares)
-        if counts is None:
+                read = read_in_parallel(arguments, jobs, output, shares)
+        if read is None:
             return 0
-        tally = tally_of((one.counters for one in counts), counts, (one.outcomes for one in counts))
+        failed = read.failed + len(inputs.failed)
+        if not read.counts and read.failed:
+            return _UNREAD
+        tally = tally_of((one.counters for one in read.counts), read.counts, (one.outcomes for one in read.counts))
+        tally = replace(tally, unread_files=failed)
         if arguments.summary and arguments.json:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
             output.summary(tally)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
-    return FOUND if found & arguments.fail_on else 0
+    if found & arguments.fail_on:
+        return FOUND
+    return _UNREAD if failed else 0
 
 
-def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:
+def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> ReadFiles | None:
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
-    counts = []
+    read = ReadFiles()
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
     ties = tie_files(arguments.files, arguments.config)
     for number, path in enumerate(arguments.files):
@@ -68,14 +89,19 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
         reader = FileReader(path, arguments.config, evidence, threads, ties)
-        for batch in reader.findings(warn, shares.of(number)):
-            if not arguments.summary and not output.show(batch):
-                return None
-        counts.append(reader.counts())
+        try:
+            for batch in reader.findings(warn, shares.of(number)):
+                if not arguments.summary and not output.show(batch):
+                    return None
+        except CaptureError as error:
+            fail(str(error))
+            read.add_failed(reader.counts())
+        else:
+            read.counts.append(reader.counts())
     if evidence is not None:
         evidence.close()
         _LOG.info("%s", evidence.summary())
-    return counts
+    return read
 
 
 def _size(path: Path) -> int | None:
@@ -110,6 +136,8 @@ def _as_dict(tally: Tally) -> dict[str, object]:
         "verdicts": {str(verdict): tally.verdicts[verdict] for verdict in Verdict if tally.verdicts.get(verdict)},
         "anomalies": {reason: count for reason, count in sorted(tally.anomalies.items()) if count},
     }
+    if tally.unread_files:
+        counts["files_not_read"] = tally.unread_files
     if tally.outcomes:
         counts["outcomes"] = {str(one): tally.outcomes[one] for one in Outcome if tally.outcomes.get(one)}
     return counts

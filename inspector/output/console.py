@@ -69,7 +69,7 @@ _STYLES: Final[dict[Verdict | Outcome, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of a run: packets seen, records decoded and lost, findings by verdict, anomalies, outcomes."""
+    """Counts of a run: packets seen, records decoded, lost, findings by verdict, anomalies, outcomes, unread files."""
 
     seen: int = 0
     decoded: int = 0
@@ -77,6 +77,7 @@ class Tally:
     verdicts: Mapping[Verdict, int] = field(default_factory=dict)
     anomalies: Mapping[str, int] = field(default_factory=dict)
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    unread_files: int = 0
 
 
 class _Row(NamedTuple):
@@ -348,6 +349,8 @@ def _summary(tally: Tally) -> Table:
     def add(name: str, count: int, style: str = "") -> None:
         table.add_row(Text(name), Text(str(count)), style=style)
 
+    if tally.unread_files:
+        add("files not read", tally.unread_files, "bold red")
     lost = sum(tally.lost.values())
     add("packets seen", tally.seen)
     add("records decoded", tally.decoded)

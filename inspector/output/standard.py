@@ -107,3 +107,8 @@ class Output:
 def warn(message: str) -> None:
     """Show a warning on standard error."""
     _LOG.warning("%s", message)
+
+
+def fail(message: str) -> None:
+    """Show on standard error what could not be done, where the command goes on."""
+    _LOG.error("%s", message)

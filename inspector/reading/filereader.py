@@ -66,6 +66,20 @@ class FileCounts:
 
 
 @dataclass(slots=True)
+class ReadFiles:
+    """What is left of all files: the counts of those of which anything was read, and how many failed."""
+
+    counts: list[FileCounts] = field(default_factory=list)
+    failed: int = 0
+
+    def add_failed(self, counts: FileCounts | None) -> None:
+        """Note a file that could not be read to its end; its findings were shown."""
+        self.failed += 1
+        if counts is not None and counts.records:
+            self.counts.append(counts)
+
+
+@dataclass(slots=True)
 class FileReader:
     """One capture file on its way through a decoder of its own: connections of different files are not related.
 

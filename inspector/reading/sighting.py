@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from inspector.capture.archive import is_member
 from inspector.capture.pcap import read_packets
 from inspector.errors import CaptureError
 from inspector.escape import display_name
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def tie_files(files: Sequence[Path], config: Config) -> Ties:
     """Return what the files say of each other; nothing where one of them can be read only once."""
-    if not config.follow_up or not all(path.is_file() for path in files):
+    if not config.follow_up or not all(path.is_file() or is_member(path) for path in files):
         return Ties()
     return tie([_sight(path, config) for path in files], config.policy().nat64_prefixes)
 

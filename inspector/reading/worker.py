@@ -77,9 +77,10 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A file cannot be read any further; the last that is said of it."""
+    """A file cannot be read any further; the last that is said of it, with what was counted before."""
 
     message: str
+    counts: FileCounts | None = None
 
 
 Message = Lines | Rows | Warned | Reached | Failed | FileCounts
@@ -196,7 +197,7 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
             sink.show(batch)
         last = reader.counts()
     except CaptureError as error:
-        last = Failed(str(error))
+        last = Failed(str(error), reader.counts())
     _send_after(connection, text, rows, last)
 
 

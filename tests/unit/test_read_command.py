@@ -104,17 +104,45 @@ def test_summary_counts(files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_errors_come_after_what_was_before(files: list[Path], jobs: int) -> None:
-    """Findings of earlier files, the warning about one that is cut, then one line and status 1; no later ones."""
+def test_a_file_that_cannot_be_read_is_one_line(files: list[Path], jobs: int) -> None:
+    """The others are read; the status is 1, or 3 where what was asked for was found."""
     files[1].write_bytes(files[1].read_bytes()[:-30])
     files[2].write_bytes(b"Dear colleague,")
     done = run("--json", "--jobs", jobs, *files)
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
-    assert sources == [str(files[0])] * 6000 + [str(files[1])] * 3
-    warning, error = done.stderr.splitlines()
+    assert sources == [str(files[0])] * 6000 + [str(files[1])] * 3 + [str(files[3])] * 20
+    warning, error, summary, unread, *_ = done.stderr.splitlines()
     assert "warning" in warning
     assert str(files[1]) in warning
     assert error == f"epm-inspector: {files[2]}: is no capture file (pcap or pcapng)"
+    assert (summary, unread.split()) == ("summary", ["files", "not", "read", "1"])
+    assert done.returncode == 1
+    assert run("--json", "--jobs", jobs, "--fail-on", "mismatch", *files).returncode == 3
+    counts = json.loads(run("--json", "--summary", "--jobs", jobs, *files).stdout)
+    assert (counts["findings"], counts["files_not_read"]) == (6023, 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_nothing_could_be_read(tmp_path: Path, jobs: int) -> None:
+    """No summary of nothing; one line for each file."""
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"Dear colleague,")
+    done = run("--jobs", jobs, tmp_path / "a", tmp_path / "b", tmp_path / "none")
+    assert [line.partition(": ")[2].rpartition(": ")[2] for line in done.stderr.splitlines()] == [
+        "is no capture file (pcap or pcapng)",
+        "is no capture file (pcap or pcapng)",
+        "No such file or directory",
+    ]
+    assert (done.stdout, done.returncode) == ("", 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_found_before_damage_counts(files: list[Path], jobs: int) -> None:
+    """The sums are those of the lines which were shown."""
+    files[1].write_bytes(files[1].read_bytes() + b"\x06\0\0\0\xff\xff\xff\xff")
+    done = run("--json", "--jobs", jobs, files[1], files[3])
+    assert len(done.stdout.splitlines()) == 23
+    assert re.search(r"findings +23\n", done.stderr)
     assert done.returncode == 1
 
 
@@ -199,7 +227,7 @@ def test_a_reader_that_goes_ends_all_processes(files: list[Path], jobs: int) -> 
 
 
 def test_a_process_that_dies_is_an_error(endless: list[Path]) -> None:
-    """The file that it read is named."""
+    """The files that they read are named."""
     with subprocess.Popen(
         [*COMMAND, "--jobs", "2", *map(str, endless)],
         stdout=subprocess.PIPE,
@@ -210,7 +238,24 @@ def test_a_process_that_dies_is_an_error(endless: list[Path]) -> None:
         for child in wait_for_children(process.pid, 2):
             os.kill(child, signal.SIGKILL)
         _, errors = process.communicate(timeout=20)
-    assert errors == f"epm-inspector: {endless[0]}: the process that read it has ended\n"
+    assert errors == "".join(f"epm-inspector: {path}: the process that read it has ended\n" for path in endless)
+    assert process.returncode == 1
+
+
+def test_another_process_reads_what_is_left(endless: list[Path], files: list[Path]) -> None:
+    """Where all processes have died, the files which none of them had begun are read all the same."""
+    with subprocess.Popen(
+        [*COMMAND, "--jobs", "2", *map(str, (*endless, files[1]))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        for child in wait_for_children(process.pid, 2):
+            os.kill(child, signal.SIGKILL)
+        output, errors = process.communicate(timeout=20)
+    assert len(errors.splitlines()) == 2
+    assert re.search(r"findings +3\n", output)
     assert process.returncode == 1
 
 

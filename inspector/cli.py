@@ -129,7 +129,7 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="files read at once (default: as many as cores, if they are large)",
     )
     _add_evidence_option(parser)
-    _add_tunnels_option(parser)
+    _add_tunnels_option(parser, ", ERSPAN, VXLAN-GPE, GTP-U, L2TP and TZSP (default)")
     _add_config_option(parser)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_read, fail=parser.error)
@@ -179,8 +179,8 @@ def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
 
 
-def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
-    _add_switch(parser, "--tunnels", "look into IP in IP, GRE, VXLAN, Geneve and Teredo too")
+def _add_tunnels_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+    _add_switch(parser, "--tunnels", f"look into IP in IP, GRE, VXLAN, Geneve and Teredo too{more}")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
@@ -279,6 +279,9 @@ def _read(arguments: argparse.Namespace) -> int:
     from inspector.reading import filereader
 
     config = _with(_load(arguments), {"follow_up": arguments.follow_up})
+    if arguments.tunnels is None and "tunnels" not in config.model_fields_set:
+        # A file takes the time that it takes.
+        config = _with(config, {"tunnels": True})
     outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
     if outcomes and not config.follow_up:
         arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are known with --follow-up only")

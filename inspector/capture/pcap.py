@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import open_source
 from inspector.capture.foreign import convert
+from inspector.capture.layers import Layers
 from inspector.capture.packet import Packet, clamp_time
 from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
 from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.record import Attribute, KernelCounter, pack_record
+from inspector.wire.encapsulation import CARRIED_LINKS, link_name, tunnel_name, unwrap
 from inspector.wire.frame import LINK_TYPES, read_frame
 
 if TYPE_CHECKING:
@@ -116,22 +118,44 @@ def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Pa
 class SegmentReader:
     """Reads packets, and counts them as the kernel program does: every record is matched and submitted.
 
-    `readable` becomes True with the first packet of a link type that can be read.
+    `readable` becomes True with the first packet of a link type that can be read. `layers` counts what packets were in.
     """
 
     def __init__(
-        self, ports: Collection[int], counters: dict[KernelCounter, int] | list[int], *, tunnels: bool = False
+        self,
+        ports: Collection[int],
+        counters: dict[KernelCounter, int] | list[int],
+        *,
+        tunnels: bool = False,
+        layers: Layers | None = None,
     ) -> None:
         self.readable = False
         self.ports = ports
         self.counters = counters
         self.tunnels = tunnels
+        self.layers = layers or Layers()
         self._unknown: set[int] = set()
 
+    def unwrap(self, packet: Packet) -> Packet:
+        """Return a packet without what the kernel program does not read around packets; the same, mostly."""
+        found = unwrap(packet.data, packet.link_type, tunnels=self.tunnels)
+        if found is None:
+            return packet
+        if found.unread is not None:
+            self.layers.unread[found.unread] += 1
+            return packet
+        self.layers.taken_off.update(found.names)
+        original_length = max(packet.original_length - found.taken, len(found.data))
+        return packet._replace(link_type=found.link_type, data=found.data, original_length=original_length)
+
     def segment(self, packet: Packet) -> Segment | None:
-        """Return the segment of a packet of interest; its interface index is the packet's within the file."""
+        """Return the segment of a packet of interest, one from `unwrap`; its interface index is its within the file."""
         if packet.link_type in LINK_TYPES:
             self.readable = True
+        elif packet.link_type in CARRIED_LINKS:
+            # Without IP in it.
+            self.readable = True
+            return None
         else:
             self._unknown.add(packet.link_type)
         found = read_frame(
@@ -144,6 +168,8 @@ class SegmentReader:
             tunnels=self.tunnels,
         )
         if found is None:
+            if not self.tunnels and (name := tunnel_name(packet.data, packet.link_type)) is not None:
+                self.layers.tunnels[name] += 1
             return None
         counters = self.counters
         if isinstance(found, KernelCounter):
@@ -159,8 +185,8 @@ class SegmentReader:
     def finish(self, path: Path) -> None:
         """End a file; raises CaptureError where its packets were all of link types that cannot be read."""
         if self._unknown and not self.readable:
-            types = ", ".join(map(str, sorted(self._unknown)))
-            what = f"its packets are of link type {types}, which cannot be read (Ethernet and IP can)"
+            types = ", ".join(f"{one} ({link_name(one)})" for one in sorted(self._unknown))
+            what = f"its packets are of link type {types}, which cannot be read (Ethernet, IP and PPP can)"
             raise CaptureError(f"{display_name(path)}: {what}")
 
 
@@ -171,15 +197,16 @@ def read_records(
     counters: dict[KernelCounter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
+    layers: Layers | None = None,
 ) -> Iterator[bytes]:
     """Yield the records of a capture file, byte for byte as a ring would carry them.
 
     `counters` is indexed by `KernelCounter` and kept as the kernel program keeps its own; `tunnels`
     looks into tunnels. Raises what `read_packets` and `SegmentReader.finish` do.
     """
-    segments = SegmentReader(ports, counters, tunnels=tunnels)
+    segments = SegmentReader(ports, counters, tunnels=tunnels, layers=layers)
     for packet in read_packets(path, progress=progress):
-        segment = segments.segment(packet)
+        segment = segments.segment(segments.unwrap(packet))
         if segment is not None:
             yield pack_record(segment)
     segments.finish(path)

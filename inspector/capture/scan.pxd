@@ -9,7 +9,7 @@ cdef unsigned long long joined(long long low, long long high) noexcept nogil
 @cython.final
 cdef class Scan:
     cdef public long long at, count, packets, to_server, from_server, time
-    cdef public bint classic, big_endian, tunnels
+    cdef public bint classic, big_endian
     cdef public long long interfaces, first_interface
     cdef const unsigned char[::1] data
     cdef long long size

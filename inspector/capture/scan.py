@@ -32,9 +32,8 @@ class Scan:
     `packets`, `to_server` and `from_server` count packets, the last two those of interest, with or without a record.
     """
 
-    def __init__(self, ports: npt.NDArray[np.uint8], *, tunnels: bool) -> None:
+    def __init__(self, ports: npt.NDArray[np.uint8]) -> None:
         self.ports = ports.data
-        self.tunnels = tunnels
         self.at = self.count = self.packets = self.to_server = self.from_server = self.time = 0
         self.interfaces = self.first_interface = 0
         self.classic = self.big_endian = False
@@ -168,6 +167,17 @@ class Scan:
             ethertype = self.read_16_big(at + network + 2)
             network += 4
         if ethertype not in (layout.IPV4, layout.IPV6):
+            # What may carry IP is read by `inspector.wire.encapsulation`.
+            if ethertype < layout.LOWEST_TYPE or ethertype in (
+                layout.VLAN,
+                layout.VLAN_SERVICE,
+                layout.VLAN_OLD,
+                layout.MPLS,
+                layout.MPLS_UPSTREAM,
+                layout.PPPOE,
+                layout.PBB,
+            ):
+                return layout.UNUSUAL
             return layout.SKIPPED
         return (at + network) << 16 | ethertype
 
@@ -222,8 +232,8 @@ class Scan:
         if protocol == layout.TCP:
             interface = self.first_interface + number
             return self.read_segment(network, transport, frame_end, end, attributes, interface, time_ns)
-        # 4, 41 and 47 may be tunnels.
-        if self.tunnels and protocol in (4, layout.UDP, 41, 47):
+        # These are tunnels; those over UDP have a port in `ports`.
+        if protocol in (4, 41, 47):
             return layout.UNUSUAL
         if protocol == layout.UDP and not self.is_datagram_of_others(transport, frame_end, end):
             return layout.UNUSUAL
@@ -238,8 +248,8 @@ class Scan:
         payload = transport + (self.read_8(transport + 12) >> 4) * 4
         if payload < transport + 20 or payload > frame_end or payload > end:
             return layout.UNUSUAL
-        if not self.ports[self.read_16_big(transport + 2)]:
-            if not self.ports[self.read_16_big(transport)]:
+        if not self.ports[self.read_16_big(transport + 2)] & layout.OF_INTEREST:
+            if not self.ports[self.read_16_big(transport)] & layout.OF_INTEREST:
                 return layout.SKIPPED
             attributes |= layout.FROM_SERVER
         payload_length = end - payload

@@ -11,6 +11,7 @@ from inspector.capture import layout
 from inspector.capture.pcap import ClassicReader
 from inspector.capture.scan import Scan
 from inspector.record import Attribute, KernelCounter, pack_record
+from inspector.wire.encapsulation import CARRIER_PORTS
 from inspector.wire.frame import LinkType
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ class Scanner:
     def __init__(self, segments: SegmentReader, blocks: int = 1) -> None:
         self._segments = segments
         ports = np.zeros(_PORTS, np.uint8)
-        ports[list(segments.ports)] = 1
+        ports[list(CARRIER_PORTS)] = layout.OF_TUNNELS
+        ports[list(segments.ports)] |= layout.OF_INTEREST
         self._blocks = itertools.cycle([np.zeros((ROWS, WORDS), np.uint64) for _ in range(blocks)])
         self._block = next(self._blocks)
-        self._scan = Scan(ports, tunnels=segments.tunnels)
+        self._scan = Scan(ports)
         self._interfaces = np.zeros((1, layout.INTERFACE_WORDS), np.int64)
         self._section: Section | None = None
         self._known = 0

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from inspector.capture.layers import sum_layers
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
 from inspector.errors import CaptureError
@@ -67,7 +68,8 @@ def run(arguments: ReadArguments) -> int:
         if not read.counts and read.failed:
             return _UNREAD
         tally = tally_of((one.counters for one in read.counts), read.counts, (one.outcomes for one in read.counts))
-        tally = replace(tally, unread_files=failed)
+        layers = sum_layers(one.layers for one in read.counts)
+        tally = replace(tally, unread_files=failed, taken_off=layers.taken_off, not_looked_into=layers.not_looked_into)
         if arguments.summary and arguments.json:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
@@ -138,6 +140,10 @@ def _as_dict(tally: Tally) -> dict[str, object]:
     }
     if tally.unread_files:
         counts["files_not_read"] = tally.unread_files
+    if tally.taken_off:
+        counts["carried_in"] = dict(sorted(tally.taken_off.items()))
+    if tally.not_looked_into:
+        counts["not_looked_into"] = dict(sorted(tally.not_looked_into.items()))
     if tally.outcomes:
         counts["outcomes"] = {str(one): tally.outcomes[one] for one in Outcome if tally.outcomes.get(one)}
     return counts

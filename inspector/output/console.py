@@ -69,7 +69,10 @@ _STYLES: Final[dict[Verdict | Outcome, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of a run: packets seen, records decoded, lost, findings by verdict, anomalies, outcomes, unread files."""
+    """Counts of a run: packets seen, records decoded, lost, findings by verdict, anomalies, outcomes, unread files.
+
+    `taken_off` are packets by what they were in, `not_looked_into` those by what they may be in.
+    """
 
     seen: int = 0
     decoded: int = 0
@@ -78,6 +81,8 @@ class Tally:
     anomalies: Mapping[str, int] = field(default_factory=dict)
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     unread_files: int = 0
+    taken_off: Mapping[str, int] = field(default_factory=dict)
+    not_looked_into: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
@@ -367,6 +372,11 @@ def _summary(tally: Tally) -> Table:
         for outcome in Outcome:
             if tally.outcomes.get(outcome):
                 add(f"  {outcome}", tally.outcomes[outcome], _STYLES[outcome])
+    for heading, counts in (("carried in", tally.taken_off), ("not looked into", tally.not_looked_into)):
+        if counts:
+            add(heading, sum(counts.values()))
+            for name, count in sorted(counts.items()):
+                add(f"  {name}", count)
     add("anomalies", sum(tally.anomalies.values()))
     for reason, count in sorted(tally.anomalies.items()):
         if count:

@@ -6,10 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inspector.capture.blocks import read_batches
+from inspector.capture.layers import Layers
 from inspector.config import Config
 from inspector.consequence import Outcome
 from inspector.decode import is_compiled
@@ -63,6 +65,7 @@ class FileCounts:
     verdicts: Counter[Verdict]
     anomalies: Counter[Anomaly]
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    layers: Layers = field(default_factory=Layers)
 
 
 @dataclass(slots=True)
@@ -95,12 +98,14 @@ class FileReader:
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
+    layers: Layers = field(init=False, default_factory=Layers)
 
     def __post_init__(self) -> None:
         source = display_name(os.fsencode(self.path))
         if self.config.follow_up:
             self.follower = Follower(self.path, self.config, source, self.ties)
             self.pipeline = self.follower.pipeline
+            self.layers = self.follower.layers
             return
         self.pipeline = Pipeline(
             self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
@@ -111,6 +116,7 @@ class FileReader:
         found = self._findings(warn, progress)
         if self.follower is not None:
             found = self.follower.findings(self.counters, self.evidence, warn, progress)
+        found = chain(found, self._end(warn))
         if self.evidence is not None:
             self.evidence.forget()
             return self.evidence.name(found)
@@ -128,6 +134,7 @@ class FileReader:
                 progress=progress,
                 tunnels=self.config.tunnels,
                 blocks=most + (_BLOCKS_AHEAD if self.threads else 0),
+                layers=self.layers,
             )
             for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
                 if self.evidence is not None:
@@ -145,10 +152,22 @@ class FileReader:
             yield from self.pipeline.feed(gathered)
         yield from self.pipeline.flush()
 
+    def _end(self, warn: Callable[[str], None]) -> Iterator[FindingBatch]:
+        """Say what was not looked into, once all was read; yields nothing."""
+        for line in self.layers.notes():
+            warn(f"{display_name(os.fsencode(self.path))}: {line}")
+        yield from ()
+
     def counts(self) -> FileCounts:
         """Return what was counted."""
         pipeline, follower = self.pipeline, self.follower
-        counts = FileCounts(self.counters, pipeline.records, Counter(pipeline.verdicts), Counter(pipeline.anomalies))
+        counts = FileCounts(
+            self.counters,
+            pipeline.records,
+            Counter(pipeline.verdicts),
+            Counter(pipeline.anomalies),
+            layers=self.layers,
+        )
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.layers import Layers
 from inspector.capture.pcap import SegmentReader, read_packets
 from inspector.consequence import FindingKind, Outcome
 from inspector.decode.batch import FindingBatch
@@ -50,6 +51,7 @@ class Follower:
         self.hidden_verdicts: Counter[Verdict] = Counter()
         self.hidden_outcomes: Counter[Outcome] = Counter()
         self._ties = ties
+        self.layers = Layers()
 
     def findings(
         self,
@@ -59,10 +61,11 @@ class Follower:
         progress: Progress | None,
     ) -> Iterator[FindingBatch]:
         """Yield what is found; of a file cut short the findings count, with a warning. Raises CaptureError."""
-        segments = SegmentReader(self._config.ports, counters, tunnels=self._config.tunnels)
+        segments = SegmentReader(self._config.ports, counters, tunnels=self._config.tunnels, layers=self.layers)
         last_ns = 0
         try:
-            for number, packet in enumerate(read_packets(self._path, progress=progress), 1):
+            for number, one in enumerate(read_packets(self._path, progress=progress), 1):
+                packet = segments.unwrap(one)
                 segment = segments.segment(packet)
                 time_ns = min(packet.time_ns, LATEST_TIME_NS)
                 header = read_header(
@@ -71,6 +74,7 @@ class Follower:
                     time_ns=time_ns,
                     number=number,
                     wire_length=packet.original_length,
+                    tunnels=self._config.tunnels,
                 )
                 if segment is None:
                     batches = self.pipeline.advance(time_ns)

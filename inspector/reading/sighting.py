@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inspector.capture.archive import is_member
-from inspector.capture.pcap import read_packets
+from inspector.capture.pcap import SegmentReader, read_packets
 from inspector.errors import CaptureError
 from inspector.escape import display_name
 from inspector.outcomes.sides import Ties, tie
@@ -32,14 +33,16 @@ def tie_files(files: Sequence[Path], config: Config) -> Ties:
 def _sight(path: Path, config: Config) -> Sightings:
     """Return what a file saw; of one that cannot be read to its end what comes before, as reading it will tell."""
     side = Sightings(display_name(os.fsencode(path)), config.ports)
+    segments = SegmentReader(config.ports, Counter(), tunnels=config.tunnels)
     with suppress(CaptureError):
-        for number, packet in enumerate(read_packets(path), 1):
+        for number, packet in enumerate(map(segments.unwrap, read_packets(path)), 1):
             header = read_header(
                 packet.data,
                 link_type=packet.link_type,
                 time_ns=min(packet.time_ns, LATEST_TIME_NS),
                 number=number,
                 wire_length=packet.original_length,
+                tunnels=config.tunnels,
             )
             if isinstance(header, Header):
                 side.take(header)

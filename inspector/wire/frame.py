@@ -141,10 +141,10 @@ def read_frame(
     network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return network
-    transport = _read_transport(frame, network, ports, tunnels=tunnels)
+    transport = read_transport(frame, network, ports, tunnels=tunnels)
     tunnel, limit = None, NO_LENGTH
     if tunnels and network[0] != _PROTOCOL_TCP:
-        carried = _leave_tunnels(frame, at, network, transport, ports)
+        carried = leave_tunnels(frame, at, network, transport, ports)
         if not isinstance(carried, tuple):
             return carried
         at, network, transport, tunnel, limit = carried
@@ -194,7 +194,7 @@ def read_frame(
     return counted if bare and followed else followed
 
 
-def _leave_tunnels(
+def leave_tunnels(
     frame: bytes | memoryview,
     at: int,
     network: _Network,
@@ -223,7 +223,7 @@ def _leave_tunnels(
             return within
         protocol, transport_at, end, attributes = within
         network = protocol, transport_at, end, attributes | network[3] & _FIRST_FRAGMENT | _TUNNELLED
-        transport = _read_transport(frame, network, ports, tunnels=True)
+        transport = read_transport(frame, network, ports, tunnels=True)
         if isinstance(transport, tuple) and transport[5] > limit:
             return _UNREADABLE
     return at, network, transport, tunnel, limit
@@ -257,7 +257,7 @@ def _enter_tunnel(frame: bytes | memoryview, kind: TunnelKind, at: int, limit: i
     return ethertype, at
 
 
-def _read_transport(
+def read_transport(
     frame: bytes | memoryview, network: _Network, ports: Collection[int], *, tunnels: bool
 ) -> _Transport | KernelCounter | None:
     """Read the TCP or UDP header of a packet; None where it has neither, or a false length and no port of interest."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from inspector.protocols import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from inspector.record import Attribute
 from inspector.wire.addresses import read_addresses
-from inspector.wire.frame import NO_LENGTH, read_link, read_network, read_tcp
+from inspector.wire.frame import NO_LENGTH, leave_tunnels, read_link, read_network, read_tcp, read_transport
 
 _TCP: Final = 6
 _ICMP: Final = 1
@@ -63,9 +63,9 @@ class IcmpQuote(NamedTuple):
 
 
 def read_header(
-    frame: bytes | memoryview, *, link_type: int, time_ns: int, number: int, wire_length: int
+    frame: bytes | memoryview, *, link_type: int, time_ns: int, number: int, wire_length: int, tunnels: bool = False
 ) -> Header | IcmpQuote | None:
-    """Return the TCP header or ICMP error in a frame, None for any other; tunnels are not entered."""
+    """Return the TCP header or ICMP error in a frame, or with `tunnels` in a tunnel in it; None for any other."""
     link = read_link(frame, link_type)
     if not isinstance(link, tuple):
         return None
@@ -73,6 +73,13 @@ def read_header(
     network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return None
+    if tunnels and network[0] != _TCP:
+        transport = read_transport(frame, network, (), tunnels=True)
+        within = leave_tunnels(frame, at, network, transport, ())
+        if not isinstance(within, tuple):
+            return None
+        at, network, _, _, limit = within
+        wire_length, frame = min(wire_length, limit), frame[:limit]
     protocol, transport_at, end, attributes = network
     if protocol == _TCP:
         return _read_tcp_header(frame, at, network, time_ns, number, wire_length)

@@ -1,0 +1,45 @@
+"""What packets of capture files were in: counts by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(slots=True)
+class Layers:
+    """Packets by what was taken off them, by what cannot be read, and by tunnels which were not to be entered."""
+
+    taken_off: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    tunnels: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def not_looked_into(self) -> Counter[str]:
+        """Packets in which there may be more than was read."""
+        return self.unread + self.tunnels
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line on what was not looked into."""
+        if self.tunnels:
+            yield f"not looked into: packets in tunnels ({_list(self.tunnels)}); read it with --tunnels"
+        if self.unread:
+            yield f"not looked into: packets that cannot be read ({_list(self.unread)})"
+
+
+def sum_layers(layers: Iterable[Layers]) -> Layers:
+    """Return the counts of several files."""
+    total = Layers()
+    for one in layers:
+        total.taken_off.update(one.taken_off)
+        total.unread.update(one.unread)
+        total.tunnels.update(one.tunnels)
+    return total
+
+
+def _list(counts: Counter[str]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))

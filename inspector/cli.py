@@ -119,6 +119,11 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_switch(
         parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"
     )
+    _add_switch(
+        parser,
+        "--follow-on",
+        "the files are one that was divided, in the order of their first packets (default: rings, by their names)",
+    )
     parser.add_argument(
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
@@ -294,6 +299,7 @@ def _read(arguments: argparse.Namespace) -> int:
             summary=arguments.summary,
             jobs=arguments.jobs,
             evidence=arguments.evidence,
+            chained=arguments.follow_on,
         )
     )
 

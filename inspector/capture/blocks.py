@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from inspector.capture.layers import Layers
     from inspector.capture.packet import Packet
+    from inspector.capture.seen import Seen
     from inspector.capture.stored import Progress
     from inspector.record import KernelCounter
 
@@ -37,7 +37,7 @@ def read_batches(
     progress: Progress | None = None,
     tunnels: bool = False,
     blocks: int = 1,
-    layers: Layers | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[Block | bytes]:
     """Yield the records of a capture file, in order: blocks of many, and single ones.
 
@@ -46,7 +46,7 @@ def read_batches(
     are `blocks`. Other arguments, counters and errors are those of `read_records`; errors come after all records
     before them.
     """
-    segments = SegmentReader(ports, counters, tunnels=tunnels, layers=layers)
+    segments = SegmentReader(ports, counters, tunnels=tunnels, seen=seen)
     with open_packets(path, progress) as (pieces, reader):
         scanner = Scanner(segments, blocks) if is_compiled() else None
         packet: Packet | None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import open_source
 from inspector.capture.foreign import convert
-from inspector.capture.layers import Layers
 from inspector.capture.packet import Packet, clamp_time
 from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
+from inspector.capture.seen import Seen
 from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.record import Attribute, KernelCounter, pack_record
@@ -118,7 +118,7 @@ def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Pa
 class SegmentReader:
     """Reads packets, and counts them as the kernel program does: every record is matched and submitted.
 
-    `readable` becomes True with the first packet of a link type that can be read. `layers` counts what packets were in.
+    `readable` becomes True with the first packet of a link type that can be read. `seen` counts what packets were in.
     """
 
     def __init__(
@@ -127,24 +127,25 @@ class SegmentReader:
         counters: dict[KernelCounter, int] | list[int],
         *,
         tunnels: bool = False,
-        layers: Layers | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.readable = False
         self.ports = ports
         self.counters = counters
         self.tunnels = tunnels
-        self.layers = layers or Layers()
+        self.seen = seen or Seen()
         self._unknown: set[int] = set()
 
     def unwrap(self, packet: Packet) -> Packet:
         """Return a packet without what the kernel program does not read around packets; the same, mostly."""
+        self.seen.latest_ns = max(self.seen.latest_ns, packet.time_ns)
         found = unwrap(packet.data, packet.link_type, tunnels=self.tunnels)
         if found is None:
             return packet
         if found.unread is not None:
-            self.layers.unread[found.unread] += 1
+            self.seen.unread[found.unread] += 1
             return packet
-        self.layers.taken_off.update(found.names)
+        self.seen.taken_off.update(found.names)
         original_length = max(packet.original_length - found.taken, len(found.data))
         return packet._replace(link_type=found.link_type, data=found.data, original_length=original_length)
 
@@ -169,7 +170,7 @@ class SegmentReader:
         )
         if found is None:
             if not self.tunnels and (name := tunnel_name(packet.data, packet.link_type)) is not None:
-                self.layers.tunnels[name] += 1
+                self.seen.tunnels[name] += 1
             return None
         counters = self.counters
         if isinstance(found, KernelCounter):
@@ -197,14 +198,14 @@ def read_records(
     counters: dict[KernelCounter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
-    layers: Layers | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[bytes]:
     """Yield the records of a capture file, byte for byte as a ring would carry them.
 
     `counters` is indexed by `KernelCounter` and kept as the kernel program keeps its own; `tunnels`
     looks into tunnels. Raises what `read_packets` and `SegmentReader.finish` do.
     """
-    segments = SegmentReader(ports, counters, tunnels=tunnels, layers=layers)
+    segments = SegmentReader(ports, counters, tunnels=tunnels, seen=seen)
     for packet in read_packets(path, progress=progress):
         segment = segments.segment(segments.unwrap(packet))
         if segment is not None:

@@ -103,6 +103,7 @@ class Scanner:
         counters[KernelCounter.MATCHED] += records
         counters[KernelCounter.SUBMITTED] += records
         self._segments.readable = True
+        self._segments.seen.latest_ns = max(self._segments.seen.latest_ns, int(self._scan.time))
         if self._section is not None:
             self._section.time_ns = int(self._scan.time)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from inspector.capture.layers import sum_layers
+from inspector.capture.seen import sum_seen
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
 from inspector.errors import CaptureError
@@ -21,6 +21,7 @@ from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
 from inspector.output.standard import Output, fail, tally_of, warn
+from inspector.reading.chain import chain
 from inspector.reading.filereader import FileReader, ReadArguments, ReadFiles
 from inspector.reading.inputs import find_inputs
 from inspector.reading.sighting import tie_files
@@ -43,7 +44,9 @@ def run(arguments: ReadArguments) -> int:
     A file that cannot be read is one line, and the next one is read.
     """
     inputs = find_inputs(arguments.files)
-    arguments = replace(arguments, files=tuple(inputs.files))
+    follow_on = chain(inputs.files, arguments.chained)
+    later = {path for paths in follow_on.values() for path in paths}
+    arguments = replace(arguments, files=tuple(path for path in inputs.files if path not in later), follow_on=follow_on)
     for note in inputs.notes:
         warn(note)
     for line in inputs.failed:
@@ -64,12 +67,12 @@ def run(arguments: ReadArguments) -> int:
                 read = read_in_parallel(arguments, jobs, output, shares)
         if read is None:
             return 0
-        failed = read.failed + len(inputs.failed)
+        failed = read.failed + len(inputs.failed) + sum(one.failed for one in read.counts)
         if not read.counts and read.failed:
             return _UNREAD
         tally = tally_of((one.counters for one in read.counts), read.counts, (one.outcomes for one in read.counts))
-        layers = sum_layers(one.layers for one in read.counts)
-        tally = replace(tally, unread_files=failed, taken_off=layers.taken_off, not_looked_into=layers.not_looked_into)
+        seen = sum_seen(one.seen for one in read.counts)
+        tally = replace(tally, unread_files=failed, taken_off=seen.taken_off, not_looked_into=seen.not_looked_into)
         if arguments.summary and arguments.json:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
@@ -84,13 +87,13 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
     read = ReadFiles()
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
-    ties = tie_files(arguments.files, arguments.config)
+    ties = tie_files(arguments.files, arguments.config, arguments.follow_on)
     for number, path in enumerate(arguments.files):
         threads = 0
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
-        reader = FileReader(path, arguments.config, evidence, threads, ties)
+        reader = FileReader(path, arguments.config, evidence, threads, ties, arguments.follow_on.get(path, ()))
         try:
             for batch in reader.findings(warn, shares.of(number)):
                 if not arguments.summary and not output.show(batch):

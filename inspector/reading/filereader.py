@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inspector.capture.blocks import read_batches
-from inspector.capture.layers import Layers
+from inspector.capture.seen import Seen
 from inspector.config import Config
 from inspector.consequence import Outcome
 from inspector.decode import is_compiled
@@ -20,10 +20,12 @@ from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
 from inspector.model import Verdict
 from inspector.outcomes.sides import Ties
+from inspector.output.standard import fail
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
+from inspector.reading.chain import Chain
 from inspector.reading.following import Follower
-from inspector.record import KernelCounter
+from inspector.record import LATEST_TIME_NS, KernelCounter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +47,10 @@ _BATCH: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class ReadArguments:
-    """What the command line of `read` says; without `jobs` that is decided by cores and files."""
+    """What the command line of `read` says; without `jobs` that is decided by cores and files.
+
+    `follow_on` has, by file, those which go on where it ends; they are not among `files`.
+    """
 
     files: Sequence[Path]
     config: Config
@@ -54,6 +59,8 @@ class ReadArguments:
     summary: bool = False
     jobs: int | None = None
     evidence: Path | None = None
+    chained: bool | None = None
+    follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,8 @@ class FileCounts:
     verdicts: Counter[Verdict]
     anomalies: Counter[Anomaly]
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    layers: Layers = field(default_factory=Layers)
+    seen: Seen = field(default_factory=Seen)
+    failed: int = 0
 
 
 @dataclass(slots=True)
@@ -84,8 +92,10 @@ class ReadFiles:
 
 @dataclass(slots=True)
 class FileReader:
-    """One capture file on its way through a decoder of its own: connections of different files are not related.
+    """A capture file on its way through a decoder of its own, with those which go on where it ends (`more`).
 
+    Connections of different files are not related, but for these. One of them that cannot be read is counted in
+    `failed`, and the next one is read.
     `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
     """
@@ -95,20 +105,23 @@ class FileReader:
     evidence: Evidence | None = None
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
+    more: Sequence[Path] = ()
+    failed: int = 0
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
-    layers: Layers = field(init=False, default_factory=Layers)
+    seen: Seen = field(init=False, default_factory=Seen)
+    source: str = field(init=False)
 
     def __post_init__(self) -> None:
-        source = display_name(os.fsencode(self.path))
+        self.source = display_name(os.fsencode(self.path))
         if self.config.follow_up:
-            self.follower = Follower(self.path, self.config, source, self.ties)
+            self.follower = Follower(Chain((self.path, *self.more)), self.config, self.source, self.ties)
             self.pipeline = self.follower.pipeline
-            self.layers = self.follower.layers
+            self.seen = self.follower.seen
             return
         self.pipeline = Pipeline(
-            self.config.policy(), lambda _: source, self.config.decoder_limits(), engine=is_compiled()
+            self.config.policy(), lambda _: self.source, self.config.decoder_limits(), engine=is_compiled()
         )
 
     def findings(self, warn: Callable[[str], None], progress: Progress | None = None) -> Iterator[FindingBatch]:
@@ -126,35 +139,65 @@ class FileReader:
         gathered: list[Block | bytes] = []
         # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
         most = _GATHERED if self.evidence is None and self.path.is_file() else 1
+        batches = self._batches(most + (_BLOCKS_AHEAD if self.threads else 0), warn, progress)
         try:
-            batches = read_batches(
-                self.path,
-                ports=self.config.ports,
-                counters=self.counters,
-                progress=progress,
-                tunnels=self.config.tunnels,
-                blocks=most + (_BLOCKS_AHEAD if self.threads else 0),
-                layers=self.layers,
-            )
             for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
+                if isinstance(batch, str):
+                    yield from self.pipeline.feed(gathered)
+                    gathered.clear()
+                    self.source = batch
+                    self.pipeline.forget_judgements()
+                    continue
                 if self.evidence is not None:
                     self.evidence.keep(batch)
                 gathered.append(batch)
                 if len(gathered) >= most:
                     yield from self.pipeline.feed(gathered, hold=most > 1)
                     gathered.clear()
-        except CaptureError as error:
-            yield from self.pipeline.feed(gathered)
-            if not isinstance(error, CaptureTruncatedError):
-                raise
-            warn(str(error))
-        else:
-            yield from self.pipeline.feed(gathered)
+        except CaptureError:
+            yield from self._finish(gathered, warn)
+            raise
+        yield from self._finish(gathered, warn)
+
+    def _batches(
+        self, blocks: int, warn: Callable[[str], None], progress: Progress | None
+    ) -> Iterator[Block | bytes | str]:
+        """Yield the batches of all files, and before those of each but the first its name."""
+        for path in (self.path, *self.more):
+            if path != self.path:
+                yield display_name(os.fsencode(path))
+            try:
+                yield from read_batches(
+                    path,
+                    ports=self.config.ports,
+                    counters=self.counters,
+                    progress=progress,
+                    tunnels=self.config.tunnels,
+                    blocks=blocks,
+                    seen=self.seen,
+                )
+            except CaptureTruncatedError as error:
+                warn(str(error))
+            except CaptureError as error:
+                if not self.more:
+                    raise
+                fail(str(error))
+                self.failed += 1
+
+    def _finish(self, gathered: list[Block | bytes], warn: Callable[[str], None]) -> Iterator[FindingBatch]:
+        """End the input at the time of its latest packet, of whatever kind, and say what was open then."""
+        yield from self.pipeline.feed(gathered)
+        latest_ns = min(self.seen.latest_ns, LATEST_TIME_NS)
+        yield from self.pipeline.advance(latest_ns)
         yield from self.pipeline.flush()
+        # Time must go on for any to be given up.
+        count = self.pipeline.count_open(latest_ns + 2)
+        if count:
+            warn(f"{self.source}: ended before these were answered, or could be called unanswered: {count} questions")
 
     def _end(self, warn: Callable[[str], None]) -> Iterator[FindingBatch]:
         """Say what was not looked into, once all was read; yields nothing."""
-        for line in self.layers.notes():
+        for line in self.seen.notes():
             warn(f"{display_name(os.fsencode(self.path))}: {line}")
         yield from ()
 
@@ -166,7 +209,8 @@ class FileReader:
             pipeline.records,
             Counter(pipeline.verdicts),
             Counter(pipeline.anomalies),
-            layers=self.layers,
+            seen=self.seen,
+            failed=self.failed if follower is None else follower.files.failed,
         )
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)

@@ -6,25 +6,26 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from inspector.capture.layers import Layers
-from inspector.capture.pcap import SegmentReader, read_packets
+from inspector.capture.pcap import SegmentReader
+from inspector.capture.seen import Seen
 from inspector.consequence import FindingKind, Outcome
 from inspector.decode.batch import FindingBatch
-from inspector.errors import CaptureTruncatedError
+from inspector.errors import CaptureError
 from inspector.outcomes.tracker import Tracker
+from inspector.output.standard import fail
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, pack_record
 from inspector.wire.headers import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from inspector.capture.stored import Progress
     from inspector.config import Config
     from inspector.evidence.recorder import Evidence
     from inspector.model import Finding, Verdict
     from inspector.outcomes.sides import Ties
+    from inspector.reading.chain import Chain
     from inspector.record import KernelCounter
 
 _WAIT_NS: Final = 3_600_000_000_000
@@ -41,8 +42,8 @@ class Follower:
     where the configured time had passed.
     """
 
-    def __init__(self, path: Path, config: Config, source: str, ties: Ties) -> None:
-        self._path = path
+    def __init__(self, files: Chain, config: Config, source: str, ties: Ties) -> None:
+        self.files = files
         self._config = config
         self._limits = config.decoder_limits()
         waiting = replace(self._limits, unanswered_ns=_WAIT_NS)
@@ -51,7 +52,7 @@ class Follower:
         self.hidden_verdicts: Counter[Verdict] = Counter()
         self.hidden_outcomes: Counter[Outcome] = Counter()
         self._ties = ties
-        self.layers = Layers()
+        self.seen = Seen()
 
     def findings(
         self,
@@ -61,10 +62,10 @@ class Follower:
         progress: Progress | None,
     ) -> Iterator[FindingBatch]:
         """Yield what is found; of a file cut short the findings count, with a warning. Raises CaptureError."""
-        segments = SegmentReader(self._config.ports, counters, tunnels=self._config.tunnels, layers=self.layers)
+        segments = SegmentReader(self._config.ports, counters, tunnels=self._config.tunnels, seen=self.seen)
         last_ns = 0
         try:
-            for number, one in enumerate(read_packets(self._path, progress=progress), 1):
+            for number, one in enumerate(self.files.packets(warn, fail, progress), 1):
                 packet = segments.unwrap(one)
                 segment = segments.segment(packet)
                 time_ns = min(packet.time_ns, LATEST_TIME_NS)
@@ -85,9 +86,10 @@ class Follower:
                     batches = self.pipeline.feed((record,))
                 last_ns = max(last_ns, time_ns)
                 yield from self._shown(self.tracker.take(header, _singly(batches), time_ns, number))
-            segments.finish(self._path)
-        except CaptureTruncatedError as error:
-            warn(str(error))
+            segments.finish(self.files.paths[0])
+        except CaptureError:
+            yield from self._end(last_ns)
+            raise
         yield from self._end(last_ns)
 
     def _end(self, last_ns: int) -> Iterator[FindingBatch]:
@@ -99,7 +101,7 @@ class Follower:
 
     def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
         """Yield the findings but those about questions which another file shows better; these are counted there."""
-        shown = [finding for finding in found if not self._hide(finding)]
+        shown = [self.files.locate(finding) for finding in found if not self._hide(finding)]
         if shown:
             yield FindingBatch.of(shown)
 

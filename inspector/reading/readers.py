@@ -123,8 +123,8 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
     """Read and show all files; return what was counted, None where nobody reads the findings any more."""
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    ties = tie_files(arguments.files, arguments.config)
-    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, ties)
+    ties = tie_files(arguments.files, arguments.config, arguments.follow_on)
+    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, ties, arguments.follow_on)
     readers = _Readers(arguments, wanted, jobs, shares)
     try:
         read = ReadFiles()

@@ -5,37 +5,42 @@ from __future__ import annotations
 import os
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import is_member
-from inspector.capture.pcap import SegmentReader, read_packets
+from inspector.capture.pcap import SegmentReader
 from inspector.errors import CaptureError
 from inspector.escape import display_name
 from inspector.outcomes.sides import Ties, tie
 from inspector.outcomes.sightings import Sightings
+from inspector.reading.chain import Chain
 from inspector.record import LATEST_TIME_NS
 from inspector.wire.headers import Header, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from inspector.config import Config
 
 
-def tie_files(files: Sequence[Path], config: Config) -> Ties:
+_NONE: Final[Mapping[Path, Sequence[Path]]] = MappingProxyType({})
+
+
+def tie_files(files: Sequence[Path], config: Config, follow_on: Mapping[Path, Sequence[Path]] = _NONE) -> Ties:
     """Return what the files say of each other; nothing where one of them can be read only once."""
     if not config.follow_up or not all(path.is_file() or is_member(path) for path in files):
         return Ties()
-    return tie([_sight(path, config) for path in files], config.policy().nat64_prefixes)
+    return tie([_sight((path, *follow_on.get(path, ())), config) for path in files], config.policy().nat64_prefixes)
 
 
-def _sight(path: Path, config: Config) -> Sightings:
-    """Return what a file saw; of one that cannot be read to its end what comes before, as reading it will tell."""
-    side = Sightings(display_name(os.fsencode(path)), config.ports)
+def _sight(paths: Sequence[Path], config: Config) -> Sightings:
+    """Return what files that are one saw; of one that cannot be read what comes before: reading it will tell."""
+    side = Sightings(display_name(os.fsencode(paths[0])), config.ports)
     segments = SegmentReader(config.ports, Counter(), tunnels=config.tunnels)
     with suppress(CaptureError):
-        for number, packet in enumerate(map(segments.unwrap, read_packets(path)), 1):
+        for number, packet in enumerate(map(segments.unwrap, Chain(paths).packets(_ignore, _ignore)), 1):
             header = read_header(
                 packet.data,
                 link_type=packet.link_type,
@@ -47,3 +52,7 @@ def _sight(path: Path, config: Config) -> Sightings:
             if isinstance(header, Header):
                 side.take(header)
     return side
+
+
+def _ignore(_message: str) -> None:
+    """Leave it: reading the files says the same."""

@@ -19,6 +19,8 @@ from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from inspector.config import Config
     from inspector.decode.batch import FindingBatch
 
@@ -35,7 +37,7 @@ _REPORT_EVERY: Final = 4 << 20
 class Wanted:
     """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text.
 
-    `ties` are what the files say of each other.
+    `ties` are what the files say of each other, `follow_on` are files which go on where others end.
     """
 
     config: Config
@@ -44,6 +46,7 @@ class Wanted:
     terminal: bool
     encoding: str
     ties: Ties = field(default_factory=Ties)
+    follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config, ties=wanted.ties)
+    reader = FileReader(path, wanted.config, ties=wanted.ties, more=wanted.follow_on.get(path, ()))
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

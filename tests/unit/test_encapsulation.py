@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from inspector.capture.frames import build_frame
-from inspector.capture.layers import Layers
 from inspector.capture.pcap import read_records
+from inspector.capture.seen import Seen
 from inspector.record import KernelCounter, unpack_record
 from inspector.wire.encapsulation import unwrap
 from tests.bench.conversations import conversation
@@ -54,12 +54,12 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_the_packet_within(tmp_path: Path, kind: str) -> None:
     """The records are those of the packets alone, read in both ways; what was around them is counted."""
     path = write(tmp_path / "a.pcap", kind)
-    layers = Layers()
-    records = list(read_records(path, ports={135}, counters=[0] * len(KernelCounter), tunnels=True, layers=layers))
+    seen = Seen()
+    records = list(read_records(path, ports={135}, counters=[0] * len(KernelCounter), tunnels=True, seen=seen))
     found = [unpack_record(record)._replace(time_ns=0, interface_index=0) for record in records]
     assert found == [segment._replace(time_ns=0, interface_index=0) for segment in SEGMENTS]
     names = kinds_of(PACKETS[0])[kind].names
-    assert layers.taken_off == Counter(dict.fromkeys(names, len(SEGMENTS)))
+    assert seen.taken_off == Counter(dict.fromkeys(names, len(SEGMENTS)))
     assert compare(path, tunnels=True) == records
 
 

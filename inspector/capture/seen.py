@@ -1,4 +1,4 @@
-"""What packets of capture files were in: counts by name."""
+"""What was seen of a capture file beside its records: the time of the latest packet, and what packets were in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Layers:
+class Seen:
     """Packets by what was taken off them, by what cannot be read, and by tunnels which were not to be entered."""
 
     taken_off: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     tunnels: Counter[str] = field(default_factory=Counter)
+    latest_ns: int = 0
 
     @property
     def not_looked_into(self) -> Counter[str]:
@@ -31,10 +32,10 @@ class Layers:
             yield f"not looked into: packets that cannot be read ({_list(self.unread)})"
 
 
-def sum_layers(layers: Iterable[Layers]) -> Layers:
+def sum_seen(seen: Iterable[Seen]) -> Seen:
     """Return the counts of several files."""
-    total = Layers()
-    for one in layers:
+    total = Seen()
+    for one in seen:
         total.taken_off.update(one.taken_off)
         total.unread.update(one.unread)
         total.tunnels.update(one.tunnels)

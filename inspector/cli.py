@@ -114,7 +114,8 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=_verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
-        help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found",
+        help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found; with 4 where none "
+        "was, and the capture keeps only the beginning of packets",
     )
     _add_switch(
         parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"

@@ -108,7 +108,11 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    """What became of an answer or a connection, why, and what to do; `evidence_seen` are sentences with numbers."""
+    """What became of an answer or a connection, why, and what to do.
+
+    `evidence_seen` are sentences with numbers. `connect_ns` is the time from the client's first SYN to the SYN-ACK,
+    of a follow-up of which both were seen.
+    """
 
     outcome: Outcome | None = None
     target: Target | None = None
@@ -117,6 +121,7 @@ class Consequence:
     remedy: str | None = None
     evidence_seen: tuple[str, ...] = ()
     answer: AnswerReference | None = None
+    connect_ns: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form: keys which have a value, in a fixed order."""
@@ -134,6 +139,8 @@ class Consequence:
             result["evidence_seen"] = list(self.evidence_seen)
         if self.endpoint is not None:
             result["endpoint"] = {"address": str(self.endpoint.address), "port": self.endpoint.port}
+        if self.connect_ns is not None:
+            result["connect_ms"] = round(self.connect_ns / 1e6, 6)
         if self.answer is not None:
             result["answer"] = self.answer.as_dict()
         return result

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from inspector.consequence import Consequence, FindingKind
+from inspector.consequence import HARMFUL, Consequence, FindingKind, Outcome
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -180,6 +180,14 @@ class FindingTunnel:
         return {"kind": self.kind, "source": str(self.source), "destination": str(self.destination)}
 
 
+def known_address(raw: IPAddress, unmapped: IPAddress) -> IPAddress:
+    """Return the address that is certain: the raw one where the other is guessed from its bits (6to4, Teredo)."""
+    if not isinstance(raw, IPv6Address) or raw == unmapped:
+        return unmapped
+    guessed = unmapped == raw.sixtofour or (raw.teredo is not None and unmapped == raw.teredo[1])
+    return raw if guessed else unmapped
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the inspector says of one answer, its absence, or what it led to (`kind`), in the words of an operator.
@@ -221,6 +229,28 @@ class Finding:
     consequence: Consequence | None = None
     frame: int | None = None
     follow_up: Finding | None = None
+
+    @property
+    def server(self) -> IPAddress:
+        """The asked address, as words name it and as one server is known: see `known_address`."""
+        return known_address(self.asked_raw, self.asked)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What became of it, as far as this finding says."""
+        return self.consequence.outcome if self.consequence is not None else None
+
+    @property
+    def harm(self) -> Outcome | None:
+        """The outcome that hurt a client: of the finding, or of the follow-up that goes with it."""
+        for one in (self, self.follow_up):
+            if one is not None and one.outcome in HARMFUL:
+                return one.outcome
+        return None
+
+    def with_follow_up(self) -> tuple[Finding, ...]:
+        """Return the finding, and the one of its follow-up where there is one."""
+        return (self,) if self.follow_up is None else (self, self.follow_up)
 
     def shortened(self, mappings: int) -> Finding:
         """Return the finding with so many mappings at most: those which have its verdict first."""

@@ -1,4 +1,4 @@
-"""The alerts, described once: what is judged, for how long, and the words for the person on call.
+"""The alerts, described once: those of harm, of what may become harm, and of the inspectors themselves.
 
 Each judges a quantity over a window and not an event, holds for a while before it fires, and where it is a
 share of something it asks for a minimum of events as well: no single stray packet wakes anybody up.
@@ -7,99 +7,36 @@ Times are those of production; `Pace` makes them shorter for demonstrations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from dashboards.generator.alerting import (
+    A_TARGET,
+    A_VIP,
+    HEALTH_DASHBOARD,
+    SERVICE_DASHBOARD,
+    Alert,
+    Comparison,
+    Condition,
+    Severity,
+    summed,
+)
+from dashboards.generator.harm import alerts_of_harm
 from dashboards.generator.pace import DAY, HOUR, MINUTE, Pace
-from dashboards.generator.promql import OF_A_TARGET, grouped, total
+from dashboards.generator.promql import OF_A_TARGET, total
 from dashboards.generator.recordings import Quantities, ratio, window_of
 
-Severity = Literal["critical", "warning"]
-Operator = Literal[">", "<", ">=", "=="]
-
-SERVICE_DASHBOARD: Final = "epm-inspector-overview"
-HEALTH_DASHBOARD: Final = "epm-inspector-health"
-
-_A_TARGET: Final = ("job", "instance")
-_A_VIP: Final = (*_A_TARGET, "vip")
 # The name which docs/grafana.md gives the scrape job.
 _TARGETS: Final = 'up{job=~".*epm-inspector.*"}'
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A quantity, and what it is compared with."""
-
-    quantity: str
-    operator: Operator
-    threshold: float
-
-    @property
-    def expression(self) -> str:
-        """The comparison in PromQL."""
-        return f"{grouped(self.quantity)} {self.operator} {self.threshold:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What else must hold (`and`), or must not (`unless`), for the same labels."""
-
-    keyword: Literal["and", "unless"]
-    comparison: Comparison
-
-    @property
-    def expression(self) -> str:
-        """The condition in PromQL, as it follows an expression."""
-        return f"{self.keyword}\n{self.comparison.expression}"
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One alert. `summary` and `description` have fields for `words.fill`; `panel` is a panel's number."""
-
-    name: str
-    severity: Severity
-    judged: Comparison
-    conditions: tuple[Condition, ...]
-    hold_seconds: int
-    summary: str
-    description: str
-    dashboard: str
-    panel: int
-
-    @property
-    def expression(self) -> str:
-        """The whole alert in PromQL."""
-        return "\n".join([self.judged.expression, *(condition.expression for condition in self.conditions)])
-
-    @property
-    def quantity(self) -> str:
-        """The alert without its threshold: what a graph shows while all is well, where the conditions hold."""
-        parts = [grouped(self.judged.quantity), *(condition.expression for condition in self.conditions)]
-        return "\n".join(parts)
-
-
 def alerts(pace: Pace, quantities: Quantities) -> tuple[Alert, ...]:
     """Return all alerts."""
-    return (*_of_services(pace, quantities), *_of_inspectors(pace))
+    return (*alerts_of_harm(quantities), *_of_services(pace, quantities), *_of_inspectors(pace))
 
 
 def _of_services(pace: Pace, quantities: Quantities) -> tuple[Alert, ...]:
     """Return the alerts about what the inspectors see."""
     return (
-        _mismatches(quantities),
-        _new_mismatching_vip(pace),
-        _share_of_verdicts(
-            "EpmInspectorCallsRejected",
-            "warning",
-            "rejected|fault",
-            0.2,
-            quantities,
-            "The endpoint mapper at {vip} rejects calls (seen by {instance})",
-            "{percent} of the answers of the endpoint mapper at {vip} in the last {window} refuse the bind or are a"
-            " fault. Clients get no mapping and report that the RPC server is unavailable or denies access.",
-            22,
-        ),
         _share_of_verdicts(
             "EpmInspectorCallsUnanswered",
             "critical",
@@ -111,22 +48,35 @@ def _of_services(pace: Pace, quantities: Quantities) -> tuple[Alert, ...]:
             " connection ended before it. Clients hang until they give up.",
             23,
         ),
+        _share_of_verdicts(
+            "EpmInspectorCallsRejected",
+            "warning",
+            "rejected|fault",
+            0.2,
+            quantities,
+            "The endpoint mapper at {vip} rejects calls (seen by {instance})",
+            "{percent} of the answers of the endpoint mapper at {vip} in the last {window} refuse the bind or are a"
+            " fault. Clients get no mapping and report that the RPC server is unavailable or denies access.",
+            22,
+        ),
         _latency(pace),
         _no_answers(pace),
+        _mismatches(quantities),
+        _new_mismatching_vip(pace),
     )
 
 
 def _mismatches(quantities: Quantities) -> Alert:
     return Alert(
         name="EpmInspectorMismatches",
-        severity="critical",
+        severity="info",
         judged=Comparison(quantities.mismatch_ratio, ">", 0.05),
         conditions=(Condition("and", Comparison(quantities.mismatches, ">=", 5)),),
         hold_seconds=5 * MINUTE,
         summary="{vip} answers with the address of another server: {service} (seen by {instance})",
         description="{percent} of the answers about {service} at {vip} in the last {window} name another server than"
-        " the one that was asked, and no declared pool explains it. A strict RPC filter drops such an answer, a"
-        " firewall opens its pinhole to the wrong address, and the client sees silence.",
+        " the one that was asked, and no declared pool explains it. That hurts nobody by itself. A strict RPC filter"
+        " drops such an answer, and a firewall opens its pinhole to the wrong address: other alerts say so.",
         dashboard=SERVICE_DASHBOARD,
         panel=11,
     )
@@ -135,12 +85,12 @@ def _mismatches(quantities: Quantities) -> Alert:
 def _new_mismatching_vip(pace: Pace) -> Alert:
     name = "epm_inspector_mismatches_total"
     recent, before = pace.text(HOUR), pace.text(DAY)
-    known = f"max by ({', '.join(_A_VIP)}) (\n  max_over_time({name}[{before}] offset {recent})\n)"
+    known = f"max by ({', '.join(A_VIP)}) (\n  max_over_time({name}[{before}] offset {recent})\n)"
     return Alert(
         name="EpmInspectorNewMismatchingVip",
-        severity="warning",
+        severity="info",
         # Three, give or take what `increase` extrapolates.
-        judged=Comparison(total(name, window_of(pace, HOUR), _A_VIP), ">", 2.5),
+        judged=Comparison(total(name, window_of(pace, HOUR), A_VIP), ">", 2.5),
         conditions=(Condition("unless", Comparison(known, ">", 0)),),
         hold_seconds=2 * MINUTE,
         summary="{vip} has begun to answer with the address of another server (seen by {instance})",
@@ -165,7 +115,7 @@ def _share_of_verdicts(
     """Return an alert on the share which some verdicts have in the answers of a VIP, five of them at least."""
 
     def by_vip(matchers: str) -> str:
-        return f"sum by ({', '.join(_A_VIP)}) {_argument(quantities.vip_responses(matchers))}"
+        return summed(quantities.vip_responses(matchers), A_VIP)
 
     some = by_vip(f'verdict=~"{verdicts}"')
     return Alert(
@@ -189,7 +139,7 @@ def _latency(pace: Pace) -> Alert:
         name="EpmInspectorLatency",
         severity="warning",
         judged=Comparison(quantile, ">", 0.5),
-        conditions=(Condition("and", Comparison(_increase(f"{name}_count", window, _A_TARGET), ">=", 20)),),
+        conditions=(Condition("and", Comparison(_increase(f"{name}_count", window, A_TARGET), ">=", 20)),),
         hold_seconds=10 * MINUTE,
         summary="Endpoint mappers answer slowly (seen by {instance})",
         description="One in twenty answers that {instance} saw in the last {window} took longer than {seconds}. On a"
@@ -201,8 +151,8 @@ def _latency(pace: Pace) -> Alert:
 
 def _no_answers(pace: Pace) -> Alert:
     window = window_of(pace).text
-    asked = _increase('epm_inspector_packets_total{direction="to_server"}', window, _A_TARGET)
-    answered = _increase("epm_inspector_responses_total", window, _A_TARGET)
+    asked = _increase('epm_inspector_packets_total{direction="to_server"}', window, A_TARGET)
+    answered = _increase("epm_inspector_responses_total", window, A_TARGET)
     return Alert(
         name="EpmInspectorNoAnswers",
         severity="warning",
@@ -232,8 +182,8 @@ def _of_inspectors(pace: Pace) -> tuple[Alert, ...]:
 
 def _ring_loss(pace: Pace) -> Alert:
     window = window_of(pace).text
-    lost = _increase("epm_inspector_ring_lost_total", window, (*_A_TARGET, "reason"))
-    matched = _increase("epm_inspector_packets_matched_total", window, _A_TARGET)
+    lost = _increase("epm_inspector_ring_lost_total", window, (*A_TARGET, "reason"))
+    matched = _increase("epm_inspector_packets_matched_total", window, A_TARGET)
     return Alert(
         name="EpmInspectorRingLoss",
         severity="warning",
@@ -265,7 +215,7 @@ def _not_attached() -> Alert:
 
 
 def _attachment_unstable(pace: Pace) -> Alert:
-    losses = _increase("epm_inspector_attachments_lost_total", pace.text(HOUR), (*_A_TARGET, "interface"))
+    losses = _increase("epm_inspector_attachments_lost_total", pace.text(HOUR), (*A_TARGET, "interface"))
     return Alert(
         name="EpmInspectorAttachmentUnstable",
         severity="warning",
@@ -347,7 +297,3 @@ def _absent() -> Alert:
 def _increase(selector: str, window: str, by: tuple[str, ...]) -> str:
     """Return the growth of a counter whose series are there from the start."""
     return f"sum by ({', '.join(by)}) (increase({selector}[{window}]))"
-
-
-def _argument(expression: str) -> str:
-    return grouped(expression) if "\n" in expression else f"({expression})"

@@ -15,7 +15,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.prometheus import QueryEditorMode
 
-from dashboards.generator.alerts import SERVICE_DASHBOARD, Alert, alerts
+from dashboards.generator.alerting import SERVICE_DASHBOARD, Alert
+from dashboards.generator.alerts import alerts
 from dashboards.generator.pace import MINUTE, Pace
 from dashboards.generator.recordings import WINDOW_SECONDS, expanded
 from dashboards.generator.words import GRAFANA, fill, runbook_url

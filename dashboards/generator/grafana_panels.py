@@ -180,8 +180,9 @@ def _table(panel: Panel) -> table.Panel:
             "organize", options={"excludeByName": hidden, "indexByName": order, "renameByName": names}
         )
     )
-    if "Value #A" in names:
-        built = built.sort_by([common.TableSortByFieldState().display_name(names["Value #A"]).desc(True)])
+    first = names.get("Value #A" if several else "Value")
+    if first is not None:
+        built = built.sort_by([common.TableSortByFieldState().display_name(first).desc(True)])
     return built
 
 

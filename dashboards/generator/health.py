@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.generator.alerts import HEALTH_DASHBOARD, SERVICE_DASHBOARD
+from dashboards.generator.alerting import HEALTH_DASHBOARD, SERVICE_DASHBOARD
 from dashboards.generator.panels import (
     INSTANCE,
     INTERFACE,

@@ -1,11 +1,13 @@
-"""The overview: is mapping broken, for which VIP and service, since when."""
+"""The overview: who is hurt, where, since when, why; then what endpoint mappers answer."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from dashboards.generator.alerts import HEALTH_DASHBOARD, SERVICE_DASHBOARD
+from dashboards.generator.alerting import HEALTH_DASHBOARD, SERVICE_DASHBOARD
+from dashboards.generator.hurt import SHOWN, hurt
 from dashboards.generator.panels import (
+    ADDRESSED,
     INSTANCE,
     INTERFACE,
     JOB,
@@ -20,20 +22,21 @@ from dashboards.generator.panels import (
     Query,
     Row,
     State,
+    number_panel,
 )
 from dashboards.generator.promql import Window, total
 from inspector.model import Verdict
 
-_ADDRESSED: Final = f'{PORT}, vip=~"$vip"'
-_SHOWN: Final = Window("$__range", "$__range_s")
 _LATELY: Final = Window(RATE, "300")
 _OF_A_SERVICE: Final = ("instance", "vip", "service")
 _NONE_IS_GOOD: Final[tuple[tuple[float | None, Colour], ...]] = ((None, "green"), (1, "red"))
+_WORTH_KNOWING: Final[tuple[tuple[float | None, Colour], ...]] = ((None, "green"), (1, "light-blue"))
 _LATENCY: Final = "epm_inspector_response_latency_seconds_bucket"
+_CONNECT: Final = "epm_inspector_connect_latency_seconds"
 
 VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
     Verdict.MATCH: "green",
-    Verdict.MISMATCH: "red",
+    Verdict.MISMATCH: "light-blue",
     Verdict.POOLED: "blue",
     Verdict.UNSPECIFIED: "green",
     Verdict.UNROUTABLE: "orange",
@@ -52,14 +55,17 @@ def overview() -> Dashboard:
     return Dashboard(
         uid=SERVICE_DASHBOARD,
         title="epm-inspector / overview",
-        description="What endpoint mappers answer: whether at all, and whether they name the server that was asked.",
+        description="Who is hurt, where, since when, why; and what endpoint mappers answer.",
         other=HEALTH_DASHBOARD,
         variables=(JOB, INSTANCE, INTERFACE, VIP),
         rows=(
-            Row(100, "Is mapping broken?", _at_a_glance()),
-            Row(101, "Mismatches: which VIP, which service, since when", _mismatches()),
+            Row(105, "Who is hurt, where, since when, why", hurt()),
+            Row(100, "Answers at a glance", _at_a_glance()),
             Row(102, "All answers", _answers()),
             Row(103, "Latency", _latency()),
+            Row(
+                101, "Mismatches, which hurt nobody by themselves: which VIP, which service, since when", _mismatches()
+            ),
             Row(104, "Traffic, and what could not be read", _traffic()),
         ),
     )
@@ -69,31 +75,47 @@ def _at_a_glance() -> tuple[Panel, ...]:
     firing = f'ALERTS{{alertname=~"EpmInspector.+", alertstate="firing", {SCOPE}}}'
     attached = f"max by (job, instance, interface) (epm_inspector_program_attached{{{PORT}}})"
     return (
-        _stat(
+        number_panel(
             1,
             "Alerts firing",
             "Alerts of epm-inspector which Prometheus has firing now, about the chosen inspectors.",
             f"count({firing}) or vector(0)",
             _NONE_IS_GOOD,
         ),
-        _stat(
+        number_panel(
             2,
             "Mismatches in the time shown",
-            "Answers that name another server than the one that was asked, without a declared pool that explains it.",
-            f"sum({_total('epm_inspector_mismatches_total', _ADDRESSED)}) or vector(0)",
-            _NONE_IS_GOOD,
+            "Answers that name another server than the one that was asked, without a declared pool that explains it."
+            " That hurts nobody by itself.",
+            f"sum({_total('epm_inspector_mismatches_total', ADDRESSED)}) or vector(0)",
+            _WORTH_KNOWING,
             runbook="EpmInspectorMismatches",
         ),
         _share_stat(
-            3, "Share of mismatches", "that are mismatches", "mismatch", (0.001, 0.05), "EpmInspectorMismatches"
+            3,
+            "Share of mismatches",
+            "that are mismatches",
+            "mismatch",
+            ((0.001, "light-blue"), (0.05, "blue")),
+            "EpmInspectorMismatches",
         ),
         _share_stat(
-            4, "Share unanswered", "without an answer", "unanswered", (0.01, 0.1), "EpmInspectorCallsUnanswered"
+            4,
+            "Share unanswered",
+            "without an answer",
+            "unanswered",
+            ((0.01, "yellow"), (0.1, "red")),
+            "EpmInspectorCallsUnanswered",
         ),
         _share_stat(
-            5, "Share rejected", "refused or faulting", "rejected|fault", (0.02, 0.2), "EpmInspectorCallsRejected"
+            5,
+            "Share rejected",
+            "refused or faulting",
+            "rejected|fault",
+            ((0.02, "yellow"), (0.2, "red")),
+            "EpmInspectorCallsRejected",
         ),
-        _stat(
+        number_panel(
             6,
             "Interfaces inspected",
             "Interfaces to which a program is attached now. Fewer than expected: see the health dashboard.",
@@ -104,54 +126,39 @@ def _at_a_glance() -> tuple[Panel, ...]:
     )
 
 
-def _stat(
-    number: int,
-    title: str,
-    description: str,
-    expression: str,
-    steps: tuple[tuple[float | None, Colour], ...],
-    *,
-    unit: str = "short",
-    runbook: str | None = None,
-) -> Panel:
-    """Return a small panel with one number."""
-    queries = (Query(expression, ""),)
-    return Panel(number, "stat", title, description, unit, queries, width=4, height=4, steps=steps, runbook=runbook)
-
-
 def _share_stat(
-    number: int, title: str, description: str, verdicts: str, steps: tuple[float, float], runbook: str
+    number: int, title: str, description: str, verdicts: str, steps: tuple[tuple[float, Colour], ...], runbook: str
 ) -> Panel:
     """Return a small panel with the share which some verdicts have in the time shown."""
     metric = "epm_inspector_vip_responses_total"
-    some, every = _total(metric, f'{_ADDRESSED}, verdict=~"{verdicts}"'), _total(metric, _ADDRESSED)
-    return _stat(
+    some, every = _total(metric, f'{ADDRESSED}, verdict=~"{verdicts}"'), _total(metric, ADDRESSED)
+    return number_panel(
         number,
         title,
         f"Of all calls in the time shown, the share {description}.",
         f"sum({some})\n/\n(sum({every}) > 0)",
-        ((None, "green"), (steps[0], "yellow"), (steps[1], "red")),
+        ((None, "green"), *steps),
         unit="percentunit",
         runbook=runbook,
     )
 
 
 def _mismatches() -> tuple[Panel, ...]:
-    mismatches = f"sum by (instance, vip, service) (rate(epm_inspector_mismatches_total{{{_ADDRESSED}}}[{RATE}]))"
-    answers = f"sum by (instance, vip, service) (rate(epm_inspector_service_responses_total{{{_ADDRESSED}}}[{RATE}]))"
+    mismatches = f"sum by (instance, vip, service) (rate(epm_inspector_mismatches_total{{{ADDRESSED}}}[{RATE}]))"
+    answers = f"sum by (instance, vip, service) (rate(epm_inspector_service_responses_total{{{ADDRESSED}}}[{RATE}]))"
     legend = "{{vip}} {{service}} ({{instance}})"
-    now = total("epm_inspector_mismatches_total", _LATELY, _OF_A_SERVICE, _ADDRESSED)
+    now = total("epm_inspector_mismatches_total", _LATELY, _OF_A_SERVICE, ADDRESSED)
     return (
         Panel(
             10,
             "state-timeline",
             "Mismatching, by VIP and service",
-            "Red while answers about that service at that VIP name another server. Shows since when, and whether it"
+            "Blue while answers about that service at that VIP name another server. Shows since when, and whether it"
             " comes and goes.",
             "none",
             (Query(f"{now} > bool 0", legend),),
             width=24,
-            states={0: State("as asked", "green"), 1: State("another server", "red")},
+            states={0: State("as asked", "green"), 1: State("another server", "light-blue")},
             runbook="EpmInspectorNewMismatchingVip",
         ),
         Panel(
@@ -163,7 +170,7 @@ def _mismatches() -> tuple[Panel, ...]:
             "percentunit",
             (Query(f"{mismatches}\n/\n({answers} > 0)", legend),),
             highest=1,
-            steps=((None, "green"), (0.05, "red")),
+            steps=((None, "green"), (0.05, "light-blue")),
             runbook="EpmInspectorMismatches",
         ),
         Panel(
@@ -188,8 +195,8 @@ def _mismatch_table() -> Panel:
         " stands for VIPs and services without a label of their own; the findings name them.",
         "short",
         (
-            Query(total("epm_inspector_mismatches_total", _SHOWN, _OF_A_SERVICE, _ADDRESSED), ""),
-            Query(total("epm_inspector_service_responses_total", _SHOWN, _OF_A_SERVICE, _ADDRESSED), ""),
+            Query(total("epm_inspector_mismatches_total", SHOWN, _OF_A_SERVICE, ADDRESSED), ""),
+            Query(total("epm_inspector_service_responses_total", SHOWN, _OF_A_SERVICE, ADDRESSED), ""),
         ),
         width=24,
         columns={
@@ -289,6 +296,30 @@ def _latency() -> tuple[Panel, ...]:
             (Query(f"sum by (le) (increase({_LATENCY}{{{SCOPE}}}[{RATE}]))", "{{le}}"),),
             width=8,
         ),
+        Panel(
+            33,
+            "heatmap",
+            "Time to connect to endpoints",
+            "How many connections to endpoints took how long from the client's first SYN to the SYN-ACK. Whole seconds:"
+            " SYNs were lost and sent again.",
+            "s",
+            (Query(f"sum by (le) (increase({_CONNECT}_bucket{{{SCOPE}}}[{RATE}]))", "{{le}}"),),
+        ),
+        Panel(
+            34,
+            "timeseries",
+            "Slow connects per minute, by inspector",
+            "Connections to endpoints whose SYN-ACK came more than a second after the client's first SYN.",
+            "cpm",
+            (
+                Query(
+                    f"(sum by (instance) (rate({_CONNECT}_count{{{SCOPE}}}[{RATE}]))"
+                    f' - sum by (instance) (rate({_CONNECT}_bucket{{{SCOPE}, le="1.0"}}[{RATE}]))) * {PER_MINUTE}',
+                    "{{instance}}",
+                ),
+            ),
+            runbook="EpmInspectorClientsFail",
+        ),
     )
 
 
@@ -328,9 +359,9 @@ def _traffic() -> tuple[Panel, ...]:
 
 
 def _total(metric: str, matchers: str) -> str:
-    return total(metric, _SHOWN, ("instance",), matchers)
+    return total(metric, SHOWN, ("instance",), matchers)
 
 
 def _by_vip(verdicts: str) -> str:
-    selector = f'epm_inspector_vip_responses_total{{{_ADDRESSED}, verdict=~"{verdicts}"}}'
+    selector = f'epm_inspector_vip_responses_total{{{ADDRESSED}, verdict=~"{verdicts}"}}'
     return f"sum by (vip, verdict) (rate({selector}[{RATE}])) * {PER_MINUTE}"

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Kind = Literal["timeseries", "stat", "state-timeline", "table", "heatmap"]
-Colour = Literal["green", "yellow", "orange", "red", "blue", "purple", "text", "semi-dark-red"]
+Colour = Literal[
+    "green", "yellow", "orange", "red", "blue", "purple", "text", "semi-dark-red", "light-blue", "dark-orange",
+    "dark-purple",
+]  # fmt: skip
 
 # Variables of every dashboard. `instance` and `interface` follow from what is chosen before them.
 SCOPE: Final = 'job=~"$job", instance=~"$instance"'
 PORT: Final = f'{SCOPE}, interface=~"$interface"'
 RATE: Final = "$__rate_interval"
+ADDRESSED: Final = f'{PORT}, vip=~"$vip"'
 PER_MINUTE: Final = 60
 FULL_WIDTH: Final = 24
 
@@ -57,6 +61,22 @@ class Panel:
     stacked: bool = False
     highest: float | None = None
     runbook: str | None = None
+
+
+def number_panel(
+    number: int,
+    title: str,
+    description: str,
+    expression: str,
+    steps: tuple[tuple[float | None, Colour], ...],
+    *,
+    unit: str = "short",
+    width: int = 4,
+    runbook: str | None = None,
+) -> Panel:
+    """Return a small panel with one number."""
+    queries = (Query(expression, ""),)
+    return Panel(number, "stat", title, description, unit, queries, width=width, height=4, steps=steps, runbook=runbook)
 
 
 @dataclass(frozen=True, slots=True)

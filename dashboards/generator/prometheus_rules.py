@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.generator.alerts import Alert, alerts
+from dashboards.generator.alerting import Alert
+from dashboards.generator.alerts import alerts
 from dashboards.generator.pace import Pace
 from dashboards.generator.recordings import recorded, recordings
 from dashboards.generator.words import PROMETHEUS, fill, runbook_url

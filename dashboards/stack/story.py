@@ -27,8 +27,10 @@ PACE: Final = Pace(faster=20)
 _PATIENCE_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.5
 
-NOTHING_DECLARED: Final = "# Nothing is declared yet.\n"
+NOTHING_DECLARED: Final = "follow_up = true\n"
 POOL_DECLARED: Final = f"""\
+follow_up = true
+
 [[vip]]
 name = "laboratory"
 address = "{topology.VIRTUAL_ADDRESS}"

@@ -61,7 +61,12 @@ def run(arguments: AttachArguments) -> int:
 
     config, started_ns = arguments.config, time.time_ns()
     account = choose_account(config.user)
-    metrics = Metrics(CollectorRegistry(), vips=config.vip_labels(), learned_vips=config.learned_vips)
+    metrics = Metrics(
+        CollectorRegistry(),
+        vips=config.vip_labels(),
+        learned_vips=config.learned_vips,
+        follow_up=config.follow_up,
+    )
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())

@@ -15,6 +15,7 @@ from inspector.capture.seen import sum_seen
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
 from inspector.errors import CaptureError
+from inspector.escape import display_name
 from inspector.evidence.recorder import open_evidence
 from inspector.model import Verdict
 from inspector.output.console import Tally
@@ -22,7 +23,8 @@ from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
 from inspector.output.standard import Output, fail, tally_of, warn
 from inspector.reading.chain import chain
-from inspector.reading.filereader import FileReader, ReadArguments, ReadFiles
+from inspector.reading.cutting import cut_warning
+from inspector.reading.filereader import FileCounts, FileReader, ReadArguments, ReadFiles
 from inspector.reading.inputs import find_inputs
 from inspector.reading.sighting import tie_files
 
@@ -30,6 +32,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
 _UNREAD: Final = 1
+CUT: Final = 4
 
 PARALLEL_FROM: Final = 512 << 20
 """Bytes of all files from which on another process is worth being started, unless the command line says."""
@@ -39,9 +42,10 @@ THREADS_FROM: Final = 16 << 20
 
 
 def run(arguments: ReadArguments) -> int:
-    """Run the command; return 3 where a verdict or an outcome of `fail_on` was found, else 1 where a file was not read.
+    """Run the command; return 3 where one of `fail_on` was found, else 1 where a file was not read, else 0.
 
-    A file that cannot be read is one line, and the next one is read.
+    Or 4: `fail_on` is given, nothing of it was found, and the capture keeps only the beginning of packets. A file that
+    cannot be read is one line, and the next one is read.
     """
     inputs = find_inputs(arguments.files)
     follow_on = chain(inputs.files, arguments.chained)
@@ -77,10 +81,21 @@ def run(arguments: ReadArguments) -> int:
             write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
         else:
             output.summary(tally)
+    is_cut = _warn_of_cut_packets(read.counts)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
     if found & arguments.fail_on:
         return FOUND
-    return _UNREAD if failed else 0
+    if failed:
+        return _UNREAD
+    return CUT if is_cut and arguments.fail_on else 0
+
+
+def _warn_of_cut_packets(counts: Sequence[FileCounts]) -> bool:
+    """Warn of captures that keep only the beginning of packets; return whether there are any."""
+    warnings = [cut_warning(one.path, display_name(os.fsencode(one.path)), one) for one in counts]
+    for warning in filter(None, warnings):
+        warn(warning)
+    return any(warnings)
 
 
 def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> ReadFiles | None:

@@ -57,7 +57,7 @@ def _checked(state: Any, pid: int) -> dict[str, Any]:
 
 
 def _show(states: Sequence[Mapping[str, Any]]) -> None:
-    """Print a row for each interface, and below the table which decoders run and why an interface has no program."""
+    """Print a row for each interface; below the table decoders, outcomes, and why an interface has no program."""
     interfaces = [(state, one) for state in states for one in state["interfaces"] if isinstance(one, dict)]
     from inspector.output.text import table_text
 
@@ -66,6 +66,10 @@ def _show(states: Sequence[Mapping[str, Any]]) -> None:
     for state in states:
         if "decoder" in state:
             print(harmless(f"process {state.get('pid')}: decoder: {state['decoder']}"))
+        for name in ("outcomes", "causes"):
+            counts = _counts(state.get(name))
+            if counts:
+                print(harmless(f"process {state.get('pid')}: {name}: {counts}"))
     for _, interface in interfaces:
         if not interface.get("attached"):
             print(harmless(f"{_name(interface)}: not attached: {interface.get('explanation')}"))
@@ -91,6 +95,13 @@ def _name(interface: Mapping[str, Any]) -> str:
     """Return an interface's name, with its namespace as in `ip netns` where it is in another."""
     netns = interface.get("netns")
     return f"{interface.get('name')}" if netns is None else f"{interface.get('name')}@{netns}"
+
+
+def _counts(counts: Any) -> str:
+    """Return counts by name in words, those which are not 0; nothing where there are none."""
+    if not isinstance(counts, dict):
+        return ""
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if isinstance(count, int) and count)
 
 
 def _sum(counts: Any) -> int | None:

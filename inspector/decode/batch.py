@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from inspector.model import Finding, IPAddress, Verdict
+    from inspector.model import Finding, IPAddress
 
     Numbers = npt.NDArray[np.int64]
 
@@ -112,10 +112,6 @@ class FindingBatch:
         if not numbers:
             return np.zeros(0, np.int64)
         return np.flatnonzero(np.isin(self._rows[:, layout.FOUND_TEMPLATE], numbers))
-
-    def rows_with(self, verdict: Verdict) -> Numbers:
-        """Return which rows have a verdict."""
-        return self.rows_where(lambda template: template.verdict is verdict)
 
     def clients(self, rows: Numbers) -> Numbers:
         """Return the clients' addresses of some rows, int64[n, 2]."""

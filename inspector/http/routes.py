@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector.http.http1 import Response
+from inspector.http.overview import word_of
 from inspector.http.page import HEADERS, HTML, page
 from inspector.metrics.updates import CONTENT_TYPE
 from inspector.model import format_time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from inspector.consequence import Outcome
     from inspector.http.overview import Overview
     from inspector.metrics.updates import Metrics
     from inspector.model import Finding, Verdict
@@ -66,6 +68,7 @@ class Routes:
             "/live": lambda: self._page(refresh=True),
             "/findings": self._findings,
             "/offers": self._offers,
+            "/outcomes": self._outcomes,
         }
         return others | (findings if with_findings else dict.fromkeys(findings, _refuse))
 
@@ -93,12 +96,16 @@ class Routes:
         offers, others = self._overview.offers()
         return _json({"time": format_time(time.time_ns()), "offers": offers, "other_answers": others})
 
+    def _outcomes(self) -> Response:
+        return _json({"time": format_time(time.time_ns()), **self._overview.outcomes()})
+
     def _page(self, *, refresh: bool) -> Response:
         if self.inspection is None:
             return Response(503, b"nothing is attached yet\n")
         offers, _ = self._overview.offers()
         html = page(
             self.inspection.snapshot,
+            self._overview.outcomes(),
             offers,
             self._overview.findings(),
             healthy=self.inspection.healthy,
@@ -108,19 +115,23 @@ class Routes:
 
 
 def _lines_within(findings: list[Finding], size: int) -> tuple[list[str], int]:
-    """Return findings as JSON, in as many bytes at most, and how many had no room.
+    """Return findings as JSON, in as many bytes at most, and how many had no room; a follow-up before its answer.
 
-    Each verdict has its share, which its newest findings fill: those which an attacker makes displace no others.
+    Each verdict, and each outcome that hurts, has its share, which its newest findings fill: those which an attacker
+    makes displace no others.
     """
-    share = size // max(len({finding.verdict for finding in findings}), 1)
-    used: Counter[Verdict] = Counter()
-    lines = []
+    share = size // max(len(set(map(word_of, findings))), 1)
+    used: Counter[Verdict | Outcome] = Counter()
+    lines: list[str] = []
+    left_out = 0
     for finding in findings:
-        line = json_of(finding.as_dict())
-        used[finding.verdict] += len(line) + len(",\n")
-        if used[finding.verdict] <= share:
-            lines.append(line)
-    return lines, len(findings) - len(lines)
+        some = [json_of(one.as_dict()) for one in reversed(finding.with_follow_up())]
+        used[word_of(finding)] += sum(len(line) + len(",\n") for line in some)
+        if used[word_of(finding)] <= share:
+            lines += some
+        else:
+            left_out += len(some)
+    return lines, left_out
 
 
 def _json(value: object) -> Response:

@@ -175,7 +175,9 @@ class Inspection:
             self._metrics.update_losses(self._recording.losses())
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
-        self.snapshot = take_snapshot(self._beginning, self._upkeep, self._session, self._pipeline, counters)
+        self.snapshot = take_snapshot(
+            self._beginning, self._upkeep, self._session, self._pipeline, self._overview, counters
+        )
         tally = tally_of(counters.values(), [self._pipeline])
         self._lost = sum(tally.lost.values())
         self._output.status(tally)

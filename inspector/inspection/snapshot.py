@@ -16,6 +16,7 @@ from inspector.record import LOSS_REASONS, KernelCounter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from inspector.http.overview import Overview
     from inspector.inspection.upkeep import Upkeep
     from inspector.live.attach.interfaces import InterfaceState
     from inspector.live.session import Session
@@ -35,6 +36,7 @@ def take_snapshot(
     upkeep: Upkeep,
     session: Session,
     pipeline: Pipeline,
+    overview: Overview,
     counters: Mapping[str, Mapping[KernelCounter, int]],
 ) -> dict[str, Any]:
     """Return the state of a running inspection; keys and their order are an interface which people build on.
@@ -42,6 +44,7 @@ def take_snapshot(
     `counters` are those of `Session.counters`, by interface name; nothing of the result changes later.
     """
     used, size = session.ring_usage()
+    outcomes, causes = overview.sums()
     anomalies = {str(anomaly): count for anomaly, count in pipeline.anomalies.items() if count}
     return {
         "version": __version__,
@@ -59,6 +62,8 @@ def take_snapshot(
         "ring": {"used_bytes": used, "size_bytes": size},
         "tracked_connections": pipeline.tracked_connections,
         "verdicts": {str(verdict): pipeline.verdicts[verdict] for verdict in Verdict},
+        "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
+        "causes": dict(sorted((str(cause), count) for cause, count in causes.items())),
         "anomalies": dict(sorted(anomalies.items())),
     }
 

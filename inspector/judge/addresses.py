@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Final
 
-from inspector.model import IPAddress
+from inspector.model import IPAddress, known_address
 from inspector.protocols import IPV4_MAPPED
 
 WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -41,6 +41,21 @@ def extract_nat64(address: IPv6Address, prefix_length: int) -> IPv4Address:
     return IPv4Address(without_reserved[:4])
 
 
+def undeclared_nat64(address: IPAddress, inner: IPAddress) -> IPv6Network | None:
+    """Return the NAT64 prefix, the longest, with which an IPv6 address stands for an IPv4 address; None for none.
+
+    Bits behind the IPv4 address are zero (RFC 6052 section 2.2), which makes a coincidence unlikely.
+    """
+    if not isinstance(address, IPv6Address) or not isinstance(inner, IPv4Address) or int(inner) >> 24 == 0:
+        return None
+    for length in reversed(NAT64_PREFIX_LENGTHS):
+        behind = 0 if length == 96 else _RESERVED_BYTE + 1 + (length // 8 - 4)
+        empty = not any(address.packed[behind:]) and address.packed[_RESERVED_BYTE] == 0 if behind else True
+        if empty and extract_nat64(address, length) == inner:
+            return IPv6Network((address, length), strict=False)
+    return None
+
+
 @lru_cache(maxsize=8192)
 def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPAddress:
     """Return the IPv4 address which an IPv6 address stands for, or the address itself.
@@ -58,6 +73,12 @@ def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPA
     if address.sixtofour is not None:
         return address.sixtofour
     return address.teredo[1] if address.teredo is not None else address
+
+
+def server_address(raw: bytes, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPAddress:
+    """Return the address that a server is known by, of its 16 bytes: unmapped where that is certain."""
+    address = address_of(raw)
+    return known_address(address, unmap(address, nat64_prefixes))
 
 
 def is_unroutable(address: IPv4Address) -> bool:

@@ -22,16 +22,37 @@ def unknown(evidence: Evidence) -> Diagnosis | None:
     """A client is hurt, and no other row holds: only what was seen."""
     if evidence.outcome not in HARMFUL:
         return None
+    facts, remedy = _facts_of(evidence), ""
+    if evidence.delivery is not None:
+        remedy = "capture nearer to the client: a device on the way drops this answer, or its acknowledgment"
+    elif evidence.outcome is Outcome.BROKEN and evidence.question is not None:
+        remedy = "look at the service on the server: it accepts connections and does not answer"
+        if evidence.question.acknowledged is False:
+            remedy = (
+                "check what accepts the connection: a SYN proxy, a load balancer without members, or a firewall that "
+                "drops what the client sends"
+            )
+    return Diagnosis(Cause.UNKNOWN, remedy, facts) if facts else None
+
+
+def _facts_of(evidence: Evidence) -> tuple[str, ...]:
+    """Return what was seen of a connection or a lost answer."""
     facts = []
-    if evidence.attempt is not None:
-        facts.append(syns_sent(evidence.attempt, evidence.client))
-        if evidence.attempt.reset is not None:
-            facts.append(sender_of(evidence.attempt.reset, str(evidence.attempt.address)))
-    if evidence.question is not None:
-        facts.append(f"sent {times(evidence.question.sent)}, no answer in {seconds(evidence.question.waited_ns)}")
+    attempt, question = evidence.attempt, evidence.question
+    if attempt is not None and attempt.rejection is not None:
+        of = f" of {evidence.service}" if evidence.service else ""
+        facts.append(f"{attempt} answered the bind{of} with a rejection: {attempt.rejection}")
+    elif attempt is not None:
+        facts.append(f"{attempt} accepted the connection" if attempt.answered else syns_sent(attempt, evidence.client))
+    if attempt is not None and attempt.reset is not None:
+        facts.append(sender_of(attempt.reset, str(attempt.address if attempt.reset.from_server else evidence.client)))
+    if attempt is not None and attempt.syn_acks > 1 and evidence.outcome is Outcome.UNDELIVERED:
+        facts.append(f"{attempt} sent its SYN-ACK {times(attempt.syn_acks)}, never acknowledged")
+    if question is not None:
+        facts.append(f"the request was sent {times(question.sent)}, no answer in {seconds(question.waited_ns)}")
     if evidence.delivery is not None:
         facts.append(f"the answer was sent {times(evidence.delivery.sent)} and not acknowledged")
-    return Diagnosis(Cause.UNKNOWN, "", tuple(facts)) if facts else None
+    return tuple(facts)
 
 
 ROWS: Final[tuple[Row, ...]] = (

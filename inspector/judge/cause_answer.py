@@ -7,11 +7,12 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from inspector.consequence import Cause, FindingKind, Outcome
+from inspector.judge.addresses import undeclared_nat64
 from inspector.judge.cause_connection import MTU_REMEDY
 from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
 from inspector.judge.diagnosis import Diagnosis, Row, listed, seconds, sender_of, service_of, times
 from inspector.judge.evidence import Delivery, Evidence
-from inspector.model import Verdict
+from inspector.model import IPAddress, Verdict
 
 SLOW_NS: Final = 500_000_000
 LARGE_SEGMENT: Final = 1000
@@ -40,8 +41,10 @@ def dropped_here(evidence: Evidence) -> Diagnosis | None:
         facts.append(f"{client} got a {side.replaced_by}{after} instead: the gateway refused this answer")
     if evidence.offered:
         facts.append(f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked")
-    if not evidence.translated and side.replaced_by is None:
+    if not evidence.names_other and side.replaced_by is None:
         return None
+    if evidence.asked_over_nat64 is not None:
+        facts.append(_through_nat64(evidence.asked_over_nat64, evidence.asked))
     return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", tuple(facts))
 
 
@@ -63,7 +66,7 @@ def path_mtu(evidence: Evidence) -> Diagnosis | None:
     delivery = _lost(evidence)
     if delivery is None or (delivery.largest_segment < LARGE_SEGMENT and not delivery.client_hole):
         return None
-    if evidence.translated and not evidence.siblings.small_answers and not delivery.client_hole:
+    if evidence.names_other and not evidence.siblings.small_answers and not delivery.client_hole:
         return None
     facts = [*_delivery_facts(evidence, delivery), f"its largest segment has {delivery.largest_segment} bytes"]
     if delivery.client_hole:
@@ -76,7 +79,7 @@ def path_mtu(evidence: Evidence) -> Diagnosis | None:
 def strict_filter_beyond(evidence: Evidence) -> Diagnosis | None:
     """An answer that names another address than the asked one is lost between here and the client."""
     delivery = _lost(evidence)
-    if delivery is None or not evidence.translated:
+    if delivery is None or not evidence.names_other:
         return None
     names = f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked: strict RPC filters drop it"
     return Diagnosis(
@@ -91,8 +94,14 @@ def access_denied(evidence: Evidence) -> Diagnosis | None:
     facts = (f"{evidence.asked} answered the {evidence.operation or 'call'} with status 5 (access denied)",)
     if is_hardening(evidence, evidence.status):
         return hardening(evidence, facts)
-    if evidence.operation not in _OWN_OPERATIONS or evidence.authentication_level > 1:
+    if evidence.operation not in _OWN_OPERATIONS:
         return None
+    if evidence.authentication_level > 1:
+        return Diagnosis(
+            Cause.ACCESS_POLICY,
+            "check the rights of the client's account on the server; clients report error 5 (access denied)",
+            (*facts, f"{evidence.client} was authenticated (level {evidence.authentication_level})"),
+        )
     return Diagnosis(
         Cause.ACCESS_POLICY,
         "the policy 'Restrictions for unauthenticated RPC clients' denies it (RestrictRemoteClients=2): set it to 1 on "
@@ -122,7 +131,8 @@ def pool_member_differs(evidence: Evidence) -> Diagnosis | None:
     lately = evidence.siblings
     if evidence.verdict is not Verdict.NOT_REGISTERED or not lately.named:
         return None
-    naming = f"name an endpoint, {lately.answers - lately.named} do not"
+    without = lately.answers - lately.named
+    naming = f"name an endpoint, {without} {'does' if without == 1 else 'do'} not"
     return Diagnosis(
         Cause.POOL_MEMBER_DIFFERS,
         "take the server without the service out of the pool, or start the service there; its clients report error "
@@ -135,7 +145,7 @@ def service_not_registered(evidence: Evidence) -> Diagnosis | None:
     """The endpoint mapper answered that it does not know the interface."""
     if evidence.verdict is not Verdict.NOT_REGISTERED:
         return None
-    status = f" (status {evidence.status:#x})" if evidence.status else ""
+    status = f" (error 1753, status {evidence.status:#x})" if evidence.status else ""
     return Diagnosis(
         Cause.SERVICE_NOT_REGISTERED,
         "start the service; check DNS and HOSTS: perhaps another server was meant. No firewall: the answer came. "
@@ -157,19 +167,23 @@ def slow_server(evidence: Evidence) -> Diagnosis | None:
 
 
 def nat64_prefix_undeclared(evidence: Evidence) -> Diagnosis | None:
-    """The offered address is in the last 32 bits of the IPv6 address that was asked."""
-    asked = evidence.asked
-    if not isinstance(asked, IPv6Address):
+    """Clients ask through a NAT64 whose prefix is not declared: an offered address, or the other side, tells it."""
+    asked, inner = evidence.asked_over_nat64, evidence.asked
+    if asked is not None:
+        seen = _through_nat64(asked, inner)
+    elif isinstance(evidence.asked, IPv6Address):
+        asked = evidence.asked
+        inner = next((one for one in evidence.offered if undeclared_nat64(asked, one) is not None), asked)
+        seen = f"{inner} is offered, and is in {asked}, which was asked"
+    prefix = undeclared_nat64(asked, inner) if asked is not None else None
+    if prefix is None:
         return None
-    inner = IPv4Address(asked.packed[12:])
-    if inner not in evidence.offered or int(inner) >> 24 == 0:
-        return None
-    prefix = f"{IPv6Address(asked.packed[:12] + bytes(4))}/96"
-    return Diagnosis(
-        Cause.NAT64_PREFIX_UNDECLARED,
-        f'declare the prefix: nat64_prefixes = ["{prefix}"]',
-        (f"{inner} is offered, and is the end of {asked}, which was asked",),
-    )
+    return Diagnosis(Cause.NAT64_PREFIX_UNDECLARED, f'declare the NAT64 prefix: nat64_prefixes = ["{prefix}"]', (seen,))
+
+
+def _through_nat64(asked: IPv6Address, inner: IPAddress) -> str:
+    prefix = undeclared_nat64(asked, inner)
+    return f"{asked} was asked on the clients' side and {inner} here: a NAT64 with the prefix {prefix}, undeclared"
 
 
 def other_address_family(evidence: Evidence) -> Diagnosis | None:
@@ -177,10 +191,11 @@ def other_address_family(evidence: Evidence) -> Diagnosis | None:
     named = tuple(address for address in evidence.offered if not address.is_unspecified)
     if not isinstance(evidence.asked, IPv6Address) or not named:
         return None
+    seen = f"{evidence.asked} was asked, {listed(named)} is offered: no tower can carry an IPv6 address, and "
     return Diagnosis(
         Cause.OTHER_ADDRESS_FAMILY,
         f'declare that both addresses are one server: address = ["{evidence.asked}", "{named[0]}"] under [[vip]]',
-        (f"{evidence.asked} was asked, {listed(named)} is offered: no tower can carry an IPv6 address",),
+        (f"{seen}{listed(named)} is presumably the same server",),
     )
 
 

@@ -12,6 +12,7 @@ from inspector.judge.diagnosis import (
     Diagnosis,
     Row,
     icmp_words,
+    is_of_filter,
     is_too_big,
     seconds,
     sender_of,
@@ -103,10 +104,43 @@ def mapper_refuses(evidence: Evidence) -> Diagnosis | None:
     )
 
 
+def scanner(evidence: Evidence) -> Diagnosis | None:
+    """A client tries many addresses, and none of them answers."""
+    if not evidence.scanned:
+        return None
+    return Diagnosis(
+        Cause.UNKNOWN,
+        f"nothing where {evidence.client} is a scanner (inventory, vulnerability scan); where it is not, look for who "
+        f"scans this network, or what blocks TCP 135 for this client",
+        (f"{evidence.client} tried {evidence.scanned} addresses within 60 s, and none accepts",),
+    )
+
+
+def mapper_rejected(evidence: Evidence) -> Diagnosis | None:
+    """A SYN to the endpoint mapper's port was reset by another device than the server that answers else."""
+    attempt = evidence.attempt
+    if evidence.kind is not FindingKind.CONNECTION or attempt is None or attempt.answered or attempt.reset is None:
+        return None
+    # A load balancer resets itself where it has no member, with a TTL of its own.
+    if not attempt.reset.by_device or any(one != evidence.asked for one in evidence.siblings.addresses):
+        return None
+    return Diagnosis(
+        Cause.PORTS_FILTERED,
+        f"allow TCP {attempt.port} from these clients: a device in front of {attempt.address} rejects it; "
+        f"{UNAVAILABLE}",
+        (
+            f"{attempt} refuses connections: {syns_sent(attempt, evidence.client)}, {times(attempt.reset.count)} reset",
+            sender_of(attempt.reset, str(attempt.address)),
+        ),
+    )
+
+
 def mapper_prohibited(evidence: Evidence) -> Diagnosis | None:
-    """A SYN to the endpoint mapper's port was answered by an ICMP error."""
+    """A SYN to the endpoint mapper's port was answered by an ICMP error that a filter sends."""
     attempt = evidence.attempt
     if evidence.kind is not FindingKind.CONNECTION or attempt is None or attempt.answered or attempt.icmp is None:
+        return None
+    if not is_of_filter(attempt.icmp):
         return None
     return Diagnosis(
         Cause.PORTS_FILTERED,
@@ -124,7 +158,10 @@ def mapper_down(evidence: Evidence) -> Diagnosis | None:
         Cause.MAPPER_DOWN,
         f"check that the server is up, that a firewall lets TCP {attempt.port} through, and that the load balancer has "
         f"a member; {UNAVAILABLE}",
-        (f"{attempt} does not answer: {syns_sent(attempt, evidence.client)}",),
+        (
+            f"{attempt} does not answer: {syns_sent(attempt, evidence.client)}",
+            *((icmp_words(attempt.icmp),) if attempt.icmp is not None else ()),
+        ),
     )
 
 
@@ -133,15 +170,21 @@ def filter_of_activation(evidence: Evidence) -> Diagnosis | None:
     question = evidence.question
     if question is None or question.interface not in _DCOM or not evidence.siblings.mapper_answered:
         return None
-    if question.reset is None or not question.reset.from_server:
+    if question.reset is not None and question.reset.from_server:
+        seen = ("was answered by a reset", sender_of(question.reset, str(evidence.asked)))
+    elif question.server_ended:
+        seen = (f"was answered by the end of the connection, in the name of {evidence.asked}", "")
+    elif question.acknowledged is False and question.sent > 2:
+        seen = (f"was sent {times(question.sent)} and never acknowledged", "")
+    else:
         return None
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a filter lets the endpoint mapper pass and refuses DCOM: at ISA or TMG clear 'Enforce strict RPC compliance' "
         "for this rule (certificate enrollment, WMI and DPM agents need it)",
         (
-            f"{_message(evidence, question)} was answered by a reset",
-            sender_of(question.reset, str(evidence.asked)),
+            f"{_message(evidence, question)} {seen[0]}",
+            *filter(None, seen[1:]),
             f"the endpoint mapper at {evidence.asked} answers other calls",
         ),
     )
@@ -153,14 +196,15 @@ def filter_of_contexts(evidence: Evidence) -> Diagnosis | None:
     if question is None or question.acknowledged or question.contexts < 2:
         return None
     answered = evidence.siblings.bind_answered_contexts
-    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.from_server):
+    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.by_device):
         return None
+    ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a device on the path rejects binds with several transfer syntaxes (NDR64, feature negotiation): update the "
         "firewall, or set Server2003NegotiateDisable=1 under HKLM\\SOFTWARE\\Policies\\Microsoft\\Windows NT\\RPC",
         (
-            f"{_sent(evidence, question)}, never answered and never acknowledged",
+            f"{_sent(evidence, question)}, never answered and never acknowledged{ended}",
             f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered",
         ),
     )
@@ -233,12 +277,20 @@ def mapper_mute(evidence: Evidence) -> Diagnosis | None:
     else:
         state = "acknowledged" if question.acknowledged else "acknowledgment not seen"
         ended = ", then the client ended the connection" if question.client_ended else ""
+        if question.server_ended:
+            ended = f", then {evidence.asked} closed the connection, or a filter did so in its name"
         seen.append(f"{state}, no answer in {seconds(question.waited_ns)}{ended}")
         remedy = "look at the service RpcEptMapper on the server: it accepts connections and does not answer"
     return Diagnosis(Cause.MAPPER_MUTE, f"{remedy}; {UNAVAILABLE}", tuple(seen))
 
 
-VIEW_ROWS: Final[tuple[Row, ...]] = (snap_length, one_way_view, capture_ends)
-CONNECT_ROWS: Final[tuple[Row, ...]] = (path_mtu_reported, mapper_refuses, mapper_prohibited, mapper_down)
+VIEW_ROWS: Final[tuple[Row, ...]] = (snap_length, one_way_view, capture_ends, scanner)
+CONNECT_ROWS: Final[tuple[Row, ...]] = (
+    path_mtu_reported,
+    mapper_rejected,
+    mapper_refuses,
+    mapper_prohibited,
+    mapper_down,
+)
 FILTER_ROWS: Final[tuple[Row, ...]] = (filter_of_activation, filter_of_contexts, reset_by_device)
 QUESTION_ROWS: Final[tuple[Row, ...]] = (path_mtu_of_question, mapper_mute)

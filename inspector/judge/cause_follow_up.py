@@ -21,18 +21,27 @@ from inspector.judge.diagnosis import (
     times,
 )
 from inspector.judge.evidence import Attempt, Evidence
+from inspector.model import Verdict
 
 ACCESS_DENIED: Final = 5
 _PUBLISH: Final = (
     f"publish the servers' dynamic ports {DYNAMIC_PORTS}, or give the service a static port on every server and "
     f"publish that"
 )
-_ALLOW: Final = (
-    f"allow TCP {DYNAMIC_PORTS} from these clients, restrict RPC's ports "
-    f"(HKLM\\SOFTWARE\\Microsoft\\Rpc\\Internet), or pin the service to one port (KB 224196)"
-)
+_DYNAMIC: Final = (range(49152, 65536), range(1025, 5001))
+_OVERLOADED: Final = frozenset({"local limit exceeded", "temporary congestion"})
 _HARDENED_LEVEL: Final = 5
 _ACTIVATION: Final = frozenset({"RemoteCreateInstance", "RemoteGetClassObject", "RemoteActivation"})
+
+
+def _allow(attempt: Attempt) -> str:
+    """Return how to let a port pass: with the dynamic range, or alone where it is a static one."""
+    if not any(attempt.port in ports for ports in _DYNAMIC):
+        return f"allow TCP {attempt.port} from these clients (for other services, {DYNAMIC_PORTS})"
+    return (
+        f"allow TCP {DYNAMIC_PORTS} from these clients, restrict RPC's ports "
+        f"(HKLM\\SOFTWARE\\Microsoft\\Rpc\\Internet), or pin the service to one port (KB 224196)"
+    )
 
 
 def is_hardening(evidence: Evidence, status: int | None) -> bool:
@@ -95,6 +104,10 @@ def denied(evidence: Evidence) -> Diagnosis | None:
         return None
     reason = attempt.rejection or (f"fault {attempt.fault:#x}" if attempt.fault is not None else "access denied")
     facts = (f"{attempt} denied {evidence.client}: {reason}",)
+    if reason in _OVERLOADED:
+        return Diagnosis(
+            Cause.UNKNOWN, "the server is out of resources: look at its load; clients report error 1723 (0x6BB)", facts
+        )
     if is_hardening(evidence, attempt.fault):
         return hardening(evidence, facts)
     return Diagnosis(
@@ -124,6 +137,8 @@ def stale_registration(evidence: Evidence) -> Diagnosis | None:
     if evidence.target is not Target.ASKED or evidence.translated or evidence.several_servers:
         return None
     facts = _what_happened(evidence, attempt)
+    if evidence.verdict is Verdict.SEALED:
+        facts += (f"the answer is encrypted: that it named port {attempt.port} is presumed, as the client went there",)
     if evidence.siblings.refusals > 1:
         facts += (f"{evidence.siblings.refusals} connections to {attempt} were refused lately",)
     return Diagnosis(
@@ -131,6 +146,25 @@ def stale_registration(evidence: Evidence) -> Diagnosis | None:
         f"restart the service that registered the port, or RpcEptMapper: the endpoint mapper names port {attempt.port} "
         f"for {service_of(evidence)} and nothing listens there; {UNAVAILABLE}",
         facts,
+    )
+
+
+def other_member(evidence: Evidence) -> Diagnosis | None:
+    """A server refuses the port that another server of the same address named; other ports of it are published."""
+    attempt = _failed(evidence)
+    if attempt is None or attempt.reset is None or attempt.reset.by_device or evidence.target is not Target.ASKED:
+        return None
+    if not evidence.siblings.other_ports_reached or not evidence.several_servers:
+        return None
+    where = f"the connection went to a server where port {attempt.port} is closed"
+    return Diagnosis(
+        Cause.NO_AFFINITY,
+        f"use affinity by the client's address over port 135 and the service's ports together, or static ports that "
+        f"are the same on all servers; {UNAVAILABLE}",
+        (
+            *_what_happened(evidence, attempt),
+            f"{_named(evidence)}; other ports of {evidence.asked} are reached: {where}",
+        ),
     )
 
 
@@ -142,7 +176,7 @@ def session_helper(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Cause.PORTS_FILTERED,
         f"a session helper that does not join RPC fragments (FortiOS) opens no pinhole for such an answer: update it, "
-        f"or {_ALLOW}; {UNAVAILABLE}",
+        f"or {_allow(attempt)}; {UNAVAILABLE}",
         (f"the answer came in {evidence.fragments} RPC fragments", *_what_happened(evidence, attempt)),
     )
 
@@ -190,15 +224,21 @@ def offered_by_nat(evidence: Evidence) -> Diagnosis | None:
 
 
 def offered_otherwise(evidence: Evidence) -> Diagnosis | None:
-    """A client went to the address of the tower; who translates is not known."""
+    """A client went to the address of the tower, which is not the asked one: a load balancer or NAT lies between."""
     found = _offered_elsewhere(evidence)
     if found is None:
         return None
+    if evidence.asked.version == 6:
+        return Diagnosis(
+            Cause.OTHER_ADDRESS_FAMILY,
+            f"give these clients a way to the server's IPv4 address, or let them ask over IPv4; {found.remedy}",
+            (*found.evidence_seen, f"{_named(evidence)}: no tower can carry an IPv6 address"),
+        )
     return Diagnosis(
-        Cause.UNKNOWN,
-        f"route or allow the address of the tower for these clients, or let the load balancer or NAT in front of it be "
-        f"transparent; {found.remedy}",
-        (*found.evidence_seen, _named(evidence)),
+        Cause.LOAD_BALANCER,
+        f"route or allow the servers' own addresses for these clients, or make the load balancer (or NAT) transparent; "
+        f"{found.remedy}",
+        (*found.evidence_seen, f"{_named(evidence)}: {evidence.asked} is a load balancer or NAT in front of it"),
     )
 
 
@@ -243,8 +283,10 @@ def filtered(evidence: Evidence) -> Diagnosis | None:
         return None
     where = f"at {attempt.icmp.reporter}: " if attempt.icmp is not None else ""
     port = f"the endpoint mapper named port {attempt.port} for {service_of(evidence)}"
+    if evidence.verdict is Verdict.SEALED:
+        port = f"the answer is encrypted: that it named port {attempt.port} is presumed, as the client went there next"
     return Diagnosis(
-        Cause.PORTS_FILTERED, f"{where}{_ALLOW}; {UNAVAILABLE}", (*_what_happened(evidence, attempt), port)
+        Cause.PORTS_FILTERED, f"{where}{_allow(attempt)}; {UNAVAILABLE}", (*_what_happened(evidence, attempt), port)
     )
 
 
@@ -256,6 +298,7 @@ FOLLOW_UP_ROWS: Final[tuple[Row, ...]] = (
     offered_by_nat,
     offered_otherwise,
     stale_registration,
+    other_member,
     session_helper,
     not_published,
     filtered,

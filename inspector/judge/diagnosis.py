@@ -31,6 +31,7 @@ _ICMP_WORDS: Final = {
     (6, 2, 0): "packet too big",
     (6, 3, 0): "hop limit exceeded",
 }
+_NO_WAY: Final = frozenset({(4, 3, 0), (4, 3, 1), (4, 11, 0), (6, 1, 0), (6, 1, 3), (6, 3, 0)})
 _TOO_BIG: Final = frozenset({(4, 3, 4), (6, 2, 0)})
 
 
@@ -92,6 +93,11 @@ def icmp_words(error: IcmpError) -> str:
     protocol = "ICMP" if version == 4 else "ICMPv6"
     meaning = f": {words}" if words else ""
     return f"{error.reporter} sent {protocol} type {error.type} code {error.code}{meaning}"
+
+
+def is_of_filter(error: IcmpError) -> bool:
+    """Return whether a filter sends the error: not for a host or network that a router has no way to."""
+    return (error.reporter.version, error.type, error.code) not in _NO_WAY
 
 
 def is_too_big(error: IcmpError) -> bool:

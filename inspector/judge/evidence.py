@@ -7,9 +7,10 @@ None means that a fact was not seen; an empty tuple means that there is none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from inspector.consequence import FindingKind, Outcome, Target
+from inspector.judge.addresses import is_unroutable
 from inspector.model import IPAddress, Verdict
 
 _INITIAL_HOP_LIMITS = (32, 64, 128, 255)
@@ -62,9 +63,9 @@ class IcmpError:
 class Attempt:
     """A connection that a client tried: to port 135 (kind `connection`), or to an endpoint (kind `follow_up`).
 
-    `syns` SYNs were sent within `span_ns`; `answered` says that a SYN-ACK came, with `syn_ack_ttl`. `bind_contexts`
-    is how many presentation contexts its bind had, 0 where no bind was seen. `rejection` is the reason in words for
-    which contexts or bind were rejected, `fault` the status of a fault.
+    `syns` SYNs were sent within `span_ns`; `answered` says that a SYN-ACK came, with `syn_ack_ttl`,
+    `syn_acks` times. `bind_contexts` is how many presentation contexts its bind had, 0 where no bind was seen.
+    `rejection` is the reason in words for which contexts or bind were rejected, `fault` the status of a fault.
     """
 
     address: IPAddress
@@ -78,6 +79,7 @@ class Attempt:
     fault: int | None = None
     reset: Reset | None = None
     icmp: IcmpError | None = None
+    syn_acks: int = 0
 
     def __str__(self) -> str:
         """Return address and port, IPv6 in brackets."""
@@ -91,8 +93,8 @@ class Question:
     It was sent `sent` times, the last one `span_ns` after the first, and `waited_ns` passed without an answer.
     `acknowledged`: the server's TCP has it. `contexts` and `interface` are those of a bind (`interface` the name or
     UUID of its first abstract syntax). `flags_zero`: its PDU flags are 0, as NT 4.0 sends it. `reset` ended it, or
-    `client_ended`: the client closed or reset the connection. `hole`: a later part of the server's stream came, an
-    earlier one did not.
+    `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first, without
+    an answer. `hole`: a later part of the server's stream came, an earlier one did not.
     """
 
     sent: int = 1
@@ -104,6 +106,7 @@ class Question:
     flags_zero: bool = False
     reset: Reset | None = None
     client_ended: bool = False
+    server_ended: bool = False
     hole: bool = False
 
 
@@ -152,7 +155,8 @@ class Siblings:
     this asked address offered, for any interface. `small_answers` says that answers of one small segment came.
     `bind_answered_contexts` is the number of contexts of a bind which the same server answered, 0 for none.
     `mapper_answered`: the endpoint mapper at this address answered a call. `refusals` is how many clients' follow-ups
-    to the same endpoint were refused, this one included.
+    to the same endpoint were refused, this one included; `other_ports_reached`: follow-ups to other ports of the asked
+    address got through.
     """
 
     answers: int = 0
@@ -163,6 +167,7 @@ class Siblings:
     bind_answered_contexts: int = 0
     mapper_answered: bool = False
     refusals: int = 0
+    other_ports_reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +192,10 @@ class Evidence:
     `service` is the name or UUID of the interface that was asked for, `version` its version. `offered` are the
     addresses of the answer's towers, each once, in their order; `port` that of the endpoint. `requested_address` is
     the target which the client wrote into its own request. `pooled`: a declared pool holds the offered address;
-    `learned` is the pool learned from two sides. `status` is that of the answer or fault. `fragments` is how many
-    RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none.
+    `learned` is the pool learned from two sides; `asked_over_nat64` is what the client asked on its side of a NAT64
+    whose prefix is not declared. `status` is that of the answer or fault. `fragments` is how many
+    RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none. `scanned` is how many addresses
+    the client tried in vain at port 135, where it is a scanner.
     """
 
     kind: FindingKind
@@ -206,6 +213,7 @@ class Evidence:
     requested_address: IPv4Address | None = None
     pooled: bool = False
     learned: tuple[IPv4Address, ...] = ()
+    asked_over_nat64: IPv6Address | None = None
     status: int | None = None
     latency_ns: int | None = None
     fragments: int = 1
@@ -216,12 +224,18 @@ class Evidence:
     other_side: OtherSide | None = None
     siblings: Siblings = Siblings()
     capture: CaptureLimits = CaptureLimits()
+    scanned: int = 0
+
+    @property
+    def names_other(self) -> bool:
+        """Whether the answer names addresses where others connect, and none of them is the asked one."""
+        named = [address for address in self.offered if not (address.is_unspecified or is_unroutable(address))]
+        return bool(named) and self.asked not in named
 
     @property
     def translated(self) -> bool:
-        """Whether the answer names real addresses and none of them is the asked one."""
-        named = [address for address in self.offered if not address.is_unspecified]
-        return bool(named) and self.asked not in named
+        """Whether the asked address is another one than the server's: an IPv6 address no tower could name."""
+        return self.asked.version == 4 and self.names_other
 
     @property
     def several_servers(self) -> bool:

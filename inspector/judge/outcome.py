@@ -9,11 +9,12 @@ from inspector.judge.diagnosis import icmp_words, is_too_big, seconds, sender_of
 from inspector.wire.status import fault_status_text
 
 if TYPE_CHECKING:
-    from inspector.judge.evidence import Attempt, Delivery, Evidence, Question
+    from inspector.judge.evidence import Attempt, Delivery, Evidence, Question, Reset
 
 _UNKNOWN_INTERFACE: Final = frozenset({0x1C010003, 0x6B5})
 _DENIED: Final = frozenset({5, 0x721, 0x1C00001D})
 _SLOW_NS: Final = 500_000_000
+_PROMPT_NS: Final = 1_000_000_000
 
 
 def attempt_outcome(
@@ -35,9 +36,14 @@ def attempt_outcome(
     if question is not None:
         return Outcome.BROKEN
     reset = attempt.reset
-    if reset is not None and reset.from_server and attempt.bind_contexts and not accepted:
+    if reset is not None and reset.from_server and not accepted and (attempt.bind_contexts or _is_prompt(reset)):
         return Outcome.BROKEN
     return Outcome.REACHED
+
+
+def _is_prompt(reset: Reset) -> bool:
+    """Return whether a reset cut off a connection that had just been opened, and does not end one that was idle."""
+    return reset.by_device or (reset.after_ns is not None and reset.after_ns < _PROMPT_NS)
 
 
 def _without_answer(attempt: Attempt) -> Outcome | None:
@@ -95,10 +101,13 @@ def _result(evidence: Evidence, attempt: Attempt) -> str:
     if outcome in (Outcome.WRONG_SERVER, Outcome.DENIED):
         fault = fault_status_text(attempt.fault) if attempt.fault is not None else "no reason given"
         return f", which rejects {service}: {attempt.rejection or fault}"
-    if attempt.reset is not None:
-        return f", and the connection was reset: {sender_of(attempt.reset, str(attempt.address))}"
-    if evidence.question is not None:
-        return f", and {_silence(evidence.question)}"
+    question, reset = evidence.question, attempt.reset
+    by_client = reset is not None and not reset.from_server
+    if question is not None and (reset is None or by_client):
+        ended = f", then {evidence.client} ended the connection" if question.client_ended else ""
+        return f", and its {_name_of(evidence, question)} was {_silence(question)}{ended}"
+    if reset is not None:
+        return f", and the connection was reset: {sender_of(reset, str(attempt.address))}"
     return ", and the connection ended before an answer"
 
 
@@ -110,7 +119,14 @@ def _syns(attempt: Attempt) -> str:
 def _silence(question: Question) -> str:
     span = f" in {seconds(question.span_ns)}" if question.sent > 1 else ""
     state = {True: "acknowledged, ", False: "not even acknowledged, ", None: ""}[question.acknowledged]
+    if question.server_ended:
+        return f"sent {times(question.sent)}{span}, {state}and the server closed the connection without an answer"
     return f"sent {times(question.sent)}{span}, {state}not answered in {seconds(question.waited_ns)}"
+
+
+def _name_of(evidence: Evidence, question: Question) -> str:
+    """Return what the client asked at an endpoint: a bind, or a call after it."""
+    return f"bind of {evidence.service or question.interface or 'the interface'}" if question.contexts else "call"
 
 
 def _explain_question(evidence: Evidence, question: Question) -> str:
@@ -122,6 +138,9 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
         words = "a part of the answer is missing, and the client does not have it either"
     if question.reset is not None:
         words += f", then {sender_of(question.reset, str(evidence.asked))}"
+    elif question.server_ended:
+        sent = f"the {name} was sent {times(question.sent)}"
+        words = f"{sent}, and {evidence.asked} closed the connection without an answer"
     elif question.client_ended:
         words += f", then {evidence.client} ended the connection"
     return words
@@ -130,9 +149,14 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
 def _explain_delivery(evidence: Evidence, delivery: Delivery) -> str:
     side = evidence.other_side
     if side is not None and side.dropped:
+        client = side.client or evidence.client
+        after = f" {seconds(side.after_ns)} later" if side.after_ns is not None else ""
+        instead = f"; {client} got a {side.replaced_by}{after} instead" if side.replaced_by else ""
         if side.here == side.there:
-            return f"this answer did not go on to {side.client or evidence.client}: it was dropped here"
-        return f"this answer came in at {side.there} and did not leave at {side.here}: it was dropped in between"
+            return f"this answer did not go on to {client}: it was dropped here{instead}"
+        return (
+            f"this answer came in at {side.there} and did not leave at {side.here}: it was dropped in between{instead}"
+        )
     span = f" in {seconds(delivery.span_ns)}" if delivery.sent > 1 else ""
     words = (
         f"this answer did not reach {evidence.client}: sent {times(delivery.sent)}{span} and never acknowledged "
@@ -153,7 +177,8 @@ def _explain_mapper(evidence: Evidence) -> str:
     if attempt is None:
         return ""
     if evidence.outcome is Outcome.DENIED:
-        return f"{attempt} rejects the bind: {attempt.rejection}"
+        of = f" of {evidence.service}" if evidence.service else ""
+        return f"{attempt} rejects the bind{of}: {attempt.rejection}"
     if evidence.outcome is Outcome.REFUSED and attempt.reset is not None:
         return (
             f"{attempt} refuses connections: {_syns(attempt)}, {times(attempt.reset.count)} reset: "
@@ -164,13 +189,16 @@ def _explain_mapper(evidence: Evidence) -> str:
     if evidence.outcome is Outcome.TIMED_OUT:
         return f"{attempt} does not answer: {_syns(attempt)}"
     if evidence.outcome is Outcome.UNDELIVERED:
-        return f"{attempt} accepts and {evidence.client} does not know: its SYN-ACK is never acknowledged"
+        often = f", sent {times(attempt.syn_acks)}," if attempt.syn_acks else ""
+        return f"{attempt} accepts and {evidence.client} does not know: its SYN-ACK{often} is never acknowledged"
     return f"{attempt} accepted the connection, which ended before an answer"
 
 
 def _explain_limits(evidence: Evidence) -> str:
-    """Return what the capture cannot show."""
+    """Return what the capture cannot show, or whose attempts are not told one by one."""
     limits = evidence.capture
+    if evidence.scanned:
+        return scan_words(evidence)
     if limits.one_way:
         seen, missing = ("client", "answers") if limits.one_way_from_client else ("server", "requests")
         count = f"{limits.one_way} connection{'s' if limits.one_way != 1 else ''}"
@@ -188,6 +216,14 @@ def _explain_limits(evidence: Evidence) -> str:
     question = evidence.question
     sent = f", sent {times(question.sent)}" if question is not None else ""
     return f"{evidence.operation}: not answered when the capture ended {seconds(waited_ns)} later{sent}"
+
+
+def scan_words(evidence: Evidence) -> str:
+    """Return what a scanner did."""
+    return (
+        f"{evidence.client} tried {evidence.scanned} addresses at the endpoint mapper's port within a minute, one or "
+        f"two SYNs each, and none accepts: a scanner, whose attempts are not listed one by one"
+    )
 
 
 def slow_words(latency_ns: int | None) -> str:

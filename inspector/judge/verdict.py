@@ -13,7 +13,15 @@ from typing import Final
 
 from inspector.judge.addresses import address_of, is_unroutable, unmap
 from inspector.judge.policy import Policy
-from inspector.model import Finding, FindingTunnel, IPAddress, OfferedEndpoint, RpcInterface, Verdict
+from inspector.model import (
+    Finding,
+    FindingTunnel,
+    IPAddress,
+    OfferedEndpoint,
+    RpcInterface,
+    Verdict,
+    known_address,
+)
 from inspector.wire.body import Syntax
 from inspector.wire.epm import STATUS_NOT_REGISTERED, STATUS_OK, WINDOWS_NOT_REGISTERED, OfferedTower
 from inspector.wire.exchange import Exchange, Observed, Outcome
@@ -97,7 +105,7 @@ def _translated_from(exchange: Exchange, asked: IPAddress) -> IPv4Address | None
 
 
 def _judge_tower(
-    offered: OfferedTower, asked: IPAddress, policy: Policy, translated_from: IPv4Address | None
+    offered: OfferedTower, asked: IPAddress, shown: IPAddress, policy: Policy, translated_from: IPv4Address | None
 ) -> OfferedEndpoint:
     tower = offered.tower
     if tower is None:
@@ -106,7 +114,7 @@ def _judge_tower(
             None, "unknown", None, None, None, Verdict.MALFORMED, why, offered.annotation, offered.references
         )
     verdict = judge_address(asked, tower.address, policy)
-    why = explain(verdict, asked, tower.address, tower.port)
+    why = explain(verdict, shown, tower.address, tower.port)
     if verdict is Verdict.MATCH and translated_from is not None:
         verdict = judge_address(translated_from, tower.address, policy)
         why = explain(verdict, translated_from, tower.address, tower.port)
@@ -150,12 +158,12 @@ def _explain_outcome(exchange: Exchange) -> str:
 
 
 def _judge_exchange(
-    exchange: Exchange, asked: IPAddress, policy: Policy
+    exchange: Exchange, asked: IPAddress, shown: IPAddress, policy: Policy
 ) -> tuple[Verdict, str, tuple[OfferedEndpoint, ...]]:
     if exchange.outcome is not Outcome.ANSWERED:
         return _OUTCOME_VERDICTS[exchange.outcome], _explain_outcome(exchange), ()
     named = _translated_from(exchange, asked)
-    mappings = tuple(_judge_tower(offered, asked, policy, named) for offered in exchange.towers)
+    mappings = tuple(_judge_tower(offered, asked, shown, policy, named) for offered in exchange.towers)
     if not mappings:
         return *_judge_without_towers(exchange), ()
     worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
@@ -185,7 +193,8 @@ def judge(observed: Observed, policy: Policy, source: str) -> Finding:
     flow, exchange = observed.flow, observed.exchange
     asked_raw = address_of(flow.server_address)
     asked = unmap(asked_raw, policy.nat64_prefixes)
-    verdict, why, mappings = _judge_exchange(exchange, asked, policy)
+    shown = known_address(asked_raw, asked)
+    verdict, why, mappings = _judge_exchange(exchange, asked, shown, policy)
     return Finding(
         time_ns=exchange.time_ns,
         source=source,

@@ -24,6 +24,7 @@ class Families:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._declare_findings()
+        self._declare_outcomes()
         self._declare_kernel()
         self._declare_sinks()
         self._declare_config()
@@ -65,6 +66,39 @@ class Families:
         self.connections = self._gauge("tracked_connections", "Connections whose state is held.")
         self.last_round = self._gauge(
             "last_round_timestamp_seconds", "When the main loop, which reads the rings, went round the last time."
+        )
+
+    def _declare_outcomes(self) -> None:
+        """Declare what answers led to: findings of follow-ups, deliveries and connections to the mapper's port."""
+        self.follow_ups = self._counter(
+            "follow_ups",
+            "Connections which clients made to endpoints that they were offered, by what became of them.",
+            "interface",
+            "vip",
+            "service",
+            "outcome",
+        )
+        self.undelivered = self._counter(
+            "answers_undelivered", "Answers which never reached the client.", "interface", "vip"
+        )
+        self.mapper_failures = self._counter(
+            "connections",
+            "Connections to the endpoint mapper's own port that failed, by what became of them.",
+            "interface",
+            "vip",
+            "outcome",
+        )
+        self.causes = self._counter(
+            "causes",
+            "Outcomes which hurt a client, by their cause (`unknown` where nothing was seen that tells it).",
+            "interface",
+            "vip",
+            "cause",
+        )
+        self.connect_latency = self._histogram(
+            "connect_latency_seconds",
+            "Time from the first SYN of a follow-up to the SYN-ACK, both seen here.",
+            LATENCY_BUCKETS,
         )
 
     def _declare_kernel(self) -> None:

@@ -1,16 +1,16 @@
 """What findings, the kernel program and the inspection do to the metrics.
 
 No packet can mint a series: each label's values come from a closed set, from the configuration
-and the command line, or from a fixed number of learned ones; everything else is `other`, and
-`label_overflow_total` says how often. Series that are known in advance exist from the start with
+and the command line, or from a fixed number of learned ones (`Series`); everything else is `other`,
+and `label_overflow_total` says how often. Series that are known in advance exist from the start with
 the value 0, so that a rate() sees the first event.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -18,43 +18,43 @@ from inspector.errors import Anomaly, AttachmentLoss
 from inspector.evidence.quota import LeftOut
 from inspector.losses import Loss
 from inspector.metrics.families import Families
-from inspector.metrics.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER, is_mismatch, service_name
-from inspector.model import OTHER_INTERFACES, Direction, Finding, Verdict
+from inspector.metrics.labels import ANOMALIES, ATTACH_FAILURES, DIRECTIONS, LOST, OTHER
+from inspector.metrics.series import Series
+from inspector.model import OTHER_INTERFACES
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
 
-    from prometheus_client import Counter
-
     from inspector.decode.batch import FindingBatch
+    from inspector.model import Finding
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns, as a Content-Type."""
 
 LEARNED_VIPS: Final = 64
-LEARNED_INTERFACES: Final = 64
-_REMEMBERED: Final = 65536
 
 
 class Metrics:
     """The metrics of one inspector, in a registry of the caller's.
 
     `vips` are the configured virtual addresses, which always have a label of their own;
-    `learned_vips` is how many more get one, first come first served, when a mismatch names them.
+    `learned_vips` is how many more get one, first come first served, when a mismatch or an outcome that hurts names
+    them. `follow_up`: what answers lead to is followed, so that a count of 0 is true.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, *, vips: Iterable[str] = (), learned_vips: int = LEARNED_VIPS
+        self,
+        registry: CollectorRegistry,
+        *,
+        vips: Iterable[str] = (),
+        learned_vips: int = LEARNED_VIPS,
+        follow_up: bool = True,
     ) -> None:
         self._registry, self._families = registry, Families(registry)
-        self._interfaces: set[str] = set()
-        self._vips = {str(ip_address(vip)) for vip in vips}
-        self._learned_vips = self._vips_left = learned_vips
+        self._series = Series(self._families, vips, learned_vips, follow_up=follow_up)
         self._last: dict[tuple[str, KernelCounter], int] = {}
         self._attached: dict[str, set[tuple[str, str]]] = {}
-        self._known: dict[int, _Known] = {}
-        self._prepared: set[tuple[str, str]] = set()
         self._told: dict[Hashable, int] = {}
         self._initialise()
 
@@ -71,54 +71,15 @@ class Metrics:
         for left_out in LeftOut:
             self._families.evidence_left_out.labels(str(left_out))
 
-    def _counters(self, finding: Finding) -> list[Counter]:
-        """Return the counters of a finding, those included of labels which have no value of their own for it."""
-        mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
-        interface = self._learn_interface(finding.source)
-        vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
-        of_interface = interface or OTHER_INTERFACES
-        of_service = (of_interface, vip or OTHER, service or OTHER)
-        self._prepare(of_interface, vip or OTHER)
-        counters = [
-            self._families.responses.labels(of_interface, str(finding.verdict)),
-            self._families.vip_responses.labels(of_interface, vip or OTHER, str(finding.verdict)),
-            self._families.service_responses.labels(*of_service),
-        ]
-        named = {"interface": interface}
-        if mismatch:
-            counters.append(self._families.mismatches.labels(*of_service))
-            named |= {"vip": vip, "service": service}
-        elif vip is not None and service is not None:
-            # While all is well, so that the first mismatch of this service is a step from 0.
-            self._families.mismatches.labels(*of_service)
-        return counters + [self._families.overflow.labels(label) for label, value in named.items() if value is None]
-
-    def _prepare(self, interface: str, vip: str) -> None:
-        """Make the series of a VIP on an interface exist on first sight."""
-        if (interface, vip) not in self._prepared:
-            self._prepared.add((interface, vip))
-            for verdict in Verdict:
-                self._families.vip_responses.labels(interface, vip, str(verdict))
-
     def observe(self, batch: FindingBatch) -> None:
-        """Count findings: each one's verdict, its latency and, if any of its mappings mismatches, one mismatch."""
+        """Count findings: verdict, latency, a mismatch if any mapping is one, and what became of them."""
+        connects: list[int] = []
         for template, count in batch.counts():
-            known = self._known.get(id(template)) if batch.lasting else None
-            if known is not None:
-                counters = known.counters
-            else:
-                counters = self._remember(template).counters if batch.lasting else self._counters(template)
-            for counter in counters:
+            for counter in self._series.counters(template, lasting=batch.lasting):
                 counter.inc(count)
+            connects += _connects_ns(template)
         self._families.latency.observe_many(batch.latencies_ns() / 1e9)
-
-    def _remember(self, judgement: Finding) -> _Known:
-        """Return the counters of a judgement, and keep them."""
-        known = _Known(judgement, self._counters(judgement))
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[id(judgement)] = known
-        return known
+        self._families.connect_latency.observe_many(np.array(connects, np.int64) / 1e9)
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
@@ -216,10 +177,7 @@ class Metrics:
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
         """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
-        self._vips |= {str(ip_address(vip)) for vip in vips}
-        self._vips_left += learned_vips - self._learned_vips
-        self._learned_vips = learned_vips
-        self._known.clear()
+        self._series.reconfigure(vips, learned_vips)
 
     def attach_failure(self, interface: str, reason: str) -> None:
         """Count a failure to attach; `reason` is what `attach_failure_reason` returns."""
@@ -232,45 +190,14 @@ class Metrics:
 
     def _interface(self, name: str) -> str:
         """Return the label of an interface that something other than a finding is about."""
-        label = self._learn_interface(name)
+        label = self._series.interface(name)
         if label is None:
             self._families.overflow.labels("interface").inc()
             return OTHER_INTERFACES
         return label
 
-    def _learn_interface(self, name: str) -> str | None:
-        """Return the label of an interface, None when none is left; on first sight its series are made."""
-        if name in self._interfaces:
-            return name
-        if len(self._interfaces) >= LEARNED_INTERFACES:
-            return None
-        self._interfaces.add(name)
-        for direction in Direction:
-            self._families.packets.labels(name, str(direction))
-        for verdict in Verdict:
-            self._families.responses.labels(name, str(verdict))
-        for reason in (*ATTACH_FAILURES.values(), OTHER):
-            self._families.attach_failures.labels(name, reason)
-        for loss in AttachmentLoss:
-            self._families.attachments_lost.labels(name, str(loss))
-        self._families.reattachments.labels(name)
-        return name
 
-    def _learn_vip(self, address: str) -> str | None:
-        """Return the label of a virtual address that a mismatch names, None when none is left."""
-        if address in self._vips:
-            return address
-        if self._vips_left <= 0:
-            return None
-        self._vips_left -= 1
-        self._vips.add(address)
-        # What was asked of this address so far was counted under `other`.
-        self._known.clear()
-        return address
-
-
-class _Known(NamedTuple):
-    """A judgement, held so that its identity stays its own, and the counters which each of its findings goes to."""
-
-    judgement: Finding
-    counters: list[Counter]
+def _connects_ns(finding: Finding) -> list[int]:
+    """Return how long it took to connect, of a finding and of its follow-up."""
+    times = (one.consequence.connect_ns for one in finding.with_follow_up() if one.consequence is not None)
+    return [time_ns for time_ns in times if time_ns is not None]

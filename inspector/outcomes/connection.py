@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Reply, SeenPdu, messages, read_proposal, read_reply
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
+from inspector.record import LATEST_TIME_NS
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _MODULUS: Final = 1 << 32
 _RECENT: Final = 8
 _SENT: Final = 8
+_COPIES: Final = 4
+_COPY_NS: Final = 1_000_000
+"""A packet that comes again so soon is a copy: mirror ports and captures on all interfaces see it twice."""
 _RESPONSES: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
 
 
@@ -100,10 +104,10 @@ class Connection:
     """
 
     __slots__ = (
-        "asked", "bind", "client", "concluded", "confirmed", "counted", "cut", "cut_at", "first_ns", "flow",
+        "_lately", "asked", "bind", "client", "concluded", "confirmed", "counted", "cut", "cut_at", "first_ns", "flow",
         "fragments", "frame", "icmp", "last_ns", "other_syn", "recent", "reply", "reset", "scheduled_ns", "sent",
-        "server", "server_confirmed", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns",
-        "syn_sequence", "syns", "told_ns",
+        "server", "server_confirmed", "server_hop_limit", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns",
+        "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
@@ -131,11 +135,20 @@ class Connection:
         self.told_ns: int | None = None
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
+        self.server_hop_limit: int | None = None
+        self._lately: list[tuple[int, ...]] = []
 
     @property
     def answered(self) -> bool:
         """Whether the server accepted the connection: a SYN-ACK, or anything else but a reset."""
         return self.syn_ack_ns is not None or self.server.highest is not None
+
+    @property
+    def connect_ns(self) -> int | None:
+        """Time from the client's first SYN to the SYN-ACK; None where one of them was not seen."""
+        if self.syn_ack_ns is None or not self.syns:
+            return None
+        return max(0, self.syn_ack_ns - self.first_ns)
 
     @property
     def closed(self) -> bool:
@@ -169,8 +182,10 @@ class Connection:
         return syn if syn is not None and confirms and header.acknowledgment == (syn.sequence + 1) % _MODULUS else None
 
     def feed(self, header: Header, *, from_server: bool) -> None:
-        """Take one packet."""
+        """Take one packet, but no copy of one."""
         flags = header.flags
+        if (header.payload_length or flags & (SYN | FIN | RST)) and self._is_copy(header):
+            return
         ours, theirs = (self.server, self.client) if from_server else (self.client, self.server)
         ours.seen = True
         if flags & RST:
@@ -180,6 +195,18 @@ class Connection:
         else:
             self._take_data(header, ours, theirs, from_server=from_server)
         self.last_ns = max(self.last_ns, header.time_ns)
+
+    def _is_copy(self, header: Header) -> bool:
+        """Return whether the same packet was seen just before."""
+        key = (header.source_port, header.sequence, header.acknowledgment, header.flags, header.payload_length)
+        lately = self._lately
+        found = any(one[1:] == key and 0 <= header.time_ns - one[0] < _COPY_NS for one in lately)
+        if header.time_ns >= LATEST_TIME_NS:
+            return False
+        if not found:
+            del lately[: max(0, len(lately) - _COPIES + 1)]
+            lately.append((header.time_ns, *key))
+        return found
 
     def take_icmp(self, error: IcmpQuote) -> None:
         """Take an ICMP error that quotes a packet of the client."""
@@ -241,9 +268,13 @@ class Connection:
         if self.reset is not None and self.reset.from_server is from_server and self.answered:
             self.reset = None
         if header.flags & ACK:
+            if not from_server and theirs.lacks(header.acknowledgment):
+                # The client has an answer that the capture does not have.
+                self.asked = self.bind = None
             theirs.acknowledge(header.acknowledgment)
             if from_server:
                 self.server_confirmed = True
+                self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
         if header.payload_length:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.judge.addresses import address_of, unmap
+from inspector.judge.addresses import address_of, server_address
 from inspector.judge.evidence import Attempt, CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset
 from inspector.wire.uuids import name_of
 
@@ -21,9 +21,19 @@ _FRAGMENT_FLAGS: Final = 3
 _SOON_NS: Final = 1_000_000_000
 
 
+class CutAnswers(NamedTuple):
+    """How many answers of a capture could not be read, and how many bytes of each packet it keeps; 0 of none."""
+
+    answers: int = 0
+    kept: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known beside an answer: any of these may be missing."""
+    """What is known beside an answer: any of these may be missing.
+
+    `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain.
+    """
 
     outcome: Outcome | None = None
     target: Target | None = None
@@ -34,6 +44,8 @@ class Facts:
     delivery: Delivery | None = None
     capture: CaptureLimits = field(default_factory=CaptureLimits)
     level: int = 0
+    service: str | None = None
+    scanned: int = 0
     other_side: OtherSide | None = None
 
 
@@ -42,22 +54,27 @@ def name_of_syntax(syntax: Syntax | None) -> str | None:
     return None if syntax is None else name_of(syntax.uuid) or str(syntax.uuid)
 
 
-def reset_of(connection: Connection, mapper_hop_limit: int | None) -> Reset | None:
+def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Reset | None:
     """Return the reset of a connection; one that refuses a SYN is compared with the SYN-ACK of port 135."""
     seen = connection.reset
     if seen is None:
         return None
     usual = None
     if seen.from_server:
-        usual = connection.syn_ack_hop_limit if connection.syn_ack_hop_limit is not None else mapper_hop_limit
+        usual = connection.syn_ack_hop_limit
+        if seen.hop_limit is not None and seen.hop_limit == connection.server_hop_limit:
+            # A SYN proxy answers the SYN itself: what comes from farther away is the server's.
+            usual = seen.hop_limit
+        elif usual is None and mapper_hop_limits:
+            usual = seen.hop_limit if seen.hop_limit in mapper_hop_limits else mapper_hop_limits[-1]
     return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
 
 
-def attempt_of(connection: Connection, policy: Policy, mapper_hop_limit: int | None) -> Attempt:
+def attempt_of(connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...]) -> Attempt:
     """Return how a client tried to connect, and what came of it."""
     icmp, reply, bind = connection.icmp, connection.reply, connection.bind
     return Attempt(
-        address=unmap(address_of(connection.flow.server), policy.nat64_prefixes),
+        address=server_address(connection.flow.server, policy.nat64_prefixes),
         port=connection.flow.server_port,
         syns=connection.syns,
         span_ns=max(0, connection.syn_last_ns - connection.first_ns) if connection.syns > 1 else 0,
@@ -66,21 +83,24 @@ def attempt_of(connection: Connection, policy: Policy, mapper_hop_limit: int | N
         bind_contexts=bind.contexts if bind else 0,
         rejection=reply.rejection if reply else None,
         fault=reply.fault if reply else None,
-        reset=reset_of(connection, mapper_hop_limit),
+        reset=reset_of(connection, mapper_hop_limits),
         icmp=IcmpError(address_of(icmp.first.reporter), icmp.first.type, icmp.first.code, icmp.count)
         if icmp is not None
         else None,
+        syn_acks=connection.syn_acks,
     )
 
 
-def question_of(connection: Connection, now_ns: int, mapper_hop_limit: int | None) -> Question | None:
+def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...]) -> Question | None:
     """Return what waits for an answer; None where nothing does, and nothing of the answer is missing."""
     asked = connection.asked
     hole = client_has_hole(connection)
     if asked is None:
         return Question(hole=True, acknowledged=True) if hole else None
-    reset = reset_of(connection, mapper_hop_limit)
-    ended_ns = connection.reset.time_ns if connection.reset is not None else connection.client.fin_ns
+    reset = reset_of(connection, mapper_hop_limits)
+    fins = [fin_ns for fin_ns in (connection.client.fin_ns, connection.server.fin_ns) if fin_ns is not None]
+    ended_ns = connection.reset.time_ns if connection.reset is not None else min(fins, default=None)
+    server_ended = connection.server.fin_ns is not None and connection.server.fin_ns == min(fins)
     waited_ns = max(0, (ended_ns if ended_ns is not None else now_ns) - asked.first_ns)
     acknowledged: bool | None = connection.client.is_acknowledged(asked.end)
     if not acknowledged and (not connection.server.seen or (asked.sent == 1 and waited_ns < _SOON_NS)):
@@ -94,12 +114,14 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limit: int | Non
         interface=name_of_syntax(asked.bind.abstract) if asked.bind else None,
         flags_zero=not asked.flags & _FRAGMENT_FLAGS,
         reset=reset if reset is not None and reset.from_server else None,
-        client_ended=connection.client.fin_ns is not None or (reset is not None and not reset.from_server),
+        client_ended=not server_ended
+        and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
+        server_ended=server_ended,
         hole=hole,
     )
 
 
-def delivery_of(connection: Connection, sent: Sent, mapper_hop_limit: int | None) -> Delivery:
+def delivery_of(connection: Connection, sent: Sent, mapper_hop_limits: tuple[int, ...]) -> Delivery:
     """Return what became of an answer on its way."""
     return Delivery(
         sent=sent.sent,
@@ -107,7 +129,7 @@ def delivery_of(connection: Connection, sent: Sent, mapper_hop_limit: int | None
         largest_segment=sent.largest,
         acknowledged=connection.server.is_acknowledged(sent.end),
         client_hole=client_has_hole(connection),
-        reset=reset_of(connection, mapper_hop_limit),
+        reset=reset_of(connection, mapper_hop_limits),
     )
 
 

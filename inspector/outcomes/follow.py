@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from inspector.consequence import HARMFUL, Endpoint, FindingKind, Outcome
-from inspector.judge.addresses import address_of, unmap
+from inspector.judge.addresses import address_of, server_address
 from inspector.judge.outcome import attempt_outcome
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
@@ -153,7 +153,7 @@ class FollowUps:
         asked = self._offers.asked_of(flow.client, flow.server_port)
         if asked is None:
             return
-        address = unmap(address_of(flow.server), self._policy.nat64_prefixes)
+        address = server_address(flow.server, self._policy.nat64_prefixes)
         server = self._servers.of(asked)
         offer = self._offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
         if offer is None:
@@ -179,13 +179,15 @@ class FollowUps:
 
     def _server(self, connection: FollowUp) -> Server:
         assert connection.offer is not None  # noqa: S101 - strangers are not judged
-        return self._servers.of(connection.offer.answer.finding.asked)
+        return self._servers.of(connection.offer.answer.finding.server)
 
     def _conclude(self, connection: FollowUp, now_ns: int, found: list[Finding], *, final: bool) -> None:
         """Tell the outcome of a follow-up, once; and once more where one that worked fails."""
         server = self._server(connection)
         question = self._silent_question(connection, now_ns, server, final=final)
-        attempt = attempt_of(connection, self._policy, server.hop_limit)
+        # The SYN-ACK of another address says nothing of a reset from this one.
+        address = server_address(connection.flow.server, self._policy.nat64_prefixes)
+        attempt = attempt_of(connection, self._policy, self._servers.hop_limits(address))
         reply = connection.reply
         outcome = attempt_outcome(
             attempt,
@@ -193,7 +195,9 @@ class FollowUps:
             unknown_interface=reply is not None and reply.unknown_interface,
             accepted=reply is not None and reply.accepted,
         )
-        if outcome is None or (outcome is connection.outcome) or not self._is_sure(connection, outcome, now_ns, final):
+        if outcome is None or outcome is connection.outcome or connection.one_sided:
+            return
+        if not self._is_sure(connection, outcome, now_ns, final):
             return
         if connection.concluded and (outcome not in HARMFUL or connection.outcome is not Outcome.REACHED):
             return
@@ -201,6 +205,8 @@ class FollowUps:
         connection.outcome = outcome
         if outcome is Outcome.REFUSED:
             server.note_refusal(attempt.address, attempt.port)
+        if outcome is Outcome.REACHED and address == server.asked:
+            server.note_reached(attempt.port)
         offer = connection.offer
         assert offer is not None  # noqa: S101 - strangers are not judged
         facts = Facts(
@@ -221,14 +227,14 @@ class FollowUps:
         asked = connection.asked
         if asked is None or not connection.answered:
             return None
-        question = question_of(connection, now_ns, server.hop_limit)
+        question = question_of(connection, now_ns, server.hop_limits)
         if question is None:
             return None
         if connection.reply is not None and connection.reply.accepted:
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged
             return question if lost or question.reset is not None else None
-        if question.reset is not None or asked.sent >= _LOST_AFTER:
+        if question.reset is not None or question.server_ended or asked.sent >= _LOST_AFTER:
             return question
         limit_ns = self._limits.quiet_ns if final or connection.closed else self._limits.silence_ns
         return question if question.waited_ns >= limit_ns else None

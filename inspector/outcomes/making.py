@@ -14,8 +14,6 @@ from inspector.judge.outcome import explain_outcome, slow_words
 from inspector.model import Direction, Finding, Verdict
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
-
     from inspector.judge.policy import Policy
     from inspector.outcomes.connection import Connection, Flow
     from inspector.outcomes.facts import Facts
@@ -67,7 +65,11 @@ class Maker:
             latency_ns=None,
             anomalies=(),
             kind=kind,
-            consequence=replace(consequence, answer=answer.reference),
+            consequence=replace(
+                consequence,
+                answer=answer.reference,
+                connect_ns=connection.connect_ns if kind is FindingKind.FOLLOW_UP else None,
+            ),
             frame=connection.frame if kind is FindingKind.FOLLOW_UP else answer.frame,
         )
 
@@ -107,9 +109,8 @@ class Maker:
         self, kind: FindingKind, finding: Finding, facts: Facts, fragments: int
     ) -> tuple[Consequence | None, str]:
         """Return what became of an answer with cause and remedy, and that in words."""
-        server = self._servers.of(finding.asked)
-        learned = self._ties.learned.get(finding.asked, ())
-        evidence = _evidence(kind, finding, facts, fragments, server, learned)
+        server = self._servers.of(finding.server)
+        evidence = _evidence(kind, finding, facts, fragments, server, self._ties)
         if facts.outcome is not None:
             self.outcomes[facts.outcome] += 1
         diagnosis = diagnose(evidence)
@@ -140,7 +141,7 @@ def _evidence(
     facts: Facts,
     fragments: int,
     server: Server,
-    learned: tuple[IPv4Address, ...],
+    ties: Ties,
 ) -> Evidence:
     interface = finding.requested
     if facts.mapping is not None and facts.mapping.interface is not None:
@@ -151,13 +152,13 @@ def _evidence(
     return Evidence(
         kind=kind,
         client=finding.client,
-        asked=finding.asked,
+        asked=finding.server,
         asked_raw=finding.asked_raw,
         verdict=finding.verdict,
         outcome=facts.outcome,
         target=facts.target,
         operation=finding.operation,
-        service=(interface.name or str(interface.uuid)) if interface is not None else None,
+        service=(interface.name or str(interface.uuid)) if interface is not None else facts.service,
         version=interface.version if interface is not None else None,
         offered=offered,
         port=facts.endpoint.port if facts.endpoint is not None else None,
@@ -172,6 +173,8 @@ def _evidence(
         question=facts.question,
         siblings=server.siblings(str(interface.uuid) if interface is not None else None, endpoint),
         capture=facts.capture,
-        learned=learned,
+        learned=ties.learned.get(finding.server, ()),
+        asked_over_nat64=ties.over_nat64.get(finding.server),
         other_side=facts.other_side,
+        scanned=facts.scanned,
     )

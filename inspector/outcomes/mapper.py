@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.consequence import FindingKind, Outcome
-from inspector.judge.addresses import address_of, unmap
+from inspector.judge.addresses import server_address
 from inspector.judge.evidence import CaptureLimits, OtherSide
 from inspector.judge.outcome import attempt_outcome, delivery_outcome
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Connection
-from inspector.outcomes.facts import Facts, attempt_of, delivery_of, question_of
+from inspector.outcomes.facts import Facts, attempt_of, delivery_of, name_of_syntax, question_of
 from inspector.outcomes.offers import Answer
+from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
 
@@ -30,7 +31,11 @@ _OPEN_NS: Final = 1_000_000_000
 
 
 class MapperConnections:
-    """The connections to port 135. Findings are appended to the list that each method takes."""
+    """The connections to port 135. Findings are appended to the list that each method takes.
+
+    `evicted` had to go before their outcome was known. Of `cut` answers the capture kept up to `cut_at` bytes of each
+    packet.
+    """
 
     def __init__(self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits) -> None:
         self._policy = policy
@@ -40,10 +45,11 @@ class MapperConnections:
         self._agenda: Agenda[Connection] = Agenda(limits.connections)
         self._clients: dict[bytes, None] = {}
         self._limited: dict[Server, Flow] = {}
-        self.evicted = 0
+        self._scans = Scans(limits.servers)
+        self.evicted = self.cut = self.cut_at = 0
 
     def __len__(self) -> int:
-        return self._agenda.size + len(self._clients) + len(self._limited)
+        return self._agenda.size + len(self._clients) + len(self._limited) + len(self._scans)
 
     def get(self, flow: Flow) -> Connection | None:
         """Return a connection."""
@@ -68,6 +74,8 @@ class MapperConnections:
             first = syn or header
             connection = Connection(flow, first.time_ns, first.frame)
             self._add(connection, header.time_ns, found)
+            if opens:
+                self._scans.try_address(flow.client, flow.server, header.time_ns)
             if syn is not None:
                 connection.feed(syn, from_server=False)
         else:
@@ -93,6 +101,8 @@ class MapperConnections:
             return
         connection.told_ns = answer.finding.time_ns
         answer.fragments = connection.fragments
+        if connection.bind is not None:
+            answer.facts = Facts(level=connection.bind.level)
         sent = connection.answer_at(answer.finding.time_ns)
         if sent is not None:
             answer.frame = sent.frame
@@ -145,7 +155,7 @@ class MapperConnections:
             self._conclude(oldest, now_ns, found, final=True)
 
     def _server(self, connection: Connection) -> Server:
-        return self._servers.of(unmap(address_of(connection.flow.server), self._policy.nat64_prefixes))
+        return self._servers.of(server_address(connection.flow.server, self._policy.nat64_prefixes))
 
     def _note(self, connection: Connection) -> None:
         """Keep what the connection says of its server."""
@@ -153,10 +163,11 @@ class MapperConnections:
             return
         server = self._server(connection)
         if connection.syn_ack_hop_limit is not None:
-            server.hop_limit = connection.syn_ack_hop_limit
+            server.note_hop_limit(connection.syn_ack_hop_limit)
         if connection.client.seen and not connection.counted:
             connection.counted = True
             server.both += 1
+            self._scans.answered(connection.flow.client, connection.flow.server)
         if connection.bind is not None and connection.reply is not None and connection.reply.accepted:
             server.note_bind(connection.bind.contexts)
         if connection.recent and connection.server.is_acknowledged(connection.recent[-1].end):
@@ -172,7 +183,7 @@ class MapperConnections:
         elif connection.half_open:
             if not connection.concluded:
                 facts = Facts(
-                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self._policy, server.hop_limit)
+                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self._policy, server.hop_limits)
                 )
                 self._tell(connection, "connect", facts, found)
         else:
@@ -185,7 +196,7 @@ class MapperConnections:
     ) -> None:
         if connection.concluded or not connection.syns:
             return
-        attempt = attempt_of(connection, self._policy, server.hop_limit)
+        attempt = attempt_of(connection, self._policy, server.hop_limits)
         outcome = attempt_outcome(attempt, None)
         if outcome is Outcome.TIMED_OUT:
             given_up = connection.reset is not None
@@ -196,6 +207,11 @@ class MapperConnections:
                 return
         connection.concluded = True
         facts = Facts(outcome=outcome, attempt=attempt)
+        tried = self._scans.tried(connection.flow.client) if attempt.syns < PATIENT else 0
+        if tried:
+            if not self._scans.is_news(connection.flow.client):
+                return
+            facts = Facts(scanned=tried)
         found.append(self._maker.connection(connection, facts, "connect", connection.syn_last_ns))
 
     def _count_one_way(self, connection: Connection, server: Server, now_ns: int, found: list[Finding]) -> None:
@@ -220,7 +236,7 @@ class MapperConnections:
         """Tell which answers were lost; return whether any was."""
         lost = False
         for sent in list(connection.sent):
-            delivery = delivery_of(connection, sent, server.hop_limit)
+            delivery = delivery_of(connection, sent, server.hop_limits)
             waited_ns = (connection.last_ns if connection.closed else now_ns) - sent.first_ns
             outcome = delivery_outcome(delivery, ended=connection.closed, waited_ns=waited_ns)
             if outcome is None and not (final or connection.closed):
@@ -240,10 +256,12 @@ class MapperConnections:
             self._count_cut(connection, server)
             return
         if asked is None and connection.told_ns is None and reply is not None and reply.rejection is not None:
-            attempt = attempt_of(connection, self._policy, server.hop_limit)
-            self._tell(connection, "bind", Facts(outcome=Outcome.DENIED, attempt=attempt), found)
+            attempt = attempt_of(connection, self._policy, server.hop_limits)
+            service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
+            facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
+            self._tell(connection, "bind", facts, found)
             return
-        question = question_of(connection, now_ns, server.hop_limit)
+        question = question_of(connection, now_ns, server.hop_limits)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns
         if question is None or told:
             return
@@ -254,7 +272,7 @@ class MapperConnections:
             if waited_ns >= _OPEN_NS:
                 capture = CaptureLimits(ended_after_ns=waited_ns)
                 self._tell_question(connection, Facts(question=question, capture=capture), found)
-        elif question.reset is not None or question.sent > 2 or question.waited_ns >= _OPEN_NS:
+        elif question.reset is not None or question.server_ended or question.sent > 2 or question.waited_ns >= _OPEN_NS:
             self._tell_question(connection, Facts(outcome=Outcome.BROKEN, question=question), found)
 
     def _count_cut(self, connection: Connection, server: Server) -> None:
@@ -262,13 +280,15 @@ class MapperConnections:
         connection.concluded = True
         server.cut_at = max(server.cut_at, connection.cut_at)
         server.cut += connection.cut
+        self.cut += connection.cut
+        self.cut_at = max(self.cut_at, connection.cut_at)
         self._limited.setdefault(server, connection.flow)
 
     def _tell_question(self, connection: Connection, facts: Facts, found: list[Finding]) -> None:
         server = self._server(connection)
         known = replace(
             facts,
-            attempt=attempt_of(connection, self._policy, server.hop_limit),
+            attempt=attempt_of(connection, self._policy, server.hop_limits),
             level=connection.bind.level if connection.bind is not None else 0,
         )
         self._tell(connection, connection.asked.name if connection.asked is not None else "request", known, found)

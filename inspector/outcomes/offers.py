@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SEALED_FROM: Final = 1024
 _ANY: Final = 0
+_OTHER_SERVICES: Final = frozenset({1433, 2049, 3268, 3269, 3306, 3389, 5985, 5986, 8080, 8443, 9389})
+"""Ports of SQL, NFS, the global catalog, RDP, WinRM, HTTP and AD's web services: no endpoints of RPC."""
 _TCP: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
 
 
@@ -63,6 +65,14 @@ class Offer(NamedTuple):
     answer: Answer
     mapping: OfferedEndpoint | None
     target: Target = Target.ASKED
+
+
+def _is_presumed(offer: Offer, port: int) -> bool:
+    """Return whether an encrypted answer can have named a port: it is the first that the client goes to."""
+    if port < _SEALED_FROM or port in _OTHER_SERVICES:
+        return False
+    before = offer.answer.connections
+    return not before or any(one.flow.server_port == port for one in before)
 
 
 class FollowUp(Connection):
@@ -130,6 +140,8 @@ class Offers:
             offer = table.get(number)
             if offer is None or abs(time_ns - offer.answer.finding.time_ns) > self._limits.follow_up_ns:
                 continue
+            if number == _ANY and not _is_presumed(offer, port):
+                continue
             target = self._target(offer, address, port, server)
             if target is not None:
                 return offer._replace(target=target)
@@ -139,13 +151,13 @@ class Offers:
         """Return which address had been asked by the client that was offered a port."""
         table = self._clients.get(client)
         offer = table.get(port) or table.get(_ANY) if table else None
-        return offer.answer.finding.asked if offer is not None else None
+        return offer.answer.finding.server if offer is not None else None
 
     @staticmethod
     def _target(offer: Offer, address: IPAddress, port: int, server: Server | None) -> Target | None:
         finding, mapping = offer.answer.finding, offer.mapping
-        if address == finding.asked:
-            return Target.ASKED if mapping is not None or port >= _SEALED_FROM else None
+        if address == finding.server:
+            return Target.ASKED
         if mapping is None:
             return None
         others = {one.address for one in finding.mappings if one.port == port}

@@ -21,6 +21,8 @@ _ADDRESSES: Final = 16
 _SERVICES: Final = 64
 _VERSIONS: Final = 8
 _REFUSALS: Final = 64
+_REACHED: Final = 16
+_HOP_LIMITS: Final = 4
 _SMALL: Final = 512
 _ASKED: Final = frozenset({Verdict.UNANSWERED, Verdict.REJECTED, Verdict.FAULT, Verdict.SEALED})
 
@@ -36,15 +38,15 @@ class _Service:
 
 
 class Server:
-    """One asked address. `hop_limit` is that of its last SYN-ACK from port 135.
+    """One asked address.
 
     `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
     `cut` answers the capture kept up to `cut_at` bytes of each packet.
     """
 
     __slots__ = (
-        "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut", "cut_at", "hop_limit",
-        "mapper_answered", "one_way", "one_way_told", "small_answers",
+        "_hop_limits", "_reached", "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut",
+        "cut_at", "mapper_answered", "one_way", "one_way_told", "small_answers",
     )  # fmt: skip
 
     def __init__(self, asked: IPAddress) -> None:
@@ -55,7 +57,8 @@ class Server:
         self.mapper_answered = False
         self.small_answers = False
         self.bind_contexts = 0
-        self.hop_limit: int | None = None
+        self._hop_limits: OrderedDict[int, None] = OrderedDict()
+        self._reached: OrderedDict[int, None] = OrderedDict()
         self.one_way = [0, 0]
         self.both = 0
         self.cut = self.cut_at = 0
@@ -91,6 +94,19 @@ class Server:
         key = (address, port)
         _keep(self._refusals, key, self._refusals.get(key, 0) + 1, _REFUSALS)
 
+    def note_reached(self, port: int) -> None:
+        """Take that a follow-up to a port of the asked address got through."""
+        _keep(self._reached, port, None, _REACHED)
+
+    def note_hop_limit(self, hop_limit: int) -> None:
+        """Take the hop limit of a SYN-ACK: members of a pool may be at different distances."""
+        _keep(self._hop_limits, hop_limit, None, _HOP_LIMITS)
+
+    @property
+    def hop_limits(self) -> tuple[int, ...]:
+        """Hop limits of SYN-ACKs from port 135, the last one at the end."""
+        return tuple(self._hop_limits)
+
     def siblings(self, uuid: str | None, endpoint: tuple[IPAddress, int] | None) -> Siblings:
         """Return what is known beside one finding: of the same interface, and of the same endpoint."""
         service = self._services.get(uuid) if uuid is not None else None
@@ -103,6 +119,7 @@ class Server:
             bind_answered_contexts=self.bind_contexts,
             mapper_answered=self.mapper_answered,
             refusals=self._refusals.get(endpoint, 0) if endpoint is not None else 0,
+            other_ports_reached=endpoint is not None and any(port != endpoint[1] for port in self._reached),
         )
 
     def _service(self, uuid: str) -> _Service:
@@ -136,6 +153,11 @@ class Servers:
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self._table.values())
+
+    def hop_limits(self, address: IPAddress) -> tuple[int, ...]:
+        """Return the hop limits of an address, none of one that is not known."""
+        server = self._table.get(address)
+        return server.hop_limits if server is not None else ()
 
     def of(self, asked: IPAddress) -> Server:
         """Return what is known of an address."""

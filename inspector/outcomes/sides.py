@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.judge.addresses import address_of, unmap
+from inspector.judge.addresses import address_of, server_address, undeclared_nat64
 from inspector.judge.evidence import Delivery, OtherSide
 from inspector.outcomes.connection import Flow
 from inspector.wire.pdu import PduType
@@ -56,14 +56,16 @@ class Pair(NamedTuple):
 class Ties:
     """What is known from two sides.
 
-    `learned` are the servers behind an asked address. `dropped` has the answers that did not come out again, by side,
-    flow and time of the packet that completed them. `repeated` are the conversations, by side, client's address and
-    port and server's address, that another side shows better.
+    `learned` are the servers behind an asked address. `over_nat64` has, by the address that the servers' side sees, the
+    one that clients ask through a NAT64 whose prefix is not declared. `dropped` has the answers that did not come out
+    again, by side, flow and time of the packet that completed them. `repeated` are the conversations, by side, client's
+    address and port and server's address, that another side shows better.
     """
 
     learned: dict[IPAddress, tuple[IPv4Address, ...]] = field(default_factory=dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = field(default_factory=dict)
     repeated: frozenset[tuple[str, IPAddress, int, IPAddress]] = frozenset()
+    over_nat64: dict[IPAddress, IPv6Address] = field(default_factory=dict)
 
     def hides(self, finding: Finding) -> bool:
         """Return whether a finding is about a question that is shown better elsewhere."""
@@ -86,17 +88,20 @@ def tie(sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] 
     pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
+    over_nat64: dict[IPAddress, IPv6Address] = {}
     repeated = set()
     for pair in pairs:
-        asked, asked_there = (unmap(address_of(one.flow.server), nat64_prefixes) for one in (pair.here, pair.there))
-        if asked != asked_there and isinstance(asked_there, IPv4Address):
+        asked, asked_there = (server_address(one.flow.server, nat64_prefixes) for one in (pair.here, pair.there))
+        if isinstance(asked, IPv6Address) and undeclared_nat64(asked, asked_there) is not None:
+            over_nat64[asked_there] = asked
+        elif asked != asked_there and isinstance(asked_there, IPv4Address):
             learned[asked][asked_there] = None
         lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
         less = pair.here if lost else pair.there
         flow = less.flow
         repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
-    return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated))
+    return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated), over_nat64)
 
 
 def _translated(everything: Iterable[Conversation]) -> Iterator[Pair]:
@@ -174,16 +179,18 @@ def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]
 
 def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...]) -> bool:
     """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same."""
-    if outer.flow.client == inner.flow.client or inner.first_ns < outer.first_ns:
+    # A firewall on the way that draws sequence numbers of its own leaves addresses and ports as they are.
+    rerouted = outer.flow == inner.flow and outer.side != inner.side
+    if (outer.flow.client == inner.flow.client and not rerouted) or inner.first_ns < outer.first_ns:
         return False
     if outer.side == inner.side and outer.flow.server == inner.flow.server:
         return False
-    asked = [unmap(address_of(one.flow.server), nat64_prefixes) for one in (outer, inner)]
+    asked = [server_address(one.flow.server, nat64_prefixes) for one in (outer, inner)]
     questions = [[one.digest for one in conversation.of_client()[1:]] for conversation in (outer, inner)]
     both = all(questions)
     if both and questions[0][0] != questions[1][0]:
         return False
-    if asked[0] != asked[1] and not both:
+    if asked[0] != asked[1] and undeclared_nat64(*asked) is None and not both:
         return False
     replies = [next(iter(one.of_server()), None) for one in (outer, inner)]
     return replies[0] is None or (replies[1] is not None and replies[1].time_ns <= replies[0].time_ns)

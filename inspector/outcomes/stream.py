@@ -87,6 +87,12 @@ class Stream:
                 self.highest = number
             self._go_on(number)
 
+    def lacks(self, number: int) -> bool:
+        """Return whether an acknowledgment is for bytes that were never seen; a FIN, which counts as one, is none."""
+        if self.highest is None or after(number, (self.highest + _WINDOW) % _MODULUS):
+            return False
+        return after(number, (self.highest + 1) % _MODULUS)
+
     def is_acknowledged(self, end: int) -> bool:
         """Return whether the other end has everything before a sequence number."""
         return self.acknowledged is not None and not after(end, self.acknowledged)

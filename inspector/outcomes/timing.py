@@ -26,7 +26,9 @@ def mapper_due_ns(connection: Connection, limits: OutcomeLimits) -> int | None:
     if not connection.answered:
         return connect_due_ns(connection, limits)
     if connection.closed:
-        return connection.last_ns + limits.settle_ns
+        # A client that has closed its direction may still take the answer.
+        waits = connection.asked is not None and connection.reset is None and connection.server.fin_ns is None
+        return connection.last_ns + (limits.silence_ns if waits else limits.settle_ns)
     if connection.half_open:
         return connection.last_ns + limits.silence_ns
     lost = [one for one in connection.sent if one.sent > 2]

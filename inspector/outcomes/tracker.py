@@ -14,7 +14,7 @@ from inspector.consequence import Outcome
 from inspector.errors import Anomaly
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import Facts, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
@@ -75,6 +75,11 @@ class Tracker:
         return Counter({Anomaly.OUTCOME_EVICTED: evicted}) if evicted else Counter()
 
     @property
+    def cut(self) -> CutAnswers:
+        """What could not be read since the capture cut packets."""
+        return CutAnswers(self._mapper.cut, self._mapper.cut_at)
+
+    @property
     def size(self) -> int:
         """How many things are kept, in all tables together."""
         return len(self._mapper) + len(self._follow_ups) + len(self._servers) + len(self._held) + self._held_mappings
@@ -84,6 +89,12 @@ class Tracker:
     ) -> list[Finding]:
         """Take a packet (None for one of another kind) and the findings that it completed; return what is known."""
         found: list[Finding] = []
+        # What the decoder has given up is told by its finding, not once more by the connection.
+        given_up = [
+            one for one in findings if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
+        ]
+        for finding in given_up:
+            self._hold(finding, time_ns, frame, found)
         if time_ns > self._now_ns:
             self._now_ns = time_ns
             self._mapper.advance(time_ns, found)
@@ -93,7 +104,8 @@ class Tracker:
         elif packet is not None:
             self._route_icmp(packet)
         for finding in findings:
-            self._hold(finding, time_ns, frame, found)
+            if finding not in given_up:
+                self._hold(finding, time_ns, frame, found)
         self._release(found)
         return found
 
@@ -128,7 +140,7 @@ class Tracker:
 
     def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
         flow = Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
-        server = self._servers.of(finding.asked)
+        server = self._servers.of(finding.server)
         server.note_answer(finding)
         answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
         if finding.verdict in _QUESTIONS:
@@ -148,8 +160,8 @@ class Tracker:
         question = None
         if connection is not None:
             connection.told_ns = finding.time_ns
-            server = self._servers.of(finding.asked)
-            question = question_of(connection, finding.time_ns, server.hop_limit)
+            server = self._servers.of(finding.server)
+            question = question_of(connection, finding.time_ns, server.hop_limits)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
@@ -170,6 +182,11 @@ class Tracker:
             answer.held = False
             if len(answer.finding.mappings) > _KEPT_MAPPINGS:
                 answer.finding = replace(answer.finding, mappings=answer.finding.mappings[:_KEPT_MAPPINGS])
+
+
+def _is_of(packet: Header | IcmpQuote | None, finding: Finding) -> bool:
+    """Return whether a packet is of the connection that a finding is about: it has to be taken first."""
+    return isinstance(packet, Header) and finding.client_port in (packet.source_port, packet.destination_port)
 
 
 def _packed(address: IPAddress) -> bytes:

@@ -265,7 +265,7 @@ def _one_line(cells: tuple[str, ...]) -> str:
 
 def _rows(finding: Finding) -> Iterator[_Row]:
     """Yield a row for each mapping, or one for the finding where there is none."""
-    head = (format_time(finding.time_ns)[11:23], str(finding.client), str(finding.asked))
+    head = (format_time(finding.time_ns)[11:23], str(finding.client), str(finding.server))
     if not finding.mappings:
         yield _Row((*head, "-", _service(finding.requested)), *_result(finding, finding.verdict, finding.why))
     followed = _followed(finding)

@@ -93,8 +93,8 @@ def chain(files: Sequence[Path], follow_on: bool | None) -> dict[Path, tuple[Pat
             found = _RING.fullmatch(path.name)
             if found:
                 rings.setdefault((path.parent, found["start"], found["end"]), set()).add(path)
-        ordered = (tuple(sorted(ring, key=_stamp)) for ring in rings.values())
-        return {ring[0]: ring[1:] for ring in ordered if ring[1:]}
+        sorted_rings = (tuple(sorted(ring, key=_stamp)) for ring in rings.values())
+        return {ring[0]: ring[1:] for ring in sorted_rings if ring[1:]}
     if not follow_on:
         return {}
     known = {path: begin for path in files if path != STANDARD_INPUT and (begin := _begin(path)) is not None}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inspector.capture.blocks import read_batches
 from inspector.capture.seen import Seen
+from inspector.capture.stored import STANDARD_INPUT
 from inspector.config import Config
 from inspector.consequence import Outcome
 from inspector.decode import is_compiled
@@ -19,6 +20,7 @@ from inspector.errors import Anomaly, CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 from inspector.evidence.recorder import Evidence
 from inspector.model import Verdict
+from inspector.outcomes.facts import CutAnswers
 from inspector.outcomes.sides import Ties
 from inspector.output.standard import fail
 from inspector.pipeline import Pipeline
@@ -74,6 +76,8 @@ class FileCounts:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     seen: Seen = field(default_factory=Seen)
     failed: int = 0
+    cut: CutAnswers = field(default_factory=CutAnswers)
+    path: Path = STANDARD_INPUT
 
 
 @dataclass(slots=True)
@@ -211,11 +215,13 @@ class FileReader:
             Counter(pipeline.anomalies),
             seen=self.seen,
             failed=self.failed if follower is None else follower.files.failed,
+            path=self.path,
         )
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
             counts.verdicts.subtract(follower.hidden_verdicts)
+            counts = replace(counts, cut=follower.tracker.cut)
         return counts
 
 

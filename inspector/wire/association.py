@@ -238,9 +238,13 @@ class Association:
         )
 
     def _join(self, direction: Direction, pdu: Pdu, opnum: int, stub: bytes) -> Partial | None:
-        """Add one fragment's stub; return the whole when this was the last fragment."""
+        """Add one fragment's stub; return the whole when this was the last fragment.
+
+        NT 4.0 and Windows 9x send a request of one PDU with flags 0 (KB 291000).
+        """
         key = (direction, pdu.call_id)
-        if pdu.first:
+        unflagged = direction is Direction.TO_SERVER and not (pdu.first or pdu.last) and key not in self.partials
+        if pdu.first or unflagged:
             if self._forget(key):
                 self._lose(direction, Anomaly.FRAGMENT_ORDER)
             if len(self.partials) >= self._limits.calls_per_connection:
@@ -259,7 +263,7 @@ class Association:
             self._lose(direction, Anomaly.FRAGMENTS_TOO_LARGE)
             self._forget(key)
             return None
-        return self._forget(key) if pdu.last else None
+        return self._forget(key) if pdu.last or unflagged else None
 
     def _forget(self, key: tuple[Direction, int]) -> Partial | None:
         partial = self.partials.pop(key, None)

@@ -16,11 +16,11 @@ _EPM: Final = {
 
 _FAULT: Final = {
     0x00000005: "access denied",
-    0x000006BB: "the server is too busy",
-    0x000006BE: "the call failed",
-    0x000006C0: "protocol error",
+    0x000006BB: "the server is too busy (1723)",
+    0x000006BE: "the call failed (1726)",
+    0x000006C0: "protocol error (1728)",
     0x000006D3: "the authentication service is unknown",
-    0x000006F7: "the server could not read the request's stub",
+    0x000006F7: "the server could not read the request's stub (1783)",
     0x00000721: "security package error",
     0x1C000006: "invalid tag",
     0x1C000007: "invalid bound",

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 class Followed:
-    """What reading a network's capture gives; `findings` has follow-ups behind their answers."""
+    """What reading a network's capture gives; `findings` has follow-ups behind their answers.
+
+    `given` are the findings as outputs take them: with the follow-up that goes with an answer inside of it.
+    """
 
     def __init__(self, network: Network, folder: Path, config: Config | None = None) -> None:
         path = folder / "capture.pcapng"
         path.write_bytes(network.scenes[0].capture())
         warnings: list[str] = []
         reader = FileReader(path, (config or Config()).model_copy(update={"follow_up": True}))
-        self.findings: list[Finding] = []
-        for finding in (one for batch in reader.findings(warnings.append) for one in batch.findings()):
-            self.findings += [finding, *filter(None, [finding.follow_up])]
+        self.given = [one for batch in reader.findings(warnings.append) for one in batch.findings()]
+        self.findings = [one for finding in self.given for one in finding.with_follow_up()]
         counts = reader.counts()
         self.outcomes = +counts.outcomes
         self.anomalies = Counter({str(one): count for one, count in counts.anomalies.items() if count})
@@ -36,5 +38,4 @@ class Followed:
 
     @staticmethod
     def _outcome(finding: Finding) -> str | None:
-        outcome = finding.consequence.outcome if finding.consequence is not None else None
-        return str(outcome) if outcome is not None else None
+        return str(finding.outcome) if finding.outcome is not None else None

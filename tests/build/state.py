@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inspector.consequence import Outcome
 from inspector.model import Verdict
 
 STATE: dict[str, Any] = {
@@ -39,5 +40,7 @@ STATE: dict[str, Any] = {
     "ring": {"used_bytes": 1, "size_bytes": 100},
     "tracked_connections": 3,
     "verdicts": {str(verdict): 0 for verdict in Verdict} | {"mismatch": 3},
+    "outcomes": {str(outcome): 0 for outcome in Outcome if outcome is not Outcome.NOT_FOLLOWED},
+    "causes": {},
     "anomalies": {"stream_gap": 2},
 }

@@ -12,13 +12,20 @@ Builder = Callable[[Network], None]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`number` is how tests refer to it; `config` the configuration it is read with, `names` its files."""
+    """`number` is how tests refer to it; `config` the configuration it is read with, `names` its files.
+
+    A `variant` is another case of the same kind, as a report could have it. Frames have these VLAN `tags`, and `copies`
+    says that each is captured twice.
+    """
 
     number: str
     build: Builder
     config: str
     snap_length: int | None
     gateway: bool
+    variant: bool
+    tags: bytes
+    copies: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -29,6 +36,9 @@ class Case:
         """Return the capture files, that of the clients' side first."""
         network = Network(gateway=self.gateway)
         self.build(network)
+        for scene in network.scenes:
+            scene.tags = self.tags
+            scene.copy_frames(apart_ns=30_000 if self.copies else 0)
         return [scene.capture(self.snap_length) for scene in network.scenes]
 
 
@@ -36,14 +46,21 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    number: str, *, config: str = "", snap_length: int | None = None, gateway: bool = False
+    number: str,
+    *,
+    config: str = "",
+    snap_length: int | None = None,
+    gateway: bool = False,
+    variant: bool = False,
+    tags: bytes = b"",
+    copies: bool = False,
 ) -> Callable[[Builder], Builder]:
     """Register a builder under a number."""
 
     def register(build: Builder) -> Builder:
         if number in CASES:
             raise ValueError(f"two cases have the number {number}")
-        CASES[number] = Case(number, build, config, snap_length, gateway)
+        CASES[number] = Case(number, build, config, snap_length, gateway, variant, tags, copies)
         return build
 
     return register

@@ -96,7 +96,14 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "06": (
         answered(Verdict.MISMATCH),
         failed(
-            Outcome.TIMED_OUT, Target.OFFERED, Cause.UNKNOWN, "10.30.2.7:59531", "does not conform", "route or allow"
+            Outcome.TIMED_OUT,
+            Target.OFFERED,
+            Cause.LOAD_BALANCER,
+            "10.30.2.7:59531",
+            "3 SYNs in 9.0 s, no answer",
+            "does not conform",
+            "route or allow",
+            "transparent",
         ),
     ),
     "07": (
@@ -173,8 +180,8 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "50": (answered(Verdict.FAULT, None, "stub"),),
     "51": (
-        answered(Verdict.MATCH),
-        no_connection(Outcome.BROKEN, Cause.MAPPER_MUTE, "flags are 0", "KB 291000"),
+        answered(Verdict.MATCH, times=1),
+        broken(Cause.MAPPER_MUTE, "ept_map", "flags are 0", "KB 291000", times=1),
     ),
     "55": (
         answered(Verdict.MATCH),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from inspector.model import Segment
@@ -12,7 +12,7 @@ from inspector.record import Attribute
 from tests.build.connection import ACK, FIN, PSH, RST, START_NS, SYN, raw_address
 from tests.golden.layers import TCP, Frame, checksum, ethernet, frame_of, ip, pcapng_of, tcp_of
 
-ICMP = 1
+ICMP, ICMPV6 = 1, 58
 _STEP_NS = 1_200_000
 _BEHIND_NS = 40_000
 _BACKOFF = (0.3, 0.6, 1.2, 2.4, 4.8, 9.6)
@@ -23,7 +23,7 @@ class Tap:
     """A point of capture: the addresses and TTLs that packets of a connection have there, None as at their sender.
 
     `delay_ns` is how much later packets of the client pass here than at the first tap; those of the server as much
-    earlier. Frames of all connections are in `scene`.
+    earlier. Frames of all connections are in `scene`. `drawn` is what a firewall adds to the client's sequence numbers.
     """
 
     scene: Scene
@@ -32,17 +32,26 @@ class Tap:
     client_ttl: int = 127
     server_ttl: int = 126
     delay_ns: int = 0
+    drawn: int = 0
 
 
 @dataclass(slots=True)
 class Scene:
-    """The frames at one point of capture."""
+    """The frames at one point of capture; `tags` are the VLAN tags of each."""
 
     frames: list[Frame] = field(default_factory=list)
+    tags: bytes = b""
+
+    def copy_frames(self, apart_ns: int) -> None:
+        """Let each frame be captured once more, so much later; 0 lets them be."""
+        if apart_ns:
+            self.frames += [replace(frame, time_ns=frame.time_ns + apart_ns) for frame in self.frames]
 
     def capture(self, snap_length: int | None = None) -> bytes:
         """Return the capture file, in the order of time."""
         ordered = sorted(self.frames, key=lambda frame: frame.time_ns)
+        if self.tags:
+            ordered = [frame.tagged(self.tags) for frame in ordered]
         kept = ordered if snap_length is None else [frame.cut(snap_length) for frame in ordered]
         return b"".join(pcapng_of(kept, 1))
 
@@ -84,6 +93,10 @@ class Connection:
         attributes |= Attribute.IPV6 if ip_address(source).version == 6 else Attribute(0)
         behind = tap.delay_ns if sender == 0 else -tap.delay_ns
         acknowledgment = self._seen[1 - sender] if flags & ACK else 0
+        if sender == 0:
+            sequence += tap.drawn
+        elif flags & ACK:
+            acknowledgment += tap.drawn
         return Segment(
             self._clock.now_ns + behind, raw_address(source), raw_address(destination), sequence % 2**32,
             acknowledgment % 2**32, source_port, destination_port, len(payload), flags, int(attributes), 1, payload,
@@ -139,6 +152,12 @@ class Connection:
         """Let the client write and the server answer."""
         return self.say(0, payload).say(1, answer, mss)
 
+    def keep_alive(self) -> Connection:
+        """Send a keep-alive, a byte that the server has already, and its acknowledgment."""
+        self._next[0] -= 1
+        self.send(0, ACK, bytes(1), arrives=False)
+        return self.send(1, ACK)
+
     def repeat(self, sender: int, payload: bytes, times: int, *, at: Iterable[int] | None = None) -> Connection:
         """Send again what was sent last and is not acknowledged, each time after twice the time."""
         for number in range(times):
@@ -176,21 +195,23 @@ class Connection:
             self._clock.wait(0.5)
         return self
 
-    def unreachable(self, reporter: str, code: int = 13) -> Connection:
-        """Send a SYN that is answered by ICMP "destination unreachable" with this code."""
-        self.send(0, SYN, arrives=False)
+    def unreachable(self, reporter: str, code: int = 13, *, again: bool = False) -> Connection:
+        """Send a SYN that is answered by ICMP or ICMPv6 "destination unreachable" with this code."""
+        self.send(0, SYN, arrives=False, again=again)
+        six = ip_address(reporter).version == 6
         for tap in self._taps:
             quoted = self._segment(tap, 0, SYN, self._next[0] - 1, b"")
-            body = ip(quoted, tcp_of(quoted), TCP, 62)[:28]
-            message = struct.pack("!BBHI", 3, code, 0, 0) + body
+            body = ip(quoted, tcp_of(quoted), TCP, 62)[: 48 if six else 28]
+            message = struct.pack("!BBHI", 1 if six else 3, code, 0, 0) + body
             message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
             back = quoted._replace(
                 source_address=raw_address(reporter),
                 destination_address=quoted.source_address,
-                attributes=int(Attribute.FROM_SERVER),
+                attributes=int(Attribute.FROM_SERVER) | int(quoted.attributes & Attribute.IPV6),
                 time_ns=self._clock.now_ns - tap.delay_ns,
             )
-            tap.scene.frames.append(frame_of(back, ethernet(back, ip(back, message, ICMP, tap.server_ttl))))
+            packet = ip(back, message, ICMPV6 if six else ICMP, tap.server_ttl)
+            tap.scene.frames.append(frame_of(back, ethernet(back, packet)))
         self._clock.now_ns += _STEP_NS
         return self
 
@@ -213,15 +234,20 @@ class Network:
         port: int = 135,
         *,
         translated: tuple[str | None, str | None] = (None, None),
+        server_ttl: int = 126,
+        drawn: int = 0,
     ) -> Connection:
-        """Return a connection that is not open yet; `translated` are the ends' addresses at the second tap."""
+        """Return a connection that is not open yet; `translated` are the ends' addresses at the second tap.
+
+        `drawn` is what its sequence numbers of the client have more there.
+        """
         self._port += 1
         if len(self.scenes) == 1:
-            taps = [Tap(self.scenes[0])]
+            taps = [Tap(self.scenes[0], server_ttl=server_ttl)]
         else:
             taps = [
                 Tap(self.scenes[0], client_ttl=64, server_ttl=62),
-                Tap(self.scenes[1], *translated, client_ttl=63, server_ttl=63, delay_ns=_BEHIND_NS),
+                Tap(self.scenes[1], *translated, client_ttl=63, server_ttl=63, delay_ns=_BEHIND_NS, drawn=drawn),
             ]
         return Connection(self.clock, taps, client, server, client_port=self._port, port=port)
 

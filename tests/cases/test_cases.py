@@ -10,10 +10,12 @@ import pytest
 
 from inspector import cli
 from inspector.consequence import HARMFUL
-from tests.cases import answers, connections, gateways  # noqa: F401  # each registers its cases
+from tests.cases import answers, connections, gateways, healthy, variants  # noqa: F401  # each registers its cases
 from tests.cases.case import CASES, Case
 from tests.cases.expected import EXPECTED, NEVER
+from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
 
+_ALL = EXPECTED | EXPECTED_OF_VARIANTS
 NOT_YET = {"09": "bindings of DCOM answers are not decoded"}
 """Cases that are not told as the table wants it, with the reason. None is hidden: one that passes fails the test."""
 
@@ -46,7 +48,7 @@ def test_a_case_is_told(
     """Kind, verdict, outcome, target, cause and words; as often as it happened."""
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     shown = "\n".join(json.dumps(finding) for finding in findings)
-    for expected in EXPECTED[number]:
+    for expected in _ALL[number]:
         fitting = [finding for finding in findings if expected.fits(finding)]
         wanted = expected.times
         assert len(fitting) == wanted if wanted is not None else fitting, f"{expected}\n{shown}"
@@ -58,9 +60,14 @@ def test_nothing_else_is_called_harm(
     number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No outcome that hurts a client but those of the table."""
-    expected = {one.outcome for one in EXPECTED[number]} & HARMFUL
+    expected = {one.outcome for one in _ALL[number]} & HARMFUL
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     assert {finding.get("outcome") for finding in findings} & HARMFUL <= expected
+
+
+def test_healthy_variants_are_there() -> None:
+    """Networks that only look unusual: the test above holds for them."""
+    assert len([number for number in CASES if number.startswith("healthy-")]) >= 18
 
 
 def test_the_servers_side_of_a_balancing_gateway_alone_is_no_match(

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards.generator.hurt import OUTCOME_COLOURS
 from dashboards.generator.overview import VERDICT_COLOURS
+from inspector.consequence import Outcome
 from inspector.model import Verdict
 from tests.dashboards.committed import PROVISIONING, load_dashboards, panels_of
 from tests.dashboards.lint import faults_of
@@ -112,6 +114,40 @@ def test_every_verdict_has_its_colour() -> None:
     assert {override["matcher"]["options"] for override in overrides} == {str(verdict) for verdict in Verdict}
 
 
+def test_every_outcome_has_its_colour() -> None:
+    """An outcome that is added later is not forgotten."""
+    assert set(OUTCOME_COLOURS) == set(Outcome)
+    overrides = panel(DASHBOARDS[OVERVIEW], 56)["fieldConfig"]["overrides"]
+    assert {override["matcher"]["options"] for override in overrides} == {str(outcome) for outcome in Outcome}
+
+
+def test_the_overview_begins_with_who_is_hurt() -> None:
+    """Before everything else, and red; a mismatch by itself is red nowhere."""
+    first, *others = DASHBOARDS[OVERVIEW]["panels"]
+    assert (first["type"], first["title"]) == ("row", "Who is hurt, where, since when, why")
+    end = next(number for number, one in enumerate(others) if one["type"] == "row")
+    text = str([target["expr"] for one in others[:end] for target in one["targets"]])
+    for needle in (
+        "epm_inspector_causes_total",
+        "epm_inspector_follow_ups_total",
+        "epm_inspector_answers_undelivered_total",
+        "epm_inspector_connections_total",
+        "sum by (cause)",
+        "sum by (instance, vip, service, outcome)",
+    ):
+        assert needle in text, needle
+    assert "red" in str(panel(DASHBOARDS[OVERVIEW], 54)["fieldConfig"])
+    for number in (2, 3, 10, 11):
+        assert "red" not in str(panel(DASHBOARDS[OVERVIEW], number)["fieldConfig"]), number
+
+
+def test_tables_have_the_worst_first() -> None:
+    """By the first value, also where it is the only one."""
+    for number, name in ((13, "Mismatches"), (59, "Follow-ups"), (60, "Clients hurt")):
+        [order] = panel(DASHBOARDS[OVERVIEW], number)["options"]["sortBy"]
+        assert order == {"displayName": name, "desc": True}
+
+
 def test_what_the_overview_shows() -> None:
     """Mismatches by VIP and service, all verdicts, latency, each kind of failure, and what could not be read."""
     text = str([target["expr"] for one in panels_of(DASHBOARDS[OVERVIEW]) for target in one["targets"]])
@@ -124,6 +160,7 @@ def test_what_the_overview_shows() -> None:
         'verdict=~"rejected|fault"',
         'verdict=~"unanswered"',
         "epm_inspector_anomalies_total",
+        "epm_inspector_connect_latency_seconds_bucket",
     ):
         assert needle in text, needle
 

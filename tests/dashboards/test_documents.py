@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from inspector.config import load_config
 from tests.conftest import require_tools
@@ -40,12 +39,11 @@ def test_prometheus_understands_its_settings(tmp_path: Path) -> None:
 
 
 def test_alertmanager_understands_its_settings(tmp_path: Path) -> None:
-    """Grouping, and what an inspector that is down keeps quiet."""
+    """Grouping, where information goes, and which alerts keep others quiet."""
     require_tools(["amtool"])
     (text,) = [text for text in blocks(PAGE, "yaml") if text.startswith("route:")]
-    receiver = yaml.safe_load(text)["route"]["receiver"]
     file = tmp_path / "alertmanager.yaml"
-    file.write_text(f"{text}receivers: [{{name: {receiver}}}]\n")
+    file.write_text(text)
     check("amtool", "check-config", file)
 
 

@@ -27,6 +27,7 @@ TARGET_LABELS = {"job", "instance"}
 WORDS = {
     "sum", "by", "rate", "increase", "unless", "and", "or", "on", "offset", "time", "max", "min", "max_over_time",
     "count", "absent", "histogram_quantile", "vector", "topk", "changes", "bool", "group_left",
+    "clamp_min",
 }  # fmt: skip
 EXPRESSIONS = [*panel_expressions(), *variable_selectors(), *rule_expressions()]
 

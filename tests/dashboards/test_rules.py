@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards.generator.harm import FAILED, NO_CONNECTION
+from inspector.consequence import HARMFUL
+from inspector.metrics.series import FOLLOW_UP_OUTCOMES, MAPPER_OUTCOMES
 from tests.conftest import require_tools
 from tests.dashboards.committed import (
     GRAFANA_ALERTS,
@@ -172,7 +175,7 @@ def test_both_forms_have_the_same_alerts() -> None:
 def test_what_every_alert_has(rule: dict[str, Any]) -> None:
     """A severity, patience, a summary in one line, a description, and a section in the runbook."""
     assert rule["labels"].keys() == {"severity"}
-    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert re.fullmatch(r"\d+m", rule["for"]), "an alert waits"
     summary, description = rule["annotations"]["summary"], rule["annotations"]["description"]
     assert "\n" not in summary
@@ -184,6 +187,26 @@ def test_what_every_alert_has(rule: dict[str, Any]) -> None:
     headings = re.findall(r"^## (\w+)$", RUNBOOK.read_text(), re.MULTILINE)
     assert anchor == rule["alert"].lower()
     assert rule["alert"] in headings
+
+
+def test_alerts_of_harm_come_first_and_are_critical() -> None:
+    """What becomes of answers wakes people up; what an answer looks like does not, and no other alert is like that."""
+    severities = {alert["alert"]: alert["labels"]["severity"] for alert in load_alerts()}
+    assert ALERTS[:4] == [
+        "EpmInspectorClientsFail",
+        "EpmInspectorAffinityBroken",
+        "EpmInspectorAnswersUndelivered",
+        "EpmInspectorMapperDown",
+    ]
+    assert {severities[name] for name in ALERTS[:4]} == {"critical"}
+    information = {name for name, severity in severities.items() if severity == "info"}
+    assert information == {"EpmInspectorMismatches", "EpmInspectorNewMismatchingVip"}
+
+
+def test_every_outcome_that_hurts_raises_an_alert() -> None:
+    """Of a follow-up: the expression selects all that can be, and none that does no harm."""
+    assert set(FAILED.split("|")) == {str(one) for one in FOLLOW_UP_OUTCOMES} & {str(one) for one in HARMFUL}
+    assert set(NO_CONNECTION.split("|")) < {str(one) for one in MAPPER_OUTCOMES}
 
 
 def test_the_runbook_is_about_alerts_that_exist() -> None:

@@ -31,6 +31,19 @@ def bind_with_flags_zero() -> list[Segment]:
 
 
 @trace()
+def requests_with_flags_zero() -> list[Segment]:
+    """Requests of one PDU without the fragment flags, as NT 4.0 sends them; then one of three PDUs, as it should be."""
+    wire = Wire().open().client(pdu.bind(flags=0)).server(pdu.bind_ack())
+    stub = map_request(_OFFER)
+    answer = map_response([_OFFER])
+    for call_id in (2, 3):
+        wire.client(pdu.request(stub, call_id=call_id, flags=0)).server(pdu.response(answer, call_id=call_id))
+    for flags, piece in pdu.fragments(stub, 48):
+        wire.client(pdu.request(piece, call_id=4, flags=flags))
+    return closed(wire.server(pdu.response(answer, call_id=4))).segments
+
+
+@trace()
 def bind_nak_reasons() -> list[Segment]:
     """Every reason of a bind_nak, and one which no document knows; versions 0 to 2 times."""
     segments = []

@@ -28,6 +28,10 @@ class Frame:
         """Return the frame as a capture with that snap length keeps it."""
         return replace(self, data=self.data[:snap_length])
 
+    def tagged(self, tags: bytes) -> Frame:
+        """Return the frame with VLAN tags behind its addresses."""
+        return replace(self, data=self.data[:12] + tags + self.data[12:], wire_length=self.wire_length + len(tags))
+
 
 def checksum(data: bytes) -> int:
     """Return the internet checksum: the complement of the ones' complement sum of 16-bit words (RFC 1071)."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel]
 
+COUNTED = {"lost", "verdicts", "outcomes", "causes", "anomalies"}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "status.md"
 
 
@@ -40,9 +41,7 @@ def keys_of(value: object) -> set[str]:
         return {key for one in value for key in keys_of(one)}
     if not isinstance(value, dict):
         return set()
-    inner = {
-        key for name, one in value.items() if name not in ("lost", "verdicts", "anomalies") for key in keys_of(one)
-    }
+    inner = {key for name, one in value.items() if name not in COUNTED for key in keys_of(one)}
     return set(value) | inner
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +20,10 @@ from inspector.http.routes import Routes
 from inspector.http.server import MetricsServer
 from inspector.metrics.updates import Metrics
 from tests.build.blocks import batch_of
+from tests.build.state import STATE
 from tests.conftest import require_tools
 from tests.unit.test_console import FINDING, UNANSWERED
+from tests.unit.test_follow_up_output import LATER
 from tests.unit.test_page import Inspected
 
 if TYPE_CHECKING:
@@ -27,13 +31,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE_S = 60
+NOW_NS = int(datetime.fromisoformat(STATE["time"][:19] + "+00:00").timestamp()) * 1_000_000_000
 
 
 @contextmanager
 def serving() -> Iterator[tuple[MetricsServer, Overview]]:
     """Serve the page of an inspection with some findings."""
     overview = Overview()
-    overview.observe(batch_of(FINDING))
+    overview.observe(batch_of(replace(FINDING, time_ns=NOW_NS, follow_up=replace(LATER, time_ns=NOW_NS))))
     overview.observe(batch_of(UNANSWERED))
     routes = Routes(Metrics(CollectorRegistry()), overview)
     routes.inspection = Inspected()
@@ -69,6 +74,16 @@ def test_page(tmp_path: Path, scheme: str) -> None:
         assert it.title == "3 mismatches - epm-inspector"
         [offered] = [table for table in it.find_elements(By.TAG_NAME, "table") if "What was offered" in table.text]
         assert "10.11.2.2 MAPI 10.11.2.7 mismatch 1" in offered.text
+        hour, servers = it.find_elements(By.CSS_SELECTOR, "svg[role=img]")
+        assert "refused 1" in str(hour.get_attribute("aria-label"))
+        assert "1 answer: refused 1" in servers.text
+        # Of a picture whose style were refused every part would be black.
+        bar = hour.find_element(By.CSS_SELECTOR, "rect.o-refused")
+        assert bar.value_of_css_property("fill") == {"light": "rgb(179, 38, 30)", "dark": "rgb(255, 138, 128)"}[scheme]
+        for picture in (hour, servers):
+            size = picture.size
+            assert size["height"] > 20
+            assert size["width"] <= it.find_element(By.TAG_NAME, "body").size["width"]
         heading = offered.find_element(By.CSS_SELECTOR, "thead th")
         assert heading.value_of_css_property("border-bottom-width") == "2px"
         assert [entry for entry in it.get_log("browser") if "favicon" not in entry["message"]] == []

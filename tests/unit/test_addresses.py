@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import pytest
 
-from inspector.judge.addresses import address_of, extract_nat64, is_unroutable, unmap
+from inspector.judge.addresses import address_of, extract_nat64, is_unroutable, undeclared_nat64, unmap
+from inspector.model import known_address
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ from inspector.judge.addresses import address_of, extract_nat64, is_unroutable, 
 def test_nat64_prefixes_of_all_lengths(prefix: str, address: str) -> None:
     """The table of RFC 6052 section 2.4: 192.0.2.33 in every form."""
     network = IPv6Network(prefix)
+    assert undeclared_nat64(IPv6Address(address), IPv4Address("192.0.2.33")) == network
+    assert undeclared_nat64(IPv6Address(address), IPv4Address("192.0.2.34")) is None
     assert extract_nat64(IPv6Address(address), network.prefixlen) == IPv4Address("192.0.2.33")
     assert unmap(IPv6Address(address), (network,)) == IPv4Address("192.0.2.33")
 
@@ -76,3 +79,26 @@ def test_address_of_the_record() -> None:
 def test_unroutable(address: str, *, unroutable: bool) -> None:
     """Loopback, link-local, multicast and broadcast lead no other host anywhere; private addresses do."""
     assert is_unroutable(IPv4Address(address)) is unroutable
+
+
+def test_no_prefix_where_bits_follow_or_no_address_is() -> None:
+    """Behind an IPv4 address RFC 6052 has zeros; 0.0.0.0 is in many addresses."""
+    assert undeclared_nat64(IPv6Address("2001:db8:c000:221::1"), IPv4Address("192.0.2.33")) is None
+    assert undeclared_nat64(IPv6Address("2001:db8::"), IPv4Address("0.0.0.0")) is None  # noqa: S104
+    assert undeclared_nat64(IPv4Address("10.11.2.2"), IPv4Address("10.11.2.2")) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "unmapped", "known"),
+    [
+        ("2002:a01:86e8:8001::a0b:202", "10.1.134.232", "2002:a01:86e8:8001::a0b:202"),
+        ("2002:a01:86e8:8001::a0b:202", "10.11.2.2", "10.11.2.2"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45", "2001:0:4136:e378:8000:63bf:3fff:fdd2"),
+        ("64:ff9b::192.0.2.33", "192.0.2.33", "192.0.2.33"),
+        ("2001:db8::1", "2001:db8::1", "2001:db8::1"),
+        ("10.11.2.2", "10.11.2.2", "10.11.2.2"),
+    ],
+)
+def test_what_is_guessed_is_not_known(raw: str, unmapped: str, known: str) -> None:
+    """6to4 and Teredo are read from an address; a declared prefix and a well-known one are certain."""
+    assert known_address(ip_address(raw), ip_address(unmapped)) == ip_address(known)

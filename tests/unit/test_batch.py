@@ -45,7 +45,7 @@ def test_findings_that_are_there_already() -> None:
     assert list(batch.counts()) == [(finding, 1) for finding in FINDINGS]
     assert batch.latencies_ns().tolist() == [FINDING.time_ns + 7, 3]
     assert batch.newest_ns == FINDING.time_ns + 5
-    assert batch.rows_with(Verdict.UNANSWERED).tolist() == [1]
+    assert batch.rows_where(lambda one: one.verdict is Verdict.UNANSWERED).tolist() == [1]
     assert batch.ports(batch.rows_of(0)).tolist() == [FINDING.client_port]
     assert batch.kept() is batch
     assert not batch.joins(FindingBatch.of(FINDINGS))

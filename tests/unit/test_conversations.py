@@ -146,6 +146,22 @@ def test_bind_with_flags_zero() -> None:
     assert one(findings_of(mapped(wire, tcp_tower(SAMR, 1, DIP)).segments)).anomalies == ()
 
 
+def test_request_with_flags_zero() -> None:
+    """NT 4.0 sends a request of one PDU without the fragment flags; in a call that is open they mean the middle."""
+    stub = map_request(tcp_tower(SAMR))
+    whole = Wire().open().client(pdu.bind(flags=0)).server(pdu.bind_ack()).client(pdu.request(stub, call_id=2, flags=0))
+    found = one(findings_of(whole.server(pdu.response(map_response([tcp_tower(SAMR, 1, DIP)]), call_id=2)).segments))
+    assert found.requested is not None
+    assert (found.requested.name, found.anomalies) == ("SAMR", ())
+    assert {flags for flags, _ in pdu.fragments(stub, 48)} == {0, pdu.FIRST, pdu.LAST}
+    wire = bound()
+    for flags, piece in pdu.fragments(stub, 48):
+        wire.client(pdu.request(piece, call_id=2, flags=flags))
+    found = one(findings_of(wire.server(pdu.response(map_response([tcp_tower(SAMR, 1, DIP)]), call_id=2)).segments))
+    assert found.requested is not None
+    assert (found.requested.name, found.anomalies) == ("SAMR", ())
+
+
 @pytest.mark.parametrize("size", [8, 40, 100])
 def test_fragmented_response(size: int) -> None:
     """Towers cross the borders of fragments: stubs are joined before they are read."""

@@ -79,6 +79,7 @@ def whole() -> Finding:
             "publish the port",
             ("a reset after 2.2 ms",),
             AnswerReference("2026-11-25T02:16:07.589458500Z", 33654, 2, 10),
+            417_000,
         ),
         frame=16,
         follow_up=FINDING,

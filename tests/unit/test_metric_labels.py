@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inspector.metrics.updates import LEARNED_INTERFACES, Metrics
+from inspector.metrics.series import FOLLOW_UP_OUTCOMES, LEARNED_INTERFACES
+from inspector.metrics.updates import Metrics
 from inspector.model import Finding, RpcInterface, Verdict
 from tests.build.blocks import batch_of
 from tests.build.findings import MAPI, UNNAMED, Scraped, finding, mapping
@@ -113,8 +114,8 @@ def test_a_storm_of_forged_findings_mints_nothing(metrics: Metrics) -> None:
     before = len(scraped.samples)
     for number in range(1000, 1500):
         metrics.observe(batch_of(finding(asked=str(IPv4Address(number)), source=f"source {number}")))
-    # Of the one service that is named now: its mismatches, and its answers.
-    assert len(Scraped(metrics).samples) <= before + 2
+    # Of the one service that is named now: its mismatches, its answers, and its follow-ups.
+    assert len(Scraped(metrics).samples) <= before + 2 + len(FOLLOW_UP_OUTCOMES)
 
 
 def test_how_many_vips_may_be_learned_can_change(metrics: Metrics) -> None:

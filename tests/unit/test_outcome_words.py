@@ -33,7 +33,8 @@ FACTS = Evidence(FindingKind.FOLLOW_UP, CLIENT, VIP, VIP, target=Target.ASKED, s
         (OPEN, SILENCE, Outcome.BROKEN),
         (replace(OPEN, reset=REFUSAL), None, Outcome.BROKEN),
         (replace(OPEN, reset=replace(REFUSAL, from_server=False)), None, Outcome.REACHED),
-        (replace(OPEN, reset=REFUSAL, bind_contexts=0), None, Outcome.REACHED),
+        (replace(OPEN, reset=REFUSAL, bind_contexts=0), None, Outcome.BROKEN),
+        (replace(OPEN, reset=replace(REFUSAL, after_ns=60_000_000_000), bind_contexts=0), None, Outcome.REACHED),
         (replace(OPEN, rejection="local limit exceeded"), None, Outcome.DENIED),
         (replace(OPEN, fault=5), None, Outcome.DENIED),
         (replace(OPEN, fault=0x1C010003), None, Outcome.WRONG_SERVER),
@@ -112,8 +113,8 @@ def test_outcome_of_a_delivery(delivery: Delivery, *, ended: bool, waited: float
         (
             replace(FACTS, outcome=Outcome.BROKEN, attempt=OPEN, question=SILENCE),
             (
-                "10.1.1.1 connected to 10.11.2.2:49155 as it was told, and sent 4 times in 2.1 s, not even "
-                "acknowledged, not answered in 10.0 s"
+                "10.1.1.1 connected to 10.11.2.2:49155 as it was told, and its call was sent 4 times in 2.1 s, not "
+                "even acknowledged, not answered in 10.0 s"
             ),
         ),
         (

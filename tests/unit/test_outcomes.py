@@ -56,9 +56,24 @@ def test_a_follow_up_refers_to_its_answer(network: Network, tmp_path: Path) -> N
         "frame": answer.frame,
     }
     assert (said["target"], said["endpoint"]) == ("asked", {"address": VIP, "port": PORT})
+    assert said["connect_ms"] == 1.2
     # SYN, SYN-ACK, ACK, bind, ACK, bind_ack, ACK, request, ACK, response; the SYN of the follow-up comes after 4 more.
     assert (answer.frame, follow_up.frame) == (10, 15)
     assert follow_up.client_port == answer.client_port + 1
+
+
+def test_the_time_to_connect_counts_from_the_first_syn(network: Network, tmp_path: Path) -> None:
+    """A SYN that was sent again is part of it; where nothing answered there is no such time."""
+    mapped(network, VIP, SAMR, (VIP, PORT))
+    connection = network.connect(CLIENT, VIP, PORT).send(0, SYN)
+    network.wait(3)
+    connection.send(0, SYN, again=True).send(1, SYN | ACK).send(0, ACK)
+    mapped(network, VIP, MAPI, (VIP, 49156))
+    network.connect(CLIENT, VIP, 49156).refused()
+    late, refused = (one.as_dict() for one in Followed(network, tmp_path).findings if one.kind == "follow_up")
+    assert late["outcome"] == "reached"
+    assert 3000 < late["connect_ms"] < 3010
+    assert "connect_ms" not in refused
 
 
 def test_a_late_answer_keeps_its_question(network: Network, tmp_path: Path) -> None:
@@ -229,7 +244,7 @@ def test_a_half_open_connection(network: Network, tmp_path: Path) -> None:
     network.later(20)
     (finding,) = Followed(network, tmp_path).findings
     assert (finding.kind, finding.operation) == ("connection", "connect")
-    assert "its SYN-ACK is never acknowledged" in finding.why
+    assert "its SYN-ACK, sent 3 times, is never acknowledged" in finding.why
 
 
 @pytest.mark.parametrize("end", [(FIN | ACK,), (RST,), (ACK, FIN | ACK), (ACK, RST | ACK)])

@@ -22,6 +22,7 @@ from inspector.model import RpcInterface, Verdict
 from tests.build.blocks import batch_of
 from tests.build.state import STATE
 from tests.unit.test_console import FINDING
+from tests.unit.test_follow_up_output import LATER
 
 OFFER = {
     "asked": "10.11.2.2",
@@ -32,6 +33,26 @@ OFFER = {
     "last": "2026-11-25T09:00:09.000000000Z",
 }
 EVIL = "<script>alert(1)</script>&\"'"
+NO_OUTCOMES: dict[str, Any] = {"hurt": [], "servers": [], "minutes": []}
+HURT = {
+    "asked": "10.11.2.2",
+    "service": "MAPI",
+    "target": "asked",
+    "outcome": "refused",
+    "cause": "ports_not_published",
+    "remedy": "publish the port",
+    "why": "a reset after 2 ms",
+    "count": 9,
+    "clients": ["10.1.1.1", "10.1.1.2"],
+    "more_clients": False,
+    "since": "2026-11-25T08:59:09.000000000Z",
+    "last": "2026-11-25T09:00:09.000000000Z",
+}
+OUTCOMES = {
+    "hurt": [HURT],
+    "servers": [{"asked": "10.11.2.2", "offered": "10.11.2.7", "outcomes": {"reached": 3, "refused": 9}}],
+    "minutes": [{"start": "2026-11-25T08:59:00.000000000Z", "outcomes": {"reached": 3, "refused": 9, "open": 1}}],
+}
 
 
 class Reader(HTMLParser):
@@ -67,7 +88,7 @@ class Reader(HTMLParser):
 def shown(**more: Any) -> Reader:
     """Return what is on the page."""
     arguments: dict[str, Any] = {"healthy": True, "refresh": False} | more
-    return Reader(page(STATE, [OFFER], [FINDING], **arguments))
+    return Reader(page(STATE, NO_OUTCOMES, [OFFER], [FINDING], **arguments))
 
 
 def test_what_it_says() -> None:
@@ -86,10 +107,13 @@ def test_what_it_says() -> None:
 
 def test_it_can_be_heard() -> None:
     """Language, landmarks, one heading, captions, and headings of columns and rows in every table."""
-    html = shown()
+    html = Reader(page(STATE, OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False))
     assert ("html", {"lang": "en"}) in html.elements
-    assert [html.count(tag) for tag in ("main", "header", "nav", "footer", "h1", "title")] == [1] * 6
-    assert html.count("table") == html.count("caption") == html.count("thead") == 5
+    assert [html.count(tag) for tag in ("main", "header", "nav", "footer", "h1")] == [1] * 5
+    assert html.count("table") == html.count("caption") == html.count("thead") == 6
+    pictures = [attributes for tag, attributes in html.elements if tag == "svg" and "aria-hidden" not in attributes]
+    assert [attributes["role"] for attributes in pictures] == ["img", "img"]
+    assert all(attributes["aria-label"] for attributes in pictures)
     scopes = [attributes.get("scope") for tag, attributes in html.elements if tag == "th"]
     assert set(scopes) == {"col", "row"}
     assert html.count("tr") == scopes.count("row") + html.count("table")
@@ -110,7 +134,7 @@ def test_nothing_is_loaded_or_run() -> None:
     assert not any(name.startswith("on") or name == "style" for _, attributes in html.elements for name in attributes)
     targets = [attributes["href"] for tag, attributes in html.elements if tag == "a"]
     assert all(target is not None and target.startswith("/") and "//" not in target for target in targets)
-    [style] = re.findall(r"<style>(.*?)</style>", page(STATE, [], [], healthy=True, refresh=False), re.DOTALL)
+    [style] = re.findall(r"<style>(.*?)</style>", page(STATE, OUTCOMES, [], [], healthy=True, refresh=False), re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest())
     policy = dict(HEADERS)[b"Content-Security-Policy"]
     assert b"default-src 'none'" in policy
@@ -122,9 +146,12 @@ def test_packets_cannot_write_on_it() -> None:
     evil = RpcInterface(UUID(int=1), 1, name=EVIL)
     finding = replace(FINDING, why=EVIL, requested=evil, mappings=(), source=EVIL)
     state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": EVIL, "explanation": EVIL}]}
-    html = page(state, [OFFER | {"asked": EVIL, "service": EVIL}], [finding], healthy=True, refresh=False)
+    hurt = HURT | dict.fromkeys(("asked", "service", "remedy", "why"), EVIL) | {"clients": [EVIL]}
+    servers = [{"asked": EVIL, "offered": EVIL, "outcomes": {"refused": 1}}]
+    outcomes = OUTCOMES | {"hurt": [hurt], "servers": servers}
+    html = page(state, outcomes, [OFFER | {"asked": EVIL, "service": EVIL}], [finding], healthy=True, refresh=False)
     assert "<script" not in html
-    assert Reader(html).text.count(EVIL) == 6
+    assert Reader(html).text.count(EVIL) == 6 + 5 + 2
     assert 'alert(1)</script>&"' not in html
 
 
@@ -133,17 +160,36 @@ def test_text_that_does_not_print_is_escaped() -> None:
     odd = "eth\u202e0\x1b\u2028\udcff"
     finding = replace(FINDING, why=odd)
     state = STATE | {"interfaces": [STATE["interfaces"][1] | {"name": odd, "netns": odd, "explanation": odd}]}
-    html = page(state, [OFFER | {"service": odd}], [finding], healthy=True, refresh=False)
-    assert html.encode().count(b"eth\\u202e0\\x1b\\u2028\\udcff") == 5
+    outcomes = OUTCOMES | {"servers": [{"asked": odd, "offered": odd, "outcomes": {"refused": 1}}]}
+    html = page(state, outcomes, [OFFER | {"service": odd}], [finding], healthy=True, refresh=False)
+    assert html.encode().count(b"eth\\u202e0\\x1b\\u2028\\udcff") == 5 + 2
     assert all(line.isprintable() for line in html.split("\n"))
 
 
 def test_nothing_so_far() -> None:
     """Without a finding there are sentences where tables would be."""
     state = STATE | {"verdicts": {str(verdict): 0 for verdict in Verdict}, "anomalies": {}}
-    html = Reader(page(state, [], [], healthy=True, refresh=False))
+    html = Reader(page(state, NO_OUTCOMES, [], [], healthy=True, refresh=False))
     assert html.count("table") == 1
-    assert html.text.count("Nothing so far.") == 4
+    assert html.text.count("Nothing so far.") == 7
+    assert "What answers led to was not seen so far." in html.text
+
+
+def test_who_is_hurt_comes_first() -> None:
+    """How often and by what, then who, where, since when, why and what to do; a mismatch alone is no harm."""
+    state = STATE | {"outcomes": STATE["outcomes"] | {"refused": 9, "reached": 3}}
+    text = " ".join(Reader(page(state, OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)).text.split())
+    assert text.startswith("9 failures - epm-inspector")
+    first = "Clients are hurt: refused 9. 3 connections to what was offered got through."
+    second = (
+        "10.11.2.2 MAPI client 10.1.1.1 and 1 other refused 9 times 2026-11-25 08:59:09 2026-11-25 09:00:09 ports not"
+        " published: a reset after 2 ms To do: publish the port"
+    )
+    assert 0 < text.index(first) < text.index("Attached to") < text.index(second) < text.index("Last findings")
+    well = STATE | {"outcomes": STATE["outcomes"] | {"reached": 3}}
+    html = page(well, NO_OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)
+    assert '<span class="good">No client was hurt. 3 connections to what was offered got through.</span>' in html
+    assert '<td class="doubt">mismatch</td>' in html
 
 
 @pytest.fixture
@@ -170,7 +216,8 @@ def test_routes(routes: Routes) -> None:
     assert (answer.status, answer.content_type, answer.headers) == (200, "text/html; charset=utf-8", HEADERS)
     assert b"refresh" in table["/live"]().body
     assert json.loads(table["/findings"]().body) == [FINDING.as_dict()]
-    for path in ("/findings", "/offers", "/status", "/", "/live"):
+    assert json.loads(table["/outcomes"]().body).keys() == {"time", "hurt", "servers", "minutes"}
+    for path in ("/findings", "/offers", "/outcomes", "/status", "/", "/live"):
         assert (b"Cache-Control", b"no-store") in table[path]().headers
     [offer] = json.loads(table["/offers"]().body)["offers"]
     assert (offer["asked"], offer["offered"], offer["answers"]) == ("10.11.2.2", "10.11.2.7", 1)
@@ -181,7 +228,7 @@ def test_routes_without_findings(routes: Routes) -> None:
     routes.inspection = Inspected()
     table = routes.table(with_findings=False)
     assert set(table) == set(routes.table())
-    for path in ("/", "/live", "/findings", "/offers"):
+    for path in ("/", "/live", "/findings", "/offers", "/outcomes"):
         refusal = table[path]()
         assert refusal.status == 403
         assert b"UNIX socket" in refusal.body
@@ -210,6 +257,23 @@ def test_findings_and_page_are_bounded() -> None:
     assert times[0].endswith(f"{FINDINGS + 4}Z")
     assert times == sorted(times, reverse=True)
     assert len(routes.table()["/"]().body) < ANSWER_BYTES
+
+
+def test_a_follow_up_is_served_with_its_answer() -> None:
+    """As two objects, the newer first; kept apart from harmless findings of the same verdict, which come more often."""
+    clock = iter(range(1 << 30))
+    overview = Overview(clock=clock.__next__)
+    later = replace(LATER, time_ns=FINDING.time_ns + 1)
+    overview.observe(batch_of(replace(FINDING, follow_up=later)))
+    for number in range(FINDINGS + 5):
+        overview.observe(batch_of(replace(FINDING, time_ns=FINDING.time_ns + 2 + number)))
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    routes.inspection = Inspected()
+    found = json.loads(routes.table()["/findings"]().body)
+    assert [one["kind"] for one in found[-2:]] == ["follow_up", "answer"]
+    assert found[-2:] == [later.as_dict(), FINDING.as_dict()]
+    assert len(found) == FINDINGS + 2
+    assert b"it was refused" in routes.table()["/"]().body
 
 
 def test_a_long_listing_is_shortened() -> None:

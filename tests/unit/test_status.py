@@ -92,6 +92,19 @@ def test_which_decoder_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert capsys.readouterr().out.splitlines()[3:] == [f"process 12: decoder: {decoder}"]
 
 
+def test_what_answers_led_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Outcomes and causes that were met, in a line each; an inspector that says nonsense of them has no line."""
+    state = {"pid": 12, "interfaces": [INTERFACE], "outcomes": {"reached": 7, "refused": 2, "denied": 0}}
+    newer = json.dumps(state | {"causes": {"ports_not_published": 2}}).encode()
+    other = json.dumps(state | {"pid": 13, "outcomes": [1], "causes": {"x": "y"}}).encode()
+    with inspector(tmp_path, 12, newer), inspector(tmp_path, 13, other):
+        assert main(["status", "--runtime-directory", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "process 12: outcomes: reached 7, refused 2",
+        "process 12: causes: ports_not_published 2",
+    ]
+
+
 LONG = "an-interface-with-a-name-of-its-own-" + "x" * 100
 
 

@@ -126,6 +126,14 @@ def test_nat64_is_unmapped_and_both_addresses_are_shown() -> None:
     assert finding.as_dict()["asked_raw"] == "2002:a01:86e8:8001::a0b:202"
 
 
+def test_a_guess_is_not_in_the_words() -> None:
+    """Without the prefix the bits look like 6to4: words and the table name the address that was seen."""
+    finding = answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2002:a01:86e8:8001::a0b:202")
+    assert finding.as_dict()["asked"] == "10.1.134.232"
+    assert str(finding.server) == "2002:a01:86e8:8001::a0b:202"
+    assert finding.why.startswith("2002:a01:86e8:8001::a0b:202 was asked, the tower says 10.11.2.2")
+
+
 def test_plain_ipv6_cannot_match_and_says_why() -> None:
     """A tower has no form for IPv6: an IPv4 offer to a client that asked over IPv6 is named as such."""
     finding = answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2001:db8::5")

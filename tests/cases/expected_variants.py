@@ -1,0 +1,162 @@
+"""What the inspector should say of variants of the cases, and of healthy networks that look unusual."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inspector.consequence import Cause, Outcome, Target
+from inspector.model import Verdict
+from tests.cases.expected import Expected, answered, broken, failed, lost, no_connection, reached
+
+_ASKED: Final = Target.ASKED
+_PREFIX: Final = 'nat64_prefixes = ["2002:a14:168:8001::/96"]'
+
+
+def _broken(cause: Cause, *words: str) -> tuple[Expected, ...]:
+    """Return that an endpoint that was told rightly broke off."""
+    return answered(Verdict.MATCH, times=1), failed(Outcome.BROKEN, _ASKED, cause, *words, times=1)
+
+
+EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
+    "01-undeclared": (
+        answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, times=1),
+        lost(Cause.STRICT_RPC_FILTER, "bind_nak of 24 bytes", "refused this answer", "undeclared", times=1),
+    ),
+    "08a-undeclared": (
+        answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, times=2),
+        lost(Cause.STRICT_RPC_FILTER, "bind_nak of 24 bytes", "refused this answer", "undeclared", times=2),
+    ),
+    "06-pooled": (
+        answered(Verdict.POOLED, Cause.LOAD_BALANCER),
+        failed(Outcome.TIMED_OUT, Target.OFFERED, Cause.LOAD_BALANCER, "does not conform", "a declared pool"),
+    ),
+    "06-prohibited": (
+        answered(Verdict.MISMATCH),
+        failed(Outcome.UNREACHABLE, Target.OFFERED, Cause.LOAD_BALANCER, "type 3 code 13", "does not conform"),
+    ),
+    "06-refused": (
+        answered(Verdict.MISMATCH),
+        failed(Outcome.REFUSED, Target.OFFERED, Cause.LOAD_BALANCER, "reset from 10.30.2.7, TTL 126", times=1),
+        reached(1),
+    ),
+    "04-ipv6": (
+        answered(Verdict.MISMATCH, Cause.OTHER_ADDRESS_FAMILY, "presumably the same server"),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "[2001:db8:30::10]:49155", "3 SYNs"),
+    ),
+    "17-ipv6": (
+        answered(Verdict.MISMATCH, Cause.OTHER_ADDRESS_FAMILY),
+        failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "[2001:db8:30::10]:49155", "refused 3 times"),
+    ),
+    "04-icmpv6": (
+        answered(Verdict.UNSPECIFIED),
+        failed(
+            Outcome.UNREACHABLE, _ASKED, Cause.PORTS_FILTERED, "2001:db8:20::1 sent ICMPv6 type 1 code 1", "2 SYNs in"
+        ),
+    ),
+    "04-static-port": (
+        answered(Verdict.MATCH, times=3),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "3 SYNs in 6.0 s", "allow TCP 41376", times=3),
+    ),
+    "04-sealed": (
+        answered(Verdict.SEALED),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "the answer is encrypted", "is presumed"),
+    ),
+    "04-no-network": (
+        answered(Verdict.UNROUTABLE),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "3 SYNs in 9.0 s"),
+    ),
+    "03-other-member": (
+        reached(1),
+        failed(Outcome.REFUSED, _ASKED, Cause.NO_AFFINITY, "10.30.2.2:50002", "port 50002 is closed", times=1),
+    ),
+    "03-members-apart": (
+        failed(Outcome.REFUSED, _ASKED, Cause.PORTS_NOT_PUBLISHED, "TTL 125, as its SYN-ACK", times=1),
+    ),
+    "12-authenticated": (answered(Verdict.FAULT, Cause.ACCESS_POLICY, "was authenticated (level 5)", times=1),),
+    "21-by-fin": (broken(Cause.MAPPER_MUTE, "no answer in 4.0 s", "then the client ended the connection", times=1),),
+    "21-server-closes": (broken(Cause.MAPPER_MUTE, "10.30.4.10 closed the connection", times=1),),
+    "27-host-unreachable": (
+        no_connection(Outcome.UNREACHABLE, Cause.MAPPER_DOWN, "type 3 code 1: host unreachable", times=1),
+    ),
+    "28-by-device": (
+        answered(Verdict.MATCH),
+        no_connection(Outcome.REFUSED, Cause.PORTS_FILTERED, "TTL 65, its SYN-ACK had 126", "a device in front"),
+    ),
+    "28-many-servers": (no_connection(Outcome.REFUSED, Cause.MAPPER_REFUSES, "3 SYNs in 1.0 s", times=9),),
+    "29-endpoint": _broken(
+        Cause.UNKNOWN, "its bind of NETLOGON was sent 6 times in 9.3 s, not even acknowledged", "SYN proxy"
+    ),
+    "29-endpoint-closes": _broken(Cause.UNKNOWN, "the server closed the connection without an answer"),
+    "29-endpoint-silent-later": (
+        reached(1),
+        failed(Outcome.BROKEN, _ASKED, Cause.UNKNOWN, "its call was sent 6 times", "10.20.1.15 ended", times=1),
+    ),
+    "19-endpoint": _broken(Cause.RESET_BY_DEVICE, "TTL 64, its SYN-ACK had 126"),
+    "43-endpoint": (
+        answered(Verdict.MATCH),
+        failed(Outcome.DENIED, _ASKED, Cause.UNKNOWN, "local limit exceeded", "out of resources"),
+    ),
+    "38-fin": (
+        answered(Verdict.POOLED, Cause.LOAD_BALANCER),
+        lost(Cause.STRICT_RPC_FILTER, "sent 6 times in 9.3 s", verdict=Verdict.POOLED, times=1),
+    ),
+    "half-open": (no_connection(Outcome.UNDELIVERED, Cause.UNKNOWN, "its SYN-ACK, sent 4 times", times=1),),
+    "restarted": (
+        failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "names port 49671 for SPOOLSS", times=1),
+        reached(1),
+    ),
+    "one-way-server": (
+        answered(Verdict.MISMATCH, times=3),
+        no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),
+    ),
+    "04-twice": (failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "3 SYNs in 9.0 s", times=1),),
+    "17-twice": (failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "refused 3 times", "3 SYNs to", times=1),),
+    "29-twice": (broken(Cause.MAPPER_MUTE, "sent 7 times in 18.9 s, not even acknowledged", times=1),),
+    "38-twice": (lost(Cause.STRICT_RPC_FILTER, "sent 6 times in 9.3 s", times=1),),
+    "19-behind-syn-proxy": _broken(Cause.UNKNOWN, "reset from 10.30.4.10 with TTL 126"),
+    "18-reset": (
+        answered(Verdict.MATCH),
+        broken(Cause.STRICT_RPC_FILTER, "with 3 contexts once", "then reset", "Server2003NegotiateDisable", times=1),
+    ),
+    "55-silent": (
+        no_connection(
+            Outcome.BROKEN, Cause.STRICT_RPC_FILTER, "was sent 6 times and never acknowledged", "strict RPC", times=1
+        ),
+    ),
+    "55-fin": (
+        no_connection(
+            Outcome.BROKEN, Cause.STRICT_RPC_FILTER, "answered by the end of the connection", "strict RPC", times=1
+        ),
+    ),
+    "21-late-answer": (
+        broken(Cause.MAPPER_MUTE, "no answer in 4.0 s, then the client ended the connection", times=1),
+        answered(Verdict.MATCH, times=1),
+    ),
+    "25-half-closed": (answered(Verdict.MATCH, Cause.SLOW_SERVER, "answered after 8.0 s", times=1),),
+    "07a-other-numbers": (lost(Cause.STRICT_RPC_FILTER, "dropped here", times=1),),
+    "healthy-twice": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-lossy-capture": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-idle": (),
+    "healthy-health-checks": (),
+    "healthy-scan": (no_connection(None, Cause.UNKNOWN, "10.20.9.1 tried ", "a scanner", times=1),),
+    "healthy-scan-of-open-ports": (),
+    "healthy-scan-of-high-ports": (reached(1),),
+    "healthy-syn-again": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-answer-again": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-keep-alives": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-long-call": (reached(1),),
+    "healthy-half-closed": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-sealed": (answered(Verdict.SEALED, times=1), reached(1)),
+    "healthy-one-way-follow-up": (answered(Verdict.MATCH, times=1),),
+    "healthy-ends-early": (answered(Verdict.MATCH, times=2),),
+    "healthy-begins-late": (answered(Verdict.MATCH, times=1),),
+    "healthy-listing": (answered(Verdict.MATCH, times=5),),
+    "healthy-activation": (),
+    "healthy-multihomed": (answered(Verdict.MISMATCH, Cause.MULTIHOMED_SERVER), reached(1)),
+    "healthy-farm": (answered(Verdict.POOLED, Cause.LOAD_BALANCER, times=6), reached(6)),
+    "healthy-nat64": (
+        answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, "10.30.4.10 is offered", times=1),
+        answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, "10.30.4.11 is offered", times=1),
+        reached(2),
+    ),
+}

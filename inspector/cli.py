@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, NoReturn, get_args
 
 from inspector import __version__, bounds, log
-from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
+from inspector import argumenttypes as types
+from inspector.config import DEFAULT_LISTEN, Config, load_config
 from inspector.consequence import Outcome
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
-from inspector.model import Mode, Verdict
+from inspector.model import Mode
 from inspector.resources import require_descriptors
 from inspector.stdio import finish_output, open_standard_streams
 
@@ -30,35 +30,6 @@ class _Parser(argparse.ArgumentParser):
         super().error(harmless(message))
 
 
-def _listen(text: str) -> str:
-    try:
-        split_listen(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _verdicts(text: str) -> frozenset[Verdict | Outcome]:
-    known: dict[str, Verdict | Outcome] = {str(word): word for word in (*Verdict, *Outcome)}
-    try:
-        return frozenset(known[name.strip()] for name in text.split(","))
-    except KeyError as error:
-        raise argparse.ArgumentTypeError(
-            f"{error} is not a valid Verdict; verdicts are {', '.join(Verdict)}; outcomes are {', '.join(Outcome)}"
-        ) from None
-
-
-def _path(text: str) -> Path:
-    """Return a path; an empty one would be the current folder."""
-    try:
-        path = check_path(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if path is None:
-        raise argparse.ArgumentTypeError("an empty path names no file")
-    return Path(text)
-
-
 def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
     parser.add_argument(
@@ -68,9 +39,11 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="a gateway has two ports: name both (default: those of the configuration)",
     )
     parser.add_argument(
-        "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+        "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
-    parser.add_argument("--write", type=_path, metavar="FILE", help="also keep what is inspected, appended as pcapng")
+    parser.add_argument(
+        "--write", type=types.path, metavar="FILE", help="also keep what is inspected, appended as pcapng"
+    )
     parser.add_argument(
         "--write-max-bytes",
         type=bounds.WRITE_BYTES.argument(int),
@@ -84,10 +57,12 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="kept in all: FILE, FILE.1 ... (default 8)",
     )
     _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
-    parser.add_argument("--output", type=_path, metavar="FILE", help="also append findings to a file, as JSON lines")
-    _add_switch(parser, "--journal", "also send findings to the system's journal")
+    parser.add_argument(
+        "--output", type=types.path, metavar="FILE", help="also append findings to a file, as JSON lines"
+    )
+    types.add_switch(parser, "--journal", "also send findings to the system's journal")
     _add_evidence_option(parser)
-    _add_switch(parser, "--drop-all", "once attached, give up CAP_NET_ADMIN too, as all other capabilities")
+    types.add_switch(parser, "--drop-all", "once attached, give up CAP_NET_ADMIN too, as all other capabilities")
     parser.add_argument(
         "--user",
         metavar="NAME",
@@ -96,7 +71,7 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     _add_config_option(parser)
-    _add_switch(parser, "--json", _JSON_HELP)
+    types.add_switch(parser, "--json", _JSON_HELP)
     parser.set_defaults(run=_attach, fail=parser.error)
 
 
@@ -105,25 +80,40 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "files",
         nargs="+",
-        type=_path,
+        type=types.path,
         metavar="FILE",
         help="pcap, pcapng, what Wireshark's editcap reads; also compressed, an archive, folder, pattern; - is stdin",
     )
     parser.add_argument(
         "--fail-on",
-        type=_verdicts,
+        type=types.verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
         help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found; with 4 where none "
         "was, and the capture keeps only the beginning of packets",
     )
-    _add_switch(
+    types.add_switch(
         parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"
     )
-    _add_switch(
+    types.add_switch(
         parser,
         "--follow-on",
         "the files are one that was divided, in the order of their first packets (default: rings, by their names)",
+    )
+    chosen = parser.add_argument_group("which findings", "without these all; the summary counts those which are shown")
+    chosen.add_argument(
+        "--verdict", type=types.verdicts, default=frozenset(), metavar="VERDICT[,...]", help="verdicts, and outcomes"
+    )
+    for name in ("client", "vip"):
+        chosen.add_argument(
+            f"--{name}", type=types.networks, default=(), metavar="ADDR[,...]", help="addresses, or networks"
+        )
+    chosen.add_argument(
+        "--service",
+        type=types.services,
+        default=frozenset(),
+        metavar="NAME[,...]",
+        help="names of interfaces, UUIDs, or their first eight digits",
     )
     parser.add_argument(
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
@@ -169,7 +159,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="end by itself after so long (default: at Ctrl-C)"
     )
     parser.add_argument(
-        "--listen", type=_listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+        "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
     parser.set_defaults(run=_demo)
 
@@ -182,18 +172,21 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
+    parser.add_argument("--runtime-directory", type=types.path, metavar="DIR", help=text)
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser, more: str = "") -> None:
-    _add_switch(parser, "--tunnels", f"look into IP in IP, GRE, VXLAN, Geneve and Teredo too{more}")
+    types.add_switch(parser, "--tunnels", f"look into IP in IP, GRE, VXLAN, Geneve and Teredo too{more}")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evidence", type=_path, metavar="DIR", help="keep the packets of mismatching conversations there, as pcapng"
+        "--evidence",
+        type=types.path,
+        metavar="DIR",
+        help="keep the packets of mismatching conversations there, as pcapng",
     )
-    _add_switch(
+    types.add_switch(
         parser,
         "--keep-credentials",
         "do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
@@ -203,15 +196,10 @@ def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
 def _add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
-        type=_path,
+        type=types.path,
         metavar="FILE",
         help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
     )
-
-
-def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """Add an option and its opposite; None where neither is given: the configuration decides."""
-    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
 def _load(arguments: argparse.Namespace) -> Config:
@@ -283,6 +271,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     from inspector.commands import read
     from inspector.reading import filereader
+    from inspector.reading.selection import Selection
 
     config = _with(_load(arguments), {"follow_up": arguments.follow_up})
     if arguments.tunnels is None and "tunnels" not in config.model_fields_set:
@@ -301,6 +290,7 @@ def _read(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             evidence=arguments.evidence,
             chained=arguments.follow_on,
+            selection=Selection(arguments.verdict, arguments.client, arguments.vip, arguments.service),
         )
     )
 

@@ -108,7 +108,8 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
-        reader = FileReader(path, arguments.config, evidence, threads, ties, arguments.follow_on.get(path, ()))
+        more = arguments.follow_on.get(path, ())
+        reader = FileReader(path, arguments.config, evidence, threads, ties, more, arguments.selection)
         try:
             for batch in reader.findings(warn, shares.of(number)):
                 if not arguments.summary and not output.show(batch):

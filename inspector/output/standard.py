@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from inspector.consequence import Outcome
 from inspector.errors import Anomaly
 from inspector.model import Verdict
-from inspector.output.console import Console, Tally
+from inspector.output.console import Tally
+from inspector.output.filetable import FileTable
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.record import KernelCounter
 
@@ -78,7 +79,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         # Faster than this nobody reads, and a slow terminal would hold up the inspection.
-        self.console = Console(sys.stderr if json else sys.stdout, rows_per_second=200)
+        self.console = FileTable(sys.stderr if json else sys.stdout, rows_per_second=200)
         self._findings = JsonLines(StreamLines(sys.stdout)) if json else self.console
 
     def __enter__(self) -> Self:

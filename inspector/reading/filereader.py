@@ -27,6 +27,7 @@ from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
 from inspector.reading.chain import Chain
 from inspector.reading.following import Follower
+from inspector.reading.selection import Selected, Selection
 from inspector.record import LATEST_TIME_NS, KernelCounter
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class ReadArguments:
     evidence: Path | None = None
     chained: bool | None = None
     follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,18 @@ class FileReader:
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
     more: Sequence[Path] = ()
+    selection: Selection = field(default_factory=Selection)
     failed: int = 0
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
     seen: Seen = field(init=False, default_factory=Seen)
     source: str = field(init=False)
+    selected: Selected = field(init=False)
 
     def __post_init__(self) -> None:
         self.source = display_name(os.fsencode(self.path))
+        self.selected = Selected(self.selection)
         if self.config.follow_up:
             self.follower = Follower(Chain((self.path, *self.more)), self.config, self.source, self.ties)
             self.pipeline = self.follower.pipeline
@@ -136,7 +141,11 @@ class FileReader:
         found = chain(found, self._end(warn))
         if self.evidence is not None:
             self.evidence.forget()
-            return self.evidence.name(found)
+            found = self.evidence.name(found)
+        if self.selection:
+            found = self.selected.of(found)
+        if self.evidence is not None:
+            return found
         return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
 
     def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[FindingBatch]:
@@ -222,6 +231,8 @@ class FileReader:
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
             counts.verdicts.subtract(follower.hidden_verdicts)
             counts = replace(counts, cut=follower.tracker.cut)
+        if self.selection:
+            counts = replace(counts, verdicts=self.selected.verdicts, outcomes=self.selected.outcomes)
         return counts
 
 

@@ -124,7 +124,16 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ties = tie_files(arguments.files, arguments.config, arguments.follow_on)
-    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, ties, arguments.follow_on)
+    wanted = Wanted(
+        arguments.config,
+        arguments.json,
+        arguments.summary,
+        terminal,
+        encoding,
+        ties,
+        arguments.follow_on,
+        arguments.selection,
+    )
     readers = _Readers(arguments, wanted, jobs, shares)
     try:
         read = ReadFiles()

@@ -14,9 +14,10 @@ from inspector import log
 from inspector.errors import CaptureError
 from inspector.model import Finding
 from inspector.outcomes.sides import Ties
-from inspector.output.console import Console
+from inspector.output.filetable import FileTable
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.reading.filereader import FileCounts, FileReader
+from inspector.reading.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ class Wanted:
     encoding: str
     ties: Ties = field(default_factory=Ties)
     follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,9 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config, ties=wanted.ties, more=wanted.follow_on.get(path, ()))
+    reader = FileReader(
+        path, wanted.config, ties=wanted.ties, more=wanted.follow_on.get(path, ()), selection=wanted.selection
+    )
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:
@@ -182,7 +186,7 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     elif wanted.terminal:
         sink = rows
     else:
-        sink = Console(text, terminal=False, header=False)  # type: ignore[arg-type]  # the same
+        sink = FileTable(text, terminal=False, header=False)  # type: ignore[arg-type]  # the same
     if wanted.summary:
         sink = _Nowhere()
     reached = 0

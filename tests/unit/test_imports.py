@@ -68,7 +68,9 @@ ALLOWED = {
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
     | {"live", "live.attach", "liveview", "reading"},
-    "cli": FOUNDATION | {"bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
+    "argumenttypes": FOUNDATION | {"config"},
+    "cli": FOUNDATION
+    | {"argumenttypes", "bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
     "__main__": {"cli"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,60 @@
+"""What values of the command line's options are, and switches."""
+
+from __future__ import annotations
+
+import argparse
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from inspector.config import check_path, split_listen
+from inspector.consequence import Outcome
+from inspector.model import Verdict
+
+
+def listen(text: str) -> str:
+    """Return an address with a port."""
+    try:
+        split_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def verdicts(text: str) -> frozenset[Verdict | Outcome]:
+    """Return verdicts and outcomes of a list with commas."""
+    known: dict[str, Verdict | Outcome] = {str(word): word for word in (*Verdict, *Outcome)}
+    try:
+        return frozenset(known[name.strip()] for name in text.split(","))
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(
+            f"{error} is not a valid Verdict; verdicts are {', '.join(Verdict)}; outcomes are {', '.join(Outcome)}"
+        ) from None
+
+
+def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Return addresses and networks of a list with commas."""
+    try:
+        return tuple(ip_network(one.strip(), strict=False) for one in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def path(text: str) -> Path:
+    """Return a path; an empty one would be the current folder."""
+    try:
+        path = check_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if path is None:
+        raise argparse.ArgumentTypeError("an empty path names no file")
+    return Path(text)
+
+
+def services(text: str) -> frozenset[str]:
+    """Return names of a list with commas, in small letters."""
+    return frozenset(one.strip().lower() for one in text.split(",") if one.strip())
+
+
+def add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Add an option and its opposite; None where neither is given: the configuration decides."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)

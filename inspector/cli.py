@@ -119,6 +119,12 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--summary", action="store_true", help="only count: the closing table, or with --json an object"
     )
     parser.add_argument(
+        "--report",
+        type=types.path,
+        metavar="FILE",
+        help="also write a page (HTML) to attach to a ticket; implies --follow-up",
+    )
+    parser.add_argument(
         "--jobs",
         type=bounds.JOBS.argument(int),
         metavar="N",
@@ -273,7 +279,8 @@ def _read(arguments: argparse.Namespace) -> int:
     from inspector.reading import filereader
     from inspector.reading.selection import Selection
 
-    config = _with(_load(arguments), {"follow_up": arguments.follow_up})
+    follow_up = True if arguments.report is not None and arguments.follow_up is None else arguments.follow_up
+    config = _with(_load(arguments), {"follow_up": follow_up})
     if arguments.tunnels is None and "tunnels" not in config.model_fields_set:
         # A file takes the time that it takes.
         config = _with(config, {"tunnels": True})
@@ -290,6 +297,7 @@ def _read(arguments: argparse.Namespace) -> int:
             jobs=arguments.jobs,
             evidence=arguments.evidence,
             chained=arguments.follow_on,
+            report=arguments.report,
             selection=Selection(arguments.verdict, arguments.client, arguments.vip, arguments.service),
         )
     )

@@ -21,7 +21,9 @@ from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
+from inspector.output.report import write_report
 from inspector.output.standard import Output, fail, tally_of, warn
+from inspector.output.sums import Sums
 from inspector.reading.chain import chain
 from inspector.reading.cutting import cut_warning
 from inspector.reading.filereader import FileCounts, FileReader, ReadArguments, ReadFiles
@@ -77,10 +79,19 @@ def run(arguments: ReadArguments) -> int:
         tally = tally_of((one.counters for one in read.counts), read.counts, (one.outcomes for one in read.counts))
         seen = sum_seen(one.seen for one in read.counts)
         tally = replace(tally, unread_files=failed, taken_off=seen.taken_off, not_looked_into=seen.not_looked_into)
+        sums = Sums()
+        for one in read.counts:
+            sums.add(one.sums)
         if arguments.summary and arguments.json:
-            write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
+            services = {"services": sums.services(), "ports_to_open": sums.ports_to_open()}
+            write_or_close(sys.stdout, json.dumps({**_as_dict(tally), **services}) + "\n")
         else:
             output.summary(tally)
+            if arguments.summary:
+                output.services(sums)
+        if arguments.report is not None:
+            files = [str(path) for path in (*arguments.files, *later)]
+            write_report(arguments.report, sums, tally, files, [*inputs.failed, *inputs.notes])
     is_cut = _warn_of_cut_packets(read.counts)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
     if found & arguments.fail_on:
@@ -109,7 +120,8 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
         more = arguments.follow_on.get(path, ())
-        reader = FileReader(path, arguments.config, evidence, threads, ties, more, arguments.selection)
+        sums = Sums() if arguments.needs_sums else None
+        reader = FileReader(path, arguments.config, evidence, threads, ties, more, arguments.selection, sums)
         try:
             for batch in reader.findings(warn, shares.of(number)):
                 if not arguments.summary and not output.show(batch):

@@ -13,7 +13,7 @@ from inspector.output.console import Console, rows_of
 from inspector.output.folding import Folding, shown_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from inspector.decode.batch import FindingBatch
     from inspector.model import Finding
@@ -61,6 +61,13 @@ class FileTable(Console):
             if len(repeated) > _REPEATED_SHOWN:
                 self._write([Text(f"  ... and {len(repeated) - _REPEATED_SHOWN} other rows", "dim")])
         super().close()
+
+    def show_lines(self, heading: str, lines: Iterable[str]) -> None:
+        """Show lines below a heading; nothing where there are none."""
+        for number, line in enumerate(lines):
+            if not number:
+                self._write([Text(heading, "bold")])
+            self._write([Text(self._harmless(line))])
 
     def _show_finding(self, finding: Finding) -> None:
         self._begin()

@@ -18,6 +18,7 @@ from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from inspector.decode.batch import FindingBatch
+    from inspector.output.sums import Sums
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -103,6 +104,18 @@ class Output:
     def summary(self, tally: Tally) -> None:
         """Show the closing table."""
         self.console.summary(tally)
+
+    def services(self, sums: Sums) -> None:
+        """Show sums by address and service, and the ports that a firewall must let pass."""
+        self.console.show_lines("by asked address and service", sums.lines())
+        self.console.show_lines(
+            "ports which clients need",
+            (
+                f"  to {one['to']}: "
+                + "; ".join(f"{port['port']} {', '.join(port['services'])}" for port in one["ports"])
+                for one in sums.ports_to_open()
+            ),
+        )
 
 
 def warn(message: str) -> None:

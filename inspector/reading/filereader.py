@@ -23,6 +23,7 @@ from inspector.model import Verdict
 from inspector.outcomes.facts import CutAnswers
 from inspector.outcomes.sides import Ties
 from inspector.output.standard import fail
+from inspector.output.sums import Sums
 from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
 from inspector.reading.chain import Chain
@@ -52,7 +53,8 @@ _BATCH: Final = 4096
 class ReadArguments:
     """What the command line of `read` says; without `jobs` that is decided by cores and files.
 
-    `follow_on` has, by file, those which go on where it ends; they are not among `files`.
+    `report` is where to write a page. `follow_on` has, by file, those which go on where it ends; they are not among
+    `files`.
     """
 
     files: Sequence[Path]
@@ -65,6 +67,12 @@ class ReadArguments:
     chained: bool | None = None
     follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
+    report: Path | None = None
+
+    @property
+    def needs_sums(self) -> bool:
+        """Whether findings are to be added up."""
+        return self.summary or self.report is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class FileCounts:
     failed: int = 0
     cut: CutAnswers = field(default_factory=CutAnswers)
     path: Path = STANDARD_INPUT
+    sums: Sums = field(default_factory=Sums)
 
 
 @dataclass(slots=True)
@@ -113,6 +122,7 @@ class FileReader:
     ties: Ties = field(default_factory=Ties)
     more: Sequence[Path] = ()
     selection: Selection = field(default_factory=Selection)
+    sums: Sums | None = None
     failed: int = 0
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
@@ -144,6 +154,8 @@ class FileReader:
             found = self.evidence.name(found)
         if self.selection:
             found = self.selected.of(found)
+        if self.sums is not None:
+            found = self.sums.take(found)
         if self.evidence is not None:
             return found
         return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
@@ -225,6 +237,7 @@ class FileReader:
             seen=self.seen,
             failed=self.failed if follower is None else follower.files.failed,
             path=self.path,
+            sums=self.sums or Sums(),
         )
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)

@@ -133,6 +133,7 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
         ties,
         arguments.follow_on,
         arguments.selection,
+        arguments.needs_sums,
     )
     readers = _Readers(arguments, wanted, jobs, shares)
     try:

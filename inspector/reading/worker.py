@@ -16,6 +16,7 @@ from inspector.model import Finding
 from inspector.outcomes.sides import Ties
 from inspector.output.filetable import FileTable
 from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.sums import Sums
 from inspector.reading.filereader import FileCounts, FileReader
 from inspector.reading.selection import Selection
 
@@ -49,6 +50,7 @@ class Wanted:
     ties: Ties = field(default_factory=Ties)
     follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
+    sums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +177,9 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(
-        path, wanted.config, ties=wanted.ties, more=wanted.follow_on.get(path, ()), selection=wanted.selection
-    )
+    more = wanted.follow_on.get(path, ())
+    sums = Sums() if wanted.sums else None
+    reader = FileReader(path, wanted.config, ties=wanted.ties, more=more, selection=wanted.selection, sums=sums)
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.archive import is_member
 from inspector.capture.blocks import read_batches
 from inspector.capture.seen import Seen
 from inspector.capture.stored import STANDARD_INPUT
@@ -29,6 +30,7 @@ from inspector.reading.ahead import read_ahead
 from inspector.reading.chain import Chain
 from inspector.reading.following import Follower
 from inspector.reading.selection import Selected, Selection
+from inspector.reading.strangers import find_strangers, line_of
 from inspector.record import LATEST_TIME_NS, KernelCounter
 
 if TYPE_CHECKING:
@@ -222,8 +224,13 @@ class FileReader:
 
     def _end(self, warn: Callable[[str], None]) -> Iterator[FindingBatch]:
         """Say what was not looked into, once all was read; yields nothing."""
+        name = display_name(os.fsencode(self.path))
         for line in self.seen.notes():
-            warn(f"{display_name(os.fsencode(self.path))}: {line}")
+            warn(f"{name}: {line}")
+        if self.pipeline.anomalies[Anomaly.STREAM_NOT_RPC] and (self.path.is_file() or is_member(self.path)):
+            strangers = sum((find_strangers(path, self.config) for path in (self.path, *self.more)), Counter[str]())
+            if strangers:
+                warn(f"{name}: sent to a port of the endpoint mapper, and no RPC: {line_of(strangers)}")
         yield from ()
 
     def counts(self) -> FileCounts:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _STYLE: Final = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
-body { margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; }
+html { background: light-dark(#fff, #141414); color: light-dark(#1b1b1b, #e6e6e6); }
+body { background: inherit; margin: 1.5rem auto; max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { border-bottom: 1px solid #8886; padding: .3rem .6rem .3rem 0; text-align: left; vertical-align: top; }
@@ -69,7 +70,7 @@ def report(sums: Sums, tally: Tally, files: Sequence[str], notes: Sequence[str])
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     head = f"<head>{head}<style>{_STYLE}</style></head>"
-    return f'<!DOCTYPE html>\n<html lang="en">{head}<body>{"".join(parts)}</body></html>\n'
+    return f'<!DOCTYPE html>\n<html lang="en">{head}<body><main>{"".join(parts)}</main></body></html>\n'
 
 
 def _text(text: object) -> str:

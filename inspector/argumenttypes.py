@@ -58,3 +58,13 @@ def services(text: str) -> frozenset[str]:
 def add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     """Add an option and its opposite; None where neither is given: the configuration decides."""
     parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+
+
+def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option which names the configuration."""
+    parser.add_argument(
+        "--config",
+        type=path,
+        metavar="FILE",
+        help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
+    )

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, get_args
 
-from inspector import __version__, bounds, log
+from inspector import __version__, bounds, log, probeoptions
 from inspector import argumenttypes as types
 from inspector.config import DEFAULT_LISTEN, Config, load_config
 from inspector.consequence import Outcome
@@ -70,7 +70,7 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
-    _add_config_option(parser)
+    types.add_config_option(parser)
     types.add_switch(parser, "--json", _JSON_HELP)
     parser.set_defaults(run=_attach, fail=parser.error)
 
@@ -132,7 +132,7 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser, ", ERSPAN, VXLAN-GPE, GTP-U, L2TP and TZSP (default)")
-    _add_config_option(parser)
+    types.add_config_option(parser)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_read, fail=parser.error)
 
@@ -196,15 +196,6 @@ def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
         parser,
         "--keep-credentials",
         "do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
-    )
-
-
-def _add_config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=types.path,
-        metavar="FILE",
-        help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
     )
 
 
@@ -335,7 +326,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
+    for add in (_add_attach, _add_read, probeoptions.add_probe, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
     for command in commands.choices.values():
         command.add_argument(

@@ -121,6 +121,12 @@ def name_of(uuid: UUID) -> str | None:
     return entry[0] if entry else None
 
 
+def uuid_of(name: str) -> UUID | None:
+    """Return the first interface of a name, in any letters; None when it is not in the table."""
+    wanted = name.lower()
+    return next((uuid for uuid, (known, _) in _NAMES.items() if known.lower() == wanted), None)
+
+
 def document_of(uuid: UUID) -> str | None:
     """Return the public document that defines the interface, or None when it is not in the table."""
     entry = _NAMES.get(uuid)

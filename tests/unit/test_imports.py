@@ -61,16 +61,30 @@ ALLOWED = {
         "systemd",
     }
     | {"live", "live.attach", "live.process", "live.rings"},
+    "probing": FOUNDATION | {"capture", "judge", "pipeline", "wire"},
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
-    | {"live", "live.attach", "liveview", "reading"},
+    | {"live", "live.attach", "liveview", "probing", "reading"},
     "argumenttypes": FOUNDATION | {"config"},
+    "probeoptions": FOUNDATION | {"argumenttypes", "bounds", "commands", "config"},
     "cli": FOUNDATION
-    | {"argumenttypes", "bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
+    | {
+        "probeoptions",
+        "argumenttypes",
+        "bounds",
+        "commands",
+        "config",
+        "escape",
+        "lab",
+        "log",
+        "reading",
+        "resources",
+        "stdio",
+    },
     "__main__": {"cli"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from inspector import log
 from inspector.capture.seen import sum_seen
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
@@ -127,7 +128,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
                 if not arguments.summary and not output.show(batch):
                     return None
         except CaptureError as error:
-            fail(str(error))
+            log.report(_LOG, error)
             read.add_failed(reader.counts())
         else:
             read.counts.append(reader.counts())

@@ -12,7 +12,10 @@ from setuptools import Extension, setup
 
 PACKAGE = Path("inspector")
 MODULES = (
-    *(f"decode.{name}" for name in ("table", "templates", "reader", "calls", "streams", "rows", "engine")),
+    *(
+        f"decode.{name}"
+        for name in ("table", "templates", "reader", "answers", "calls", "streams", "rows", "engine", "followed")
+    ),
     "live.rings.scan",
     "output.lines",
     "capture.scan",

@@ -70,6 +70,11 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
+    types.add_switch(
+        parser,
+        "--follow-up",
+        "say what answers led to: were they delivered, and did the client get through (default: on)",
+    )
     types.add_config_option(parser)
     types.add_switch(parser, "--json", _JSON_HELP)
     parser.set_defaults(run=_attach, fail=parser.error)
@@ -227,6 +232,7 @@ def _load_attach(arguments: argparse.Namespace) -> Config:
         "findings_journal": arguments.journal,
         "write_max_bytes": arguments.write_max_bytes,
         "write_files": arguments.write_files,
+        "follow_up": arguments.follow_up,
     }
     if arguments.evidence is not None:
         said["evidence"] = config.evidence.model_copy(update={"directory": arguments.evidence})

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
+from inspector.decode.tally import Tally
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Verdict
-from inspector.record import unpack_record, unpack_row
+from inspector.record import Attribute, unpack_record, unpack_row
 from inspector.wire.conversations import Conversations
 from inspector.wire.exchange import Observed
 from inspector.wire.limits import Limits
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
     Batch = Block | bytes | memoryview
 
 
+_NOT_OF_MAPPER: Final = int(Attribute.ENDPOINT | Attribute.ICMP)
 # Findings of one batch, of those which were judged singly: each may have some hundred mappings.
 _TOGETHER: Final = 64
+
+
+def _verdict_of(template: Finding) -> tuple[Verdict]:
+    return (template.verdict,)
 
 
 class _Judge:
@@ -67,6 +73,7 @@ class Pipeline:
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
+        self._tally = Tally(_verdict_of)
         self._decoder: Decoder | None = None
         if engine:
             # Where nothing was compiled, memory stays small.
@@ -150,13 +157,13 @@ class Pipeline:
     def _decode(self, batches: Iterable[Batch]) -> Iterator[Observed]:
         """Let the scalar decoder take records, one by one."""
         for batch in batches:
-            if isinstance(batch, bytes | memoryview):
+            segments = [unpack_record(batch)] if isinstance(batch, bytes | memoryview) else map(unpack_row, batch)
+            for segment in segments:
                 self._records += 1
-                yield from self._conversations.feed(unpack_record(batch))
-            else:
-                self._records += len(batch)
-                for row in batch:
-                    yield from self._conversations.feed(unpack_row(row))
+                if segment.attributes & _NOT_OF_MAPPER:
+                    yield from self._conversations.advance(segment.time_ns)
+                else:
+                    yield from self._conversations.feed(segment)
 
     def _judged(self, found: Iterable[Observed | FindingBatch]) -> Iterator[FindingBatch]:
         """Count what was found by verdict, and yield it; what was observed singly is judged, and put together."""
@@ -169,8 +176,8 @@ class Pipeline:
                 yield FindingBatch.of(held)
                 held = []
             if isinstance(one, FindingBatch):
-                for template, count in one.counts():
-                    self.verdicts[template.verdict] += count
+                for verdict, count in self._tally.totals(one):
+                    self.verdicts[verdict] += count
                 yield one
         if held:
             yield FindingBatch.of(held)

@@ -20,6 +20,7 @@ TREE: Final = BUILD / "tree"
 
 TESTS: Final = (
     "tests/property/test_decode.py",
+    "tests/property/test_inferred.py",
     "tests/property/test_bounds.py",
     "tests/property/test_mutated_captures.py",
     "tests/property/test_read_batches.py",

@@ -67,6 +67,19 @@ class FindingBatch:
     def __getitem__(self, part: slice) -> FindingBatch:
         return FindingBatch(self._rows[part], self._templates, lasting=self.lasting)
 
+    def servers(self) -> npt.NDArray[np.uint64]:
+        """Return the asked addresses as packets have them, uint64[n, 2]."""
+        rows = self._rows[:, layout.FOUND_TEMPLATE]
+        servers = np.zeros((int(rows.max(initial=0)) + 1, 2), np.uint64)
+        for number, template, _ in self.numbered():
+            servers[number] = np.frombuffer(packed(template.asked_raw), np.uint64)
+        found: npt.NDArray[np.uint64] = servers[rows]
+        return found
+
+    def chosen(self, rows: npt.NDArray[np.bool_]) -> FindingBatch:
+        """Return a copy of some rows."""
+        return FindingBatch(self._rows[rows], self._templates, lasting=self.lasting)
+
     def kept(self) -> FindingBatch:
         """Return a copy that stays valid."""
         return FindingBatch(self._rows.copy(), self._templates) if self.lasting else self
@@ -91,11 +104,30 @@ class FindingBatch:
         """The time of the first finding; there must be one."""
         return int(self._rows[0, layout.FOUND_TIME])
 
+    @property
+    def numbering(self) -> object:
+        """An object which batches share in which a number means the same template."""
+        return self._templates
+
+    def template(self, number: int) -> Finding:
+        """Return the template of that number."""
+        return self._templates[number]
+
+    def by_row(self) -> list[int]:
+        """Return the number of each row's template."""
+        numbers: list[int] = self._rows[:, layout.FOUND_TEMPLATE].tolist()
+        return numbers
+
+    def by_template(self) -> tuple[Numbers, Numbers]:
+        """Return the numbers of the templates that are met, the lowest first, and how often each is met."""
+        counts = np.bincount(self._rows[:, layout.FOUND_TEMPLATE])
+        numbers = np.flatnonzero(counts)
+        return numbers, counts[numbers]
+
     def numbered(self) -> Iterator[tuple[int, Finding, int]]:
         """Yield the number of each template that is met, the template, and how often it is met."""
-        counts = np.bincount(self._rows[:, layout.FOUND_TEMPLATE])
-        for number in np.flatnonzero(counts).tolist():
-            yield number, self._templates[number], int(counts[number])
+        for number, count in zip(*(column.tolist() for column in self.by_template()), strict=True):
+            yield number, self._templates[number], count
 
     def counts(self) -> Iterator[tuple[Finding, int]]:
         """Yield each template that is met, and how often."""

@@ -1,11 +1,10 @@
 cimport cython
 
 from inspector.decode cimport hints, layout
-from inspector.decode.reader cimport Reader
+from inspector.decode.answers cimport Answers
 
 
-cdef class Calls(Reader):
-    cdef public bint anomalous
+cdef class Calls(Answers):
     cdef public long long captured, elsewhere_buffered, buffered_limit
 
     @cython.final
@@ -15,21 +14,11 @@ cdef class Calls(Reader):
     @cython.final
     cdef int on_bind_ack(self) noexcept nogil
     @cython.final
+    cdef int number_contexts(self, long long results, long long count) noexcept nogil
+    @cython.final
     cdef int on_bind_nak(self) noexcept nogil
     @cython.final
     cdef int on_request(self) noexcept nogil
-    @cython.final
-    cdef int on_response(self) noexcept nogil
-    @cython.final
-    cdef int on_fault(self) noexcept nogil
-    @cython.final
-    cdef int answered(self, long long question) noexcept nogil
-    @cython.final
-    cdef bint put_asked(self, long long question) noexcept nogil
-    @cython.final
-    cdef void start_key(self, unsigned long long kind, unsigned long long opnum, unsigned long long transfer, unsigned long long flags) noexcept nogil
-    @cython.final
-    cdef int found_template(self, long long asked) noexcept nogil
     @cython.final
     cdef void schedule(self, long long question) noexcept nogil
     @cython.final

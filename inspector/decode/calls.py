@@ -11,15 +11,14 @@ from __future__ import annotations
 import cython
 
 from inspector.decode import hints, layout
-from inspector.decode.reader import Reader
+from inspector.decode.answers import Answers
 
 
-class Calls(Reader):
+class Calls(Answers):
     """Takes PDUs; each handler returns DONE, or why it left everything as it was."""
 
     def __init__(self, connections: int) -> None:
-        Reader.__init__(self, connections)
-        self.anomalous = False
+        Answers.__init__(self, connections)
         self.captured = self.elsewhere_buffered = self.buffered_limit = 0
 
     def take_pdu(self) -> int:
@@ -69,22 +68,21 @@ class Calls(Reader):
         """Keep the proposed contexts (C706 sections 12.6.4.3 and 12.6.4.1)."""
         end = self.body_end
         at = self.pdu_at + layout.HEADER + 12
-        if at > end:
+        if self.count_questions(layout.PROPOSAL) >= self.call_limit:
             return layout.HAND_OVER
+        if at > end:
+            return self.lose_body()
         count = self.data[at - 4]
         if count > layout.ELEMENTS or not self.has_room(layout.ELEMENT_BYTES * count):
             return layout.HAND_OVER
         start = at
         for _ in range(count):
             if at + 24 > end:
-                return layout.HAND_OVER
+                return self.lose_body()
             at += 24 + 20 * self.data[at + 2]
             if at > end:
-                return layout.HAND_OVER
-        if (
-            self.find_question(self.slot, layout.PROPOSAL, self.call_id)
-            or self.count_questions(layout.PROPOSAL) >= self.call_limit
-        ):
+                return self.lose_body()
+        if self.find_question(self.slot, layout.PROPOSAL, self.call_id):
             return layout.HAND_OVER
         question = self.new_question(self.slot)
         if not question:
@@ -140,15 +138,17 @@ class Calls(Reader):
         start = self.pdu_at + layout.HEADER
         end = self.body_end
         if start + 10 > end:
-            return layout.HAND_OVER
+            return self.lose_body()
         # The secondary address, then padding to a multiple of four.
         results = start + ((10 + hints.short_at(self.data, start + 8) + 3) & -4) + 4
         if results > end:
-            return layout.HAND_OVER
+            return self.lose_body()
         count = self.data[results - 4]
         question = self.find_question(self.slot, layout.PROPOSAL, self.call_id)
-        if results + 24 * count > end or not question:
-            return layout.HAND_OVER
+        if results + 24 * count > end:
+            return self.lose_body()
+        if not question:
+            return self.number_contexts(results, count)
         base = question * layout.QUESTION_WORDS
         half = 2 * (base + layout.QUESTION_BYTES)
         elements = self.questions[base + layout.QUESTION_CONTEXT]
@@ -181,22 +181,33 @@ class Calls(Reader):
         self.drop_question(self.slot, question)
         return layout.DONE
 
+    def number_contexts(self, results: int, count: int) -> int:
+        """Add accepted contexts whose bind was not seen: they are taken to be numbered from 0."""
+        known = self.halves[self.slot * layout.SLOT_HALVES + layout.HALF_CONTEXTS]
+        if known + count > layout.CONTEXTS or known + count > self.context_limit:
+            return layout.HAND_OVER
+        for number in range(count):
+            if hints.short_at(self.data, results + 24 * number) == 0:
+                transfer = cython.cast(cython.uint, self.transfer_at(results + 24 * number + 4))
+                self.add_context(cython.cast(cython.uint, number) | transfer << 20)
+        return layout.DONE
+
     def on_bind_nak(self) -> int:
         """End a proposal that was refused (C706 section 12.6.4.5)."""
         at = self.pdu_at + layout.HEADER
         end = self.body_end
         if at + 2 > end or (at + 2 < end and at + 3 + 2 * self.data[at + 2] > end):
-            return layout.HAND_OVER
+            return self.lose_body()
         question = self.find_question(self.slot, layout.PROPOSAL, self.call_id)
-        if not question:
-            return layout.HAND_OVER
-        if self.wants_epm(question):
-            self.start_key(layout.KIND_NAK, 0, 0, 0)
+        if not question or self.wants_epm(question):
+            self.start_key(layout.KIND_NAK, 0, 0, layout.CALL_SEEN if question else 0)
             self.key[4] = hints.short_at(self.data, at)
-            code = self.found_template(self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME])
+            asked = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME] if question else -1
+            code = self.found_template(asked)
             if code != layout.DONE:
                 return code
-        self.drop_question(self.slot, question)
+        if question:
+            self.drop_question(self.slot, question)
         return layout.DONE
 
     def on_request(self) -> int:
@@ -204,28 +215,31 @@ class Calls(Reader):
         at = self.pdu_at + layout.HEADER
         flags = self.data[self.pdu_at + 3]
         stub = at + (24 if flags & 0x80 else 8)
-        if stub > self.body_end or (flags & 3) != 3:
-            return layout.HAND_OVER
+        if stub > self.body_end:
+            return self.lose_body()
+        # NT 4.0 and Windows 9x send a request of one PDU with flags 0 (KB 291000).
+        if (flags & 3) != 3 and (flags & 3) != 0:
+            return self.lose_fragment()
         length = self.body_end - stub
         context_id = hints.short_at(self.data, at + 4)
         word = self.context_of(context_id)
-        abstract = word >> 16 & 15
-        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN or length > self.stub_limit:
+        abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN
+        transfer = word >> 20 & 15 if word >= 0 else layout.TRANSFER_NONE
+        if length > self.stub_limit:
             return layout.HAND_OVER
         if abstract == layout.ABSTRACT_OTHER:
             return layout.DONE
-        transfer = word >> 20 & 15
         opnum = hints.short_at(self.data, at + 6)
         if (
             length > layout.STUB_BYTES
             or length > self.request_limit
-            or transfer == layout.TRANSFER_NONE
             or self.find_question(self.slot, layout.CALL, self.call_id)
             or self.count_questions(layout.CALL) >= self.call_limit
         ):
             return layout.HAND_OVER
-        self.asked_at = self.asked_length = self.continued = 0
-        if not self.sealed and not self.read_request(stub, self.body_end, opnum, transfer == layout.TRANSFER_NDR64):
+        # Of a sealed stub nothing can be read.
+        read = -1 if self.sealed else opnum
+        if not self.read_request(stub, self.body_end, read, transfer, abstract == layout.ABSTRACT_EPM):
             return layout.HAND_OVER
         question = self.new_question(self.slot)
         if not question:
@@ -238,7 +252,7 @@ class Calls(Reader):
         self.questions[base + layout.QUESTION_LENGTH] = length
         self.questions[base + layout.QUESTION_ASKED_AT] = self.asked_at
         self.questions[base + layout.QUESTION_ASKED_LENGTH] = self.asked_length
-        self.questions[base + layout.QUESTION_CONTINUED] = self.continued
+        self.questions[base + layout.QUESTION_READING] = self.reading
         octet = 8 * (base + layout.QUESTION_BYTES)
         if cython.compiled:
             hints.copy(cython.address(self.question_bytes[octet]), cython.address(self.data[stub]), length)
@@ -247,126 +261,3 @@ class Calls(Reader):
         self.buffered += length
         self.schedule(question)
         return layout.DONE
-
-    def start_key(self, kind: int, opnum: int, transfer: int, flags: int) -> None:
-        """Begin a key: what every finding depends on. Word 4 is for status and number of towers."""
-        base = self.slot * layout.SLOT_WORDS
-        self.key[0] = kind | opnum << 8 | transfer << 24 | flags << 32
-        if cython.compiled:
-            self.key[1] = self.slots[base + layout.SLOT_SERVER]
-            self.key[2] = self.slots[base + layout.SLOT_SERVER + 1]
-        else:
-            self.key[1] = self.slots[base + layout.SLOT_SERVER] & ((1 << 64) - 1)
-            self.key[2] = self.slots[base + layout.SLOT_SERVER + 1] & ((1 << 64) - 1)
-        self.key[3] = self.slots[base + layout.SLOT_PORTS] >> 16 | cython.cast(cython.ulonglong, self.interface) << 32
-        self.key[4] = 0
-        self.key_length = 5
-
-    def found_template(self, asked: int) -> int:
-        """Write the finding of the key's template; `asked` is the time of the question, or -1."""
-        if self.found >= layout.FINDINGS:
-            return layout.FULL
-        template = self.find_template()
-        if template < 0:
-            if not self.once:
-                return layout.NEW_TEMPLATE
-            self.once = False
-            return layout.DONE
-        row = self.found * layout.FOUND_WORDS
-        base = self.slot * layout.SLOT_WORDS
-        self.findings[row + layout.FOUND_TEMPLATE] = template
-        self.findings[row + layout.FOUND_CLIENT] = self.slots[base + layout.SLOT_CLIENT]
-        self.findings[row + layout.FOUND_CLIENT + 1] = self.slots[base + layout.SLOT_CLIENT + 1]
-        self.findings[row + layout.FOUND_PORT] = self.slots[base + layout.SLOT_PORTS] & 0xFFFF
-        self.findings[row + layout.FOUND_CALL] = self.call_id
-        self.findings[row + layout.FOUND_TIME] = self.time
-        self.findings[row + layout.FOUND_ASKED] = asked
-        self.found += 1
-        if self.counted[template] >= 0:
-            self.counted[template] += 1
-            self.anomalous = True
-        return layout.DONE
-
-    def put_asked(self, question: int) -> bool:
-        """Put what a call asked for into the key."""
-        base = question * layout.QUESTION_WORDS
-        octet = 8 * (base + layout.QUESTION_BYTES) + self.questions[base + layout.QUESTION_ASKED_AT]
-        length = self.questions[base + layout.QUESTION_ASKED_LENGTH]
-        if cython.compiled:
-            return self.put_bytes(cython.address(self.question_bytes[0]), octet, length)
-        return self.put_bytes(self.question_bytes, octet, length)
-
-    def answered(self, question: int) -> int:
-        """Find the template for the key of an answer, and forget its call."""
-        if question and not self.put_asked(question):
-            return layout.HAND_OVER
-        code = self.found_template(
-            self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_TIME] if question else -1
-        )
-        if code == layout.DONE and question:
-            self.drop_question(self.slot, question)
-        return code
-
-    def on_response(self) -> int:
-        """End a call with its response (C706 section 12.6.4.10)."""
-        at = self.pdu_at + layout.HEADER
-        stub = at + 8
-        end = self.body_end
-        if stub > end or (self.data[self.pdu_at + 3] & 3) != 3 or end - stub > self.stub_limit:
-            return layout.HAND_OVER
-        context_id = hints.short_at(self.data, at + 4)
-        word = self.context_of(context_id)
-        abstract = word >> 16 & 15
-        transfer = word >> 20 & 15
-        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN:
-            return layout.HAND_OVER
-        question = self.find_question(self.slot, layout.CALL, self.call_id)
-        if abstract == layout.ABSTRACT_OTHER:
-            if question:
-                self.drop_question(self.slot, question)
-            return layout.DONE
-        base = question * layout.QUESTION_WORDS
-        if not question or self.questions[base + layout.QUESTION_CONTEXT] != context_id or not transfer:
-            return layout.HAND_OVER
-        opnum = self.questions[base + layout.QUESTION_OPNUM]
-        flags = self.questions[base + layout.QUESTION_CONTINUED] | self.questions[base + layout.QUESTION_SEALED] << 1
-        if self.sealed:
-            self.start_key(layout.KIND_SEALED, opnum, transfer, flags)
-        elif opnum == layout.EPT_MAP or opnum == layout.EPT_LOOKUP:
-            self.start_key(layout.KIND_RESPONSE, opnum, transfer, flags)
-            if not self.put_array(stub, end, transfer == layout.TRANSFER_NDR64, opnum == layout.EPT_LOOKUP):
-                return layout.HAND_OVER
-        elif end - stub >= 4:
-            self.start_key(layout.KIND_STATUS, opnum, transfer, flags)
-            self.key[4] = hints.long_at(self.data, end - 4)
-        else:
-            return layout.HAND_OVER
-        return self.answered(question)
-
-    def on_fault(self) -> int:
-        """End a call that failed (C706 section 12.6.4.7)."""
-        at = self.pdu_at + layout.HEADER
-        if at + 12 > self.body_end:
-            return layout.HAND_OVER
-        context_id = hints.short_at(self.data, at + 4)
-        word = self.context_of(context_id)
-        abstract = word >> 16 & 15
-        if word < 0 or abstract == layout.ABSTRACT_UNKNOWN:
-            return layout.HAND_OVER
-        question = self.find_question(self.slot, layout.CALL, self.call_id)
-        if abstract == layout.ABSTRACT_OTHER:
-            if question:
-                self.drop_question(self.slot, question)
-            return layout.DONE
-        base = question * layout.QUESTION_WORDS
-        flags = cython.cast(cython.longlong, 0)
-        opnum = cython.cast(cython.longlong, 0)
-        if question:
-            if self.questions[base + layout.QUESTION_CONTEXT] != context_id or not word >> 20 & 15:
-                return layout.HAND_OVER
-            opnum = self.questions[base + layout.QUESTION_OPNUM]
-            flags = 4 | self.questions[base + layout.QUESTION_CONTINUED]
-            flags |= self.questions[base + layout.QUESTION_SEALED] << 1
-        self.start_key(layout.KIND_FAULT, opnum, word >> 20 & 15, flags)
-        self.key[4] = hints.long_at(self.data, at + 8)
-        return self.answered(question)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,19 +11,16 @@ from inspector.decode import layout
 from inspector.decode.batch import FindingBatch
 from inspector.decode.engine import Engine
 from inspector.decode.exchange import export, flow_at, import_into, is_plain, key_of
-from inspector.decode.quota import Credit
+from inspector.decode.judged import Judged
 from inspector.errors import Anomaly
-from inspector.model import Direction
-from inspector.protocols import IPV4_MAPPED
 from inspector.record import unpack_record
 from inspector.wire.checksum import checksum
 from inspector.wire.conversations import flow_of, within_time
 from inspector.wire.exchange import Flow, Observed
-from inspector.wire.pdu import split_pdu
 from inspector.wire.stream import Delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -34,18 +30,18 @@ if TYPE_CHECKING:
 
     Batch = npt.NDArray[np.uint64] | bytes | memoryview
 
-_NEVER: Final = (1 << 63) - 1
 # Anomalies which the engine counts by itself.
 _COUNTED: Final = {
     "gaps": Anomaly.STREAM_GAP,
     "malformed": Anomaly.PDU_MALFORMED,
+    "fragment_order": Anomaly.FRAGMENT_ORDER,
     "not_rpc": Anomaly.STREAM_NOT_RPC,
     "evicted": Anomaly.CONNECTION_EVICTED,
+    "unidentified": Anomaly.RESPONSE_UNIDENTIFIED,
     "skipped": Anomaly.DECODER_QUOTA,
 }
 # How often pending questions are checked within the time after which they count as unanswered.
 _SWEEPS_IN_TIME: Final = 8
-_NO_CLIENT: Final = IPV4_MAPPED + bytes(4)
 
 
 class Decoder:
@@ -55,29 +51,23 @@ class Decoder:
     went to the scalar decoder.
     """
 
-    MOST_TEMPLATES: Final = layout.TEMPLATES
-
     def __init__(
         self, conversations: Conversations, judge: Callable[[Observed], Finding], quota: Quota | None = None
     ) -> None:
         self._conversations = conversations
-        self._judge = judge
         self._quota = quota
         limits = conversations.limits
         self._engine = Engine(limits.connections)
         self._slots: npt.NDArray[np.int64] = self._engine.arrays["slots"]
         rows = np.asarray(self._engine.findings)
         self._findings: npt.NDArray[np.int64] = rows.reshape(-1, layout.FOUND_WORDS)
-        self._templates: list[Finding] = []
+        self._judged = Judged(self._engine, conversations, judge, quota)
         self._stashed: list[FindingBatch] = []  # held findings of templates that were forgotten meanwhile
-        self._anomalies: dict[int, tuple[tuple[Anomaly, int], ...]] = {}
-        self._counted: npt.NDArray[np.int64] = np.asarray(self._engine.counted)
         engine = self._engine
         engine.buffered_limit = limits.buffered_bytes
         engine.call_limit, engine.context_limit = limits.calls_per_connection, limits.contexts_per_connection
         engine.stub_limit, engine.request_limit = limits.stub_bytes, limits.request_stub_bytes
         self._follow_limits()
-        self._credit = Credit()
         self.handed_over = self.records = 0
         self._engine.losing = conversations.losing
         # No cycle: the tables take tens of megabytes, which would wait for its collector.
@@ -101,11 +91,8 @@ class Decoder:
 
     def forget_judgements(self) -> None:
         """Forget the templates: policy or names have changed. Batches keep those which they have."""
-        self._count()
         self._stashed = [rows.kept() for rows in self._take_findings()]
-        self._engine.forget()
-        self._templates = []
-        self._anomalies = {}
+        self._judged.forget()
 
     @property
     def losing(self) -> bool:
@@ -156,15 +143,19 @@ class Decoder:
         while code != layout.DONE:
             resume = False
             if code == layout.NEW_TEMPLATE:
-                resume = yield from self._answer()
-                if resume:
-                    code, number = engine.run(number, True)
-                    continue
-                code = layout.HAND_OVER
+                if engine.repeated and self._judged.full:
+                    self.forget_judgements()
+                decided = self._judged.decide()
+                resume = decided is not False
+                if isinstance(decided, Observed):
+                    yield from self._take_findings()
+                    yield decided
+                if not resume:
+                    code = layout.HAND_OVER
             if code == layout.FULL:
                 resume = True
                 yield from self._take_findings()
-            else:
+            elif not resume:
                 # Few of these end in a finding: the rows before it need not be a batch of their own for all others.
                 for observed in self._go_past(code, number):
                     yield from self._take_findings()
@@ -192,66 +183,17 @@ class Decoder:
         count = int(self._engine.found)
         if count:
             self._engine.found = 0
-            yield FindingBatch(self._findings[:count], self._templates)
+            yield FindingBatch(self._findings[:count], self._judged.templates)
 
     def _count(self) -> None:
         """Count anomalies which the engine has met."""
         engine, anomalies = self._engine, self._conversations.anomalies
-        if engine.anomalous:
-            engine.anomalous = False
-            for number, kinds in self._anomalies.items():
-                times = int(self._counted[number])
-                self._counted[number] = 0
-                anomalies.update({anomaly: times * count for anomaly, count in kinds if times})
+        self._judged.count()
         for name, anomaly in _COUNTED.items():
             count = int(getattr(engine, name))
             if count:
                 anomalies[anomaly] += count
                 setattr(engine, name, 0)
-
-    def _answer(self) -> Generator[FindingBatch | Observed, None, bool]:
-        """Let the scalar decoder say what the PDU at which the engine stopped ends in; False where it is not plain.
-
-        The finding of an answer that comes again becomes a template.
-        """
-        engine = self._engine
-        anomalies: Counter[Anomaly] = Counter()
-        observed = self._observe(anomalies)
-        if observed is None:
-            return False
-        comes_again = engine.is_repeated() and self._credit.take(int(engine.order))
-        if not comes_again or not self._populate(observed, anomalies):
-            yield from self._take_findings()
-            self._conversations.anomalies.update(anomalies)
-            engine.once = True
-            yield observed
-        return True
-
-    def _observe(self, anomalies: Counter[Anomaly]) -> Observed | None:
-        """Return what the PDU at which the engine stopped ends in; None where it is not plain."""
-        engine, conversations = self._engine, self._conversations
-        connection = export(engine, int(engine.slot), conversations.limits, anomalies, None)
-        pdu = split_pdu(engine.pdu_bytes())
-        if connection.association is None or pdu is None or not engine.from_server:
-            return None
-        exchanges = list(connection.association.feed(Direction.FROM_SERVER, pdu, int(engine.time)))
-        if len(exchanges) != 1 or connection.association.answer_lost:
-            return None
-        return Observed(connection.flow, int(engine.interface), Direction.FROM_SERVER, exchanges[0])
-
-    def _populate(self, observed: Observed, anomalies: Counter[Anomaly]) -> bool:
-        """Keep the finding on an answer as a template; False where there is no room."""
-        engine = self._engine
-        if engine.full or len(self._templates) >= self.MOST_TEMPLATES:
-            self.forget_judgements()
-        number = engine.add(bool(anomalies))
-        if number is None:
-            return False
-        flow = observed.flow._replace(client_address=_NO_CLIENT, client_port=0)
-        self._templates.append(self._judge(observed._replace(flow=flow)))
-        if anomalies:
-            self._anomalies[number] = tuple(anomalies.items())
-        return True
 
     def _hand_over(self, segment: Segment, *, alone: bool) -> Iterator[Observed]:
         """Let the scalar decoder take (the rest of) a record, with its connection unless it has it already."""
@@ -260,11 +202,10 @@ class Decoder:
         # What comes through a tunnel is the scalar decoder's anyway.
         quota = self._quota if segment.tunnel is None else None
         if quota is not None:
-            is_taken = quota.take(flow.client_address, segment.time_ns)
-            self._engine.refused_until = quota.refused_until
-            if not is_taken:
+            entry = 0 if alone else slot
+            if not quota.take_noted(self._engine, layout.QUOTA_RECORDS, entry, flow.client_address, segment.time_ns):
                 self._skip([] if alone else [slot])
-                self._engine.skip_record(0 if alone else slot)
+                self._engine.skip_record(entry)
                 return
         self.handed_over += 1
         taken = 0 if alone else int(self._engine.consumed)
@@ -339,6 +280,7 @@ class Decoder:
                 self._skip(sorted(set(slots) - set(given)))
             slots = given
         self._give(slots)
+        self._import_counters()
 
     def _skip(self, slots: list[int]) -> None:
         """Read no more of connections, and count them; none stands for a record without a connection."""
@@ -356,7 +298,6 @@ class Decoder:
             connections.append(export(self._engine, slot, conversations.limits, conversations.anomalies, segment))
             self._engine.leave(slot)
         conversations.adopt(connections, read_now=segment is not None)
-        self._import_counters()
 
     def _mark(self, flow: Flow) -> int:
         """Note that a connection is the scalar decoder's; return its entry."""
@@ -390,10 +331,7 @@ class Decoder:
     def _import_counters(self) -> None:
         """Take over what the scalar decoder has become."""
         conversations, engine = self._conversations, self._engine
-        engine.now = max(engine.now, conversations.now_ns)
-        engine.order = max(engine.order, conversations.fed)
-        engine.elsewhere = conversations.connections
+        connections, oldest, due = conversations.standing()
+        engine.oldest_elsewhere = oldest
         engine.elsewhere_buffered = conversations.buffered
-        oldest, due = conversations.oldest_touched, conversations.due_ns()
-        engine.oldest_elsewhere = _NEVER if oldest is None else oldest
-        engine.due = engine.sweep if due is None else min(due, engine.sweep)
+        engine.take_over(conversations.now_ns, conversations.fed, connections, due)

@@ -7,7 +7,7 @@ from inspector.decode.rows cimport Rows
 @cython.final
 cdef class Engine(Rows):
     cdef const unsigned char[::1] record
-    cdef public long long idle, oldest_elsewhere, consumed, gaps, skipped, refused_until
+    cdef public long long idle, oldest_elsewhere, consumed, gaps
     cdef public bint losing
     cdef unsigned int[16] tags
 
@@ -18,7 +18,7 @@ cdef class Engine(Rows):
     cdef long long unwrap(self, long long position, long long sequence) noexcept nogil
     cdef int follow(self, bint resume) noexcept nogil
     cdef bint is_doubtful(self, long long start, long long acknowledged) noexcept nogil
-    cdef bint is_refused(self) noexcept nogil
+    cdef bint is_bounded(self) noexcept nogil
     cdef bint may_end(self) noexcept nogil
     cdef void end(self) noexcept nogil
     cdef bint restart(self) noexcept nogil

@@ -19,7 +19,7 @@ class Engine(Rows):
 
     def __init__(self, connections: int) -> None:
         Rows.__init__(self, connections)
-        self.idle = self.consumed = self.gaps = self.skipped = self.refused_until = self.number = 0
+        self.idle = self.consumed = self.gaps = self.number = 0
         self.oldest_elsewhere = (1 << 63) - 1
         self.losing = False
         if not cython.compiled:
@@ -28,21 +28,23 @@ class Engine(Rows):
     def run(self, start: int, resume: bool) -> tuple[int, int]:
         """Take the rows of the opened batches from number `start` on; return DONE or why it stopped, and at which row.
 
-        `resume` says that the first bytes of the first row were taken.
+        `resume` says that the first bytes of the first row were taken. The interpreter's lock is kept: where records
+        need the scalar decoder the loop is entered thousands of times a second, and each time it would wait for as long
+        as another thread may run.
         """
         code = self.loop(start, self.opened_rows, resume)
         return code, self.number
 
-    def reread(self, opnum: int, wide: bool, stub: bytes) -> tuple[int, int, int] | None:
-        """Return what a request's stub asks for as (offset, length, continued); None where it is not plain."""
+    def reread(self, opnum: int, transfer: int, known: bool, stub: bytes) -> tuple[int, int, int] | None:
+        """Return what a request's stub asks for as (offset, length, reading); None where that is not plain."""
         padded = stub + bytes(8)
         if cython.compiled:
             self.record = padded
             self.data = cython.address(self.record[0])
         else:
             self.data = memoryview(padded)
-        plain = self.read_request(0, len(stub), opnum, wide)
-        return (self.asked_at, self.asked_length, self.continued) if plain else None
+        plain = self.read_request(0, len(stub), opnum, transfer, known)
+        return (self.asked_at, self.asked_length, self.reading) if plain else None
 
     def prepare(self, number: int) -> None:
         """Hash a record's connection, and ask for its place in the index: memory takes long to come."""
@@ -151,11 +153,9 @@ class Engine(Rows):
             return start != position and start != position + finished
         return (self.captured != 0 or tcp_flags & layout.FIN != 0) and tcp_flags & layout.ACK == 0
 
-    def is_refused(self) -> bool:
-        """Return whether the scalar decoder takes no record now, by its quota for all clients (`Quota.take`)."""
-        return self.time < self.refused_until <= self.time + layout.BURST and self.row_halves[
-            layout.ROW_FLAGS
-        ] >> 24 <= (layout.FROM_SERVER | layout.IPV6)
+    def is_bounded(self) -> bool:
+        """Return whether the record is of those that a quota bounds: what comes through a tunnel is not."""
+        return self.row_halves[layout.ROW_FLAGS] >> 24 <= (layout.FROM_SERVER | layout.IPV6)
 
     def may_end(self) -> bool:
         """Return whether nothing waits, so that the connection may end at once."""
@@ -310,9 +310,19 @@ class Engine(Rows):
                 ):
                     return layout.EXPIRE
             attributes = self.row_halves[layout.ROW_FLAGS] >> 24
-            if attributes & layout.UDP:
-                return layout.ALONE
+            if attributes & (layout.ENDPOINT | layout.ICMP):
+                # Not of an endpoint mapper.
+                self.order += 1
+                continue
             self.time = time
+            if attributes & layout.UDP:
+                if (attributes ^ layout.UDP) > (layout.FROM_SERVER | layout.IPV6) or not self.is_refused(
+                    layout.QUOTA_RECORDS, 0
+                ):
+                    return layout.ALONE
+                self.skipped += 1
+                self.order += 1
+                continue
             self.from_server = attributes & layout.FROM_SERVER
             self.interface = self.row_halves[layout.ROW_INTERFACE]
             slot = self.entry_of(number, self.from_server)
@@ -329,7 +339,11 @@ class Engine(Rows):
                     self.touch(slot)
                 else:
                     code = self.follow(resume)
-                    if code == layout.HAND_OVER and self.is_refused():
+                    if (
+                        code == layout.HAND_OVER
+                        and self.is_bounded()
+                        and self.is_refused(layout.QUOTA_RECORDS, self.slot)
+                    ):
                         self.skipped += 1
                         self.ignore(self.slot)
                         self.touch(self.slot)

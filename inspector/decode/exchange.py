@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -19,6 +20,8 @@ from inspector.wire.pdu import PduReader
 from inspector.wire.stream import Delivered, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inspector.decode.engine import Engine
     from inspector.errors import Anomaly
     from inspector.wire.limits import Limits
@@ -30,35 +33,39 @@ _ABSTRACTS: Final = {
     layout.ABSTRACT_OTHER: Syntax(UUID(int=0), 0, 0),
 }
 _TRANSFERS: Final = {layout.TRANSFER_NONE: None, layout.TRANSFER_NDR20: NDR20, layout.TRANSFER_NDR64: NDR64}
+_WORDS: Final = struct.Struct(f"={layout.SLOT_WORDS}q")
+_HALVES: Final = struct.Struct(f"={layout.SLOT_HALVES}I")
+_PORTS: Final = struct.Struct("=HH")
+_ADDRESSES: Final = struct.Struct("=4q")
 _TRANSFER_NUMBERS: Final = {name: number for number, name in _TRANSFERS.items()}
 
 
 def key_of(flow: Flow) -> tuple[int, int, int, int, int]:
     """Return a connection's key in the words of the table."""
-    high, low, server_high, server_low = np.frombuffer(flow.client_address + flow.server_address, np.int64).tolist()
+    high, low, server_high, server_low = _ADDRESSES.unpack(flow.client_address + flow.server_address)
     return high, low, server_high, server_low, flow.client_port | flow.server_port << 16
 
 
 def flow_at(engine: Engine, slot: int) -> Flow:
     """Return the connection of an entry."""
-    return _flow_of(engine.arrays["slots"][slot].tolist())
+    return _flow_of(engine.arrays["slots"][slot].tobytes())
 
 
-def _flow_of(words: list[int]) -> Flow:
-    addresses = np.array(words[layout.SLOT_CLIENT : layout.SLOT_SERVER + 2], np.int64).tobytes()
-    ports = words[layout.SLOT_PORTS]
-    return Flow(addresses[:16], ports & 0xFFFF, addresses[16:], ports >> 16)
+def _flow_of(entry: bytes) -> Flow:
+    client, server = 8 * layout.SLOT_CLIENT, 8 * layout.SLOT_SERVER
+    client_port, server_port = _PORTS.unpack_from(entry, 8 * layout.SLOT_PORTS)
+    return Flow(entry[client : client + 16], client_port, entry[server : server + 16], server_port)
 
 
 def export(
     engine: Engine, slot: int, limits: Limits, anomalies: Counter[Anomaly], segment: Segment | None
 ) -> Connection:
     """Return an entry's connection as the scalar decoder would have it; `segment` is the record being read."""
-    words: list[int] = engine.arrays["slots"][slot].tolist()
-    halves: list[int] = engine.arrays["slots"][slot].view(np.uint32).tolist()
+    entry = engine.arrays["slots"][slot].tobytes()
+    words, halves = _WORDS.unpack(entry), _HALVES.unpack(entry)
     flags = words[layout.SLOT_FLAGS]
     first = segment if segment is not None and not flags else _stand_in(words, halves[layout.HALF_INTERFACE])
-    connection = Connection(_flow_of(words), first, limits, anomalies)
+    connection = Connection(_flow_of(entry), first, limits, anomalies)
     connection.last_ns = words[layout.SLOT_LAST]
     connection.touched = words[layout.SLOT_ORDER]
     connection.closed = bool(flags & layout.CLOSED)
@@ -83,7 +90,7 @@ def export(
     return connection
 
 
-def _restore_stream(stream: Stream, words: list[int], number: int, waiting: int) -> None:
+def _restore_stream(stream: Stream, words: Sequence[int], number: int, waiting: int) -> None:
     """Set a stream to what an entry holds of it; the last `waiting` bytes are of a PDU without end yet."""
     stream.position = words[layout.SLOT_POSITION + number]
     stream.origin = words[layout.SLOT_ORIGIN + number]
@@ -93,12 +100,12 @@ def _restore_stream(stream: Stream, words: list[int], number: int, waiting: int)
         stream.last = Delivered(end - (delivered >> 32), end, delivered & 0xFFFFFFFF)
 
 
-def _stand_in(words: list[int], interface: int) -> Segment:
+def _stand_in(words: Sequence[int], interface: int) -> Segment:
     """Return a segment that stands for the first of a connection."""
     return Segment(words[layout.SLOT_LAST], b"", b"", 0, 0, 0, 0, 0, 0, 0, interface, b"")
 
 
-def _association_at(engine: Engine, halves: list[int], limits: Limits, anomalies: Counter[Anomaly]) -> Association:
+def _association_at(engine: Engine, halves: Sequence[int], limits: Limits, anomalies: Counter[Anomaly]) -> Association:
     association = Association(limits, anomalies)
     count = halves[layout.HALF_CONTEXTS]
     for word in halves[layout.HALF_CONTEXTS + 1 : layout.HALF_CONTEXTS + 1 + count]:
@@ -157,17 +164,13 @@ def is_plain(engine: Engine, connection: Connection) -> bool:
 def _asked(engine: Engine, association: Association, call: Call) -> tuple[int, int, int] | None:
     """Return what the engine notes of a call's stub; None where it cannot hold the call."""
     context = association.contexts.get(call.context_id)
-    if (
-        context is None
-        or _abstract_number(context.abstract) != layout.ABSTRACT_EPM
-        or context.transfer_syntax is None
-        or len(call.stub) > layout.STUB_BYTES
-        or not call.little_endian
-    ):
+    abstract = _abstract_number(context.abstract if context is not None else None)
+    transfer = _TRANSFER_NUMBERS[context.transfer_syntax if context is not None else None]
+    if abstract == layout.ABSTRACT_OTHER or len(call.stub) > layout.STUB_BYTES or not call.little_endian:
         return None
-    if call.sealed:
-        return 0, 0, 0
-    asked: tuple[int, int, int] | None = engine.reread(call.opnum, context.transfer_syntax == NDR64, call.stub)
+    # Of a sealed stub nothing can be read.
+    opnum = -1 if call.sealed else call.opnum
+    asked: tuple[int, int, int] | None = engine.reread(opnum, transfer, abstract == layout.ABSTRACT_EPM, call.stub)
     return asked
 
 
@@ -214,7 +217,7 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
             fields = {layout.QUESTION_KIND: layout.PROPOSAL, layout.QUESTION_CONTEXT: len(elements)}
             engine.ask(slot, call_id, proposal.time_ns, fields, np.array(elements, np.uint32).tobytes())
         for call_id, call in association.calls.items():
-            asked_at, asked_length, continued = _asked(engine, association, call) or (0, 0, 0)
+            asked_at, asked_length, reading = _asked(engine, association, call) or (0, 0, 0)
             fields = {
                 layout.QUESTION_KIND: layout.CALL,
                 layout.QUESTION_CONTEXT: call.context_id,
@@ -223,6 +226,6 @@ def import_into(engine: Engine, slot: int, connection: Connection) -> None:
                 layout.QUESTION_LENGTH: len(call.stub),
                 layout.QUESTION_ASKED_AT: asked_at,
                 layout.QUESTION_ASKED_LENGTH: asked_length,
-                layout.QUESTION_CONTINUED: continued,
+                layout.QUESTION_READING: reading,
             }
             engine.ask(slot, call_id, call.time_ns, fields, call.stub)

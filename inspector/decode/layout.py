@@ -80,11 +80,19 @@ QUESTION_SEALED: Final = 7
 QUESTION_LENGTH: Final = 8  # bytes of the stub
 QUESTION_ASKED_AT: Final = 9  # where in the stub the tower (or interface) that is asked for starts
 QUESTION_ASKED_LENGTH: Final = 10  # and its length; 0 for none
-QUESTION_CONTINUED: Final = 11  # whether the request carries an entry handle
+QUESTION_READING: Final = 11  # how the stub reads: the bits below
 QUESTION_BYTES: Final = 12  # stub of a request; one 32-bit context word for each element of a bind
 STUB_BYTES: Final = 224
 ELEMENTS: Final = 15
 ELEMENT_BYTES: Final = 256  # which an element of a bind counts, as in inspector.wire.association
+# Bits of a reading, which are those of a key's flags too.
+CONTINUED: Final = 1  # the request carries an entry handle
+SEALED_CALL: Final = 2  # the request was sealed
+CALL_SEEN: Final = 4
+EPM_KNOWN: Final = 8  # the context is known to be the endpoint mapper's
+READS_AS: Final = 4  # shift: the one transfer syntax in which the stub reads, where any may be meant
+EPM_LIKE: Final = 64  # parameters of ept_lookup are in their ranges
+AGREED: Final = 8  # shift: the context's transfer syntax
 QUESTIONS: Final = 8  # for each connection
 PROPOSAL: Final = 1
 CALL: Final = 2
@@ -101,6 +109,7 @@ TEMPLATES: Final = 16384
 TEMPLATE_PLACES: Final = 65536
 TEMPLATE_PROBES: Final = 64
 SEEN: Final = 65536  # hashes of keys that were met without a template
+SEEN_WAYS: Final = 4
 TOWERS: Final = 512
 # Kinds of answers.
 KIND_RESPONSE: Final = 1
@@ -109,6 +118,12 @@ KIND_SEALED: Final = 3
 KIND_FAULT: Final = 4
 KIND_NAK: Final = 5
 KIND_REJECTED: Final = 6
+KIND_INFERRED: Final = 7  # a reading of a response whose bind or request was not seen
+KIND_UNREADABLE: Final = 8  # none of them fits
+HANDLE_AND_STATUS: Final = 24  # a stub of so many bytes is these
+# What is in `counted` of a template, if not how often it was met.
+NOT_COUNTED: Final = -1
+REFUSED: Final = -2  # no template: the scalar decoder does not read an answer so
 
 # Findings of one call of the loop, and what a row of them holds.
 FINDINGS: Final = 65536
@@ -134,7 +149,16 @@ AHEAD: Final = 12
 NEAR: Final = 6
 TAGS: Final = 16
 
-BURST: Final = 250000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
+BURST: Final = 100000000  # nanoseconds of its rate which the quota of the scalar decoder allows at once
+BURST_OF_ANSWERS: Final = 500000000
+SECOND: Final = 1000000000  # the burst of a client: the longest
+# Quotas: of records, of answers that are met for the first time, and of those that come again. The engine notes until
+# when each takes nothing: of nobody, and of the clients of one of so many buckets.
+QUOTA_RECORDS: Final = 0
+QUOTA_FIRST: Final = 1
+QUOTA_AGAIN: Final = 2
+QUOTAS: Final = 3
+REFUSALS: Final = 16384
 
 # Why the loop stopped.
 DONE: Final = 0
@@ -145,6 +169,11 @@ MAKE_ROOM: Final = 4  # the connection to be evicted is the scalar decoder's, or
 NEW_TEMPLATE: Final = 5
 FULL: Final = 6  # of findings
 EXPIRE: Final = 7  # a connection that was silent for too long has a pending question
+# What an array of towers may be: none that a strict reader accepts, one, or what only the scalar decoder can tell.
+NO_ARRAY: Final = 0
+ARRAY: Final = 1
+UNSURE: Final = 2
+NOT_READ: Final = 8  # by found_template: REFUSED
 
 # TCP flags and attributes of a record.
 FIN: Final = 1
@@ -155,6 +184,28 @@ ACK: Final = 16
 FROM_SERVER: Final = 1
 IPV6: Final = 2
 UDP: Final = 8
+ENDPOINT: Final = 32
+ICMP: Final = 64
+TUNNEL_BYTES: Final = 40
+
+# An entry of the connections that are followed, in 64-bit words; then, in 32-bit words from FOLLOWED_HALVES on, the
+# interface and the end of what was seen, of the client's side and the server's.
+FOLLOWED_WORDS: Final = 5
+FOLLOWED_TIME: Final = 1
+FOLLOWED_STATE: Final = 2
+FOLLOWED_HALVES: Final = 6
+FOLLOWED: Final = 1
+FOLLOWED_SYN: Final = 2  # it was refused when its SYN came
+FOLLOWED_CLOSED: Final = 4
+FOLLOWED_SEEN: Final = 8  # of the client's side, and one bit higher the server's
+FOLLOWED_RESET: Final = 32
+FOLLOWED_PROBES: Final = 8
+FOLLOWED_CLIENTS: Final = 16384
+FOLLOWED_BUCKETS: Final = 16384
+FOLLOWED_SECOND: Final = 1000000000
+FOLLOWED_BURST: Final = 500000000  # nanoseconds of its rate which a quota of all clients allows at once
+FOLLOWED_IDLE: Final = 60000000000
+FOLLOWED_LINGER: Final = 10000000000  # of a connection that has ended
 
 # PDU types.
 REQUEST: Final = 0

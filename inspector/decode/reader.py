@@ -22,9 +22,30 @@ class Reader(Templates):
         Templates.__init__(self, connections)
         self.findings = np.zeros(layout.FINDINGS * layout.FOUND_WORDS, np.int64).data
         self.slot = self.time = self.interface = self.call_id = self.from_server = self.found = 0
-        self.pdu_at = self.pdu_length = self.body_end = self.asked_at = self.asked_length = self.continued = 0
+        self.pdu_at = self.pdu_length = self.body_end = self.asked_at = self.asked_length = self.asked_flags = (
+            self.reading
+        ) = 0
         self.call_limit = self.context_limit = self.stub_limit = self.request_limit = 0
         self.sealed = False
+        self.malformed = self.fragment_order = 0
+
+    def lose_body(self) -> int:
+        """Pass over a PDU with a malformed body: if it is the server's, it may have been an answer."""
+        self.malformed += 1
+        return self.lose_pdu()
+
+    def lose_fragment(self) -> int:
+        """Pass over a fragment whose call has none before it; the first of several is for the scalar decoder."""
+        if self.data[self.pdu_at + 3] & 1:
+            return layout.HAND_OVER
+        self.fragment_order += 1
+        return self.lose_pdu()
+
+    def lose_pdu(self) -> int:
+        """Note that something of a server could not be read."""
+        if self.from_server:
+            self.slots[self.slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] |= layout.LOST << 1
+        return layout.DONE
 
     def pdu_bytes(self) -> bytes:
         """Return the bytes of the PDU being read."""
@@ -126,14 +147,36 @@ class Reader(Templates):
             at += 1
         return any_bits == 0
 
-    def read_request(self, at: int, end: int, opnum: int, wide: bool) -> bool:
-        """Note what a request's stub asks for; False where the scalar decoder has to read it."""
-        self.asked_at = self.asked_length = self.continued = 0
+    def read_request(self, at: int, end: int, opnum: int, transfer: int, is_known: bool) -> bool:
+        """Note what a request's stub asks for, if it reads at all; False where only the scalar decoder can tell.
+
+        `is_known` says that its context is the endpoint mapper's; else the stub may be of any transfer syntax.
+        """
+        self.asked_at = self.asked_length = 0
+        self.reading = transfer << layout.AGREED | layout.CALL_SEEN | (layout.EPM_KNOWN if is_known else 0)
+        if opnum != layout.EPT_MAP and opnum != layout.EPT_LOOKUP:
+            return True
+        if is_known and transfer:
+            self.read_as(at, end, opnum, transfer)
+            return True
+        is_narrow = self.read_as(at, end, opnum, layout.TRANSFER_NDR20)
+        is_wide = self.read_as(at, end, opnum, layout.TRANSFER_NDR64)
+        if is_narrow and not is_wide:
+            self.read_as(at, end, opnum, layout.TRANSFER_NDR20)
+        return not (is_narrow and is_wide)
+
+    def read_as(self, at: int, end: int, opnum: int, transfer: int) -> bool:
+        """Note what a stub asks for in a transfer syntax; where it does not read so, note nothing and return False."""
+        self.asked_at = self.asked_length = self.asked_flags = 0
         if opnum == layout.EPT_MAP:
-            return self.read_map_request(at, end, wide)
-        if opnum == layout.EPT_LOOKUP:
-            return self.read_lookup_request(at, end, wide)
-        return True
+            is_read = self.read_map_request(at, end, transfer == layout.TRANSFER_NDR64)
+        else:
+            is_read = self.read_lookup_request(at, end, transfer == layout.TRANSFER_NDR64)
+        if is_read:
+            self.reading |= self.asked_flags | transfer << layout.READS_AS
+        else:
+            self.asked_at = self.asked_length = 0
+        return is_read
 
     def referent_at(self, at: int, wide: bool) -> int:
         """Return a referent."""
@@ -155,7 +198,7 @@ class Reader(Templates):
             if at + unit + 4 > end:
                 return False
             length = hints.long_at(self.data, at + unit)
-            if self.referent_at(at, wide) != length:
+            if length == 0 or self.referent_at(at, wide) != length:
                 return False
             at += unit + 4
             if length > end - at:
@@ -166,7 +209,8 @@ class Reader(Templates):
         at = start + ((at - start + 3) & -4)
         if at + 24 > end:
             return False
-        self.continued = not self.is_null(at, 20)
+        if not self.is_null(at, 20):
+            self.asked_flags = layout.CONTINUED
         return self.only_padding(at + 24, end)
 
     def read_lookup_request(self, start: int, end: int, wide: bool) -> bool:
@@ -189,74 +233,88 @@ class Reader(Templates):
             at += 20
         if at + 28 > end:
             return False
-        self.continued = not self.is_null(at + 4, 20)
+        if not self.is_null(at + 4, 20):
+            self.asked_flags = layout.CONTINUED
+        if hints.long_at(self.data, start) <= 3 and hints.long_at(self.data, at + 24) > 0:
+            self.asked_flags |= layout.EPM_LIKE
         return self.only_padding(at + 28, end)
 
-    def put_array(self, start: int, end: int, wide: bool, is_lookup: bool) -> bool:
-        """Put status, towers and annotations of a response's stub into the key; the status goes to word 4."""
+    def put_array(self, start: int, end: int, wide: bool, is_lookup: bool) -> int:
+        """Put status, towers and annotations of a response's stub into the key; the status goes to word 4.
+
+        Return ARRAY, NO_ARRAY for a stub that no strict reader accepts, or UNSURE.
+        """
         unit = 8 if wide else 4
         at = start + 24 + 3 * unit
         if at > end:
-            return False
+            return layout.NO_ARRAY
         count = hints.long_at(self.data, start + 20)
         most = self.referent_at(start + 24, wide)
         if (
             self.referent_at(start + 24 + 2 * unit, wide) != count
             or self.referent_at(start + 24 + unit, wide) != 0
             or count > layout.TOWERS
-            or most < count
         ):
-            return False
-        if is_lookup:
-            at = self.put_entries(start, at, end, wide, count)
-        else:
-            if count * unit > end - at:
-                return False
-            last = cython.cast(cython.longlong, 0)
-            for number in range(count):
-                referent = self.referent_at(at + number * unit, wide)
-                if referent == 0:
-                    return False
-                if referent <= last:
-                    for earlier in range(number):
-                        if self.referent_at(at + earlier * unit, wide) == referent:
-                            return False
-                last = max(last, referent)
-            at += count * unit
+            return layout.NO_ARRAY
+        if most < count:
+            return layout.UNSURE if most < 0 else layout.NO_ARRAY
+        at = self.put_entries(start, at, end, wide, count) if is_lookup else self.pass_referents(at, end, wide, count)
         if at < 0:
-            return False
+            return -at - 1
         for _ in range(count):
             at = start + ((at - start + unit - 1) & -unit)
             if at + unit + 4 > end:
-                return False
+                return layout.NO_ARRAY
             length = hints.long_at(self.data, at + unit)
             if self.referent_at(at, wide) != length or length > end - at - unit - 4:
-                return False
+                return layout.NO_ARRAY
             at += unit + 4
             if not self.put_bytes(self.data, at, length):
-                return False
+                return layout.UNSURE
             at += length
         at = start + ((at - start + 3) & -4)
         if at + 4 > end or not self.only_padding(at + 4, end):
-            return False
+            return layout.NO_ARRAY
         self.key[4] = hints.long_at(self.data, at) | cython.cast(cython.ulonglong, count) << 32
-        return True
+        return layout.ARRAY
+
+    def pass_referents(self, at: int, end: int, wide: bool, count: int) -> int:
+        """Return where the towers of a map response start, or -1 - NO_ARRAY or -1 - UNSURE."""
+        unit = 8 if wide else 4
+        if count * unit > end - at:
+            return -1 - layout.NO_ARRAY
+        last = cython.cast(cython.longlong, 0)
+        for number in range(count):
+            referent = self.referent_at(at + number * unit, wide)
+            if referent == 0:
+                return -1 - layout.NO_ARRAY
+            if referent <= last:
+                for earlier in range(number):
+                    if self.referent_at(at + earlier * unit, wide) == referent:
+                        return -1 - layout.UNSURE
+            last = max(last, referent)
+        return at + count * unit
 
     def put_entries(self, start: int, at: int, end: int, wide: bool, count: int) -> int:
-        """Put the annotations of a lookup response's entries into the key; return where the towers start, or -1."""
+        """Put the annotations of a lookup response's entries into the key.
+
+        Return where the towers start, or -1 - NO_ARRAY or -1 - UNSURE.
+        """
         unit = 8 if wide else 4
         last = cython.cast(cython.longlong, 0)
         for _ in range(count):
             at = start + ((at - start + unit - 1) & -unit)
             if at + 16 + 3 * unit > end:
-                return -1
+                return -1 - layout.NO_ARRAY
             referent = self.referent_at(at + 16, wide)
             if referent <= last:
-                return -1
+                return -1 - (layout.UNSURE if referent else layout.NO_ARRAY)
             last = referent
             length = self.referent_at(at + 16 + 2 * unit, wide)
             at += 16 + 3 * unit
-            if length < 0 or length > end - at or not self.put_bytes(self.data, at, length):
-                return -1
+            if length < 0 or length > end - at:
+                return -1 - layout.NO_ARRAY
+            if not self.put_bytes(self.data, at, length):
+                return -1 - layout.UNSURE
             at = start + ((at - start + length + 3) & -4)
         return at

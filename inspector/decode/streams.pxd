@@ -5,7 +5,7 @@ from inspector.decode.calls cimport Calls
 
 
 cdef class Streams(Calls):
-    cdef public long long malformed, not_rpc, joined_length, joined_used
+    cdef public long long not_rpc, joined_length, joined_used
     cdef unsigned char[::1] joined
     cdef const unsigned long long[::1] checksum_keys
 

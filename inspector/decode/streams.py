@@ -20,7 +20,7 @@ class Streams(Calls):
 
     def __init__(self, connections: int) -> None:
         Calls.__init__(self, connections)
-        self.malformed = self.not_rpc = self.joined_length = self.joined_used = 0
+        self.not_rpc = self.joined_length = self.joined_used = 0
         # A PDU that began in an earlier segment, and what follows it.
         self.joined = np.zeros(layout.PARTIAL_BYTES + layout.PAYLOAD_BYTES, np.uint8).data
         self.checksum_keys = KEYS.data

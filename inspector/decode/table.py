@@ -93,6 +93,13 @@ class Table:
         self.link(slot)
         self.count += 1
 
+    def take_over(self, now: int, fed: int, connections: int, due: int) -> None:
+        """Take over what the scalar decoder has become: time, records, connections, and when it has to act."""
+        self.now = max(self.now, now)
+        self.order = max(self.order, fed)
+        self.elsewhere = connections
+        self.due = min(due, self.sweep)
+
     def skip(self, slot: int) -> None:
         """Read no more of a connection, whoever owns it, until a SYN opens another."""
         if self.slots[slot * layout.SLOT_WORDS + layout.SLOT_FLAGS] & layout.SCALAR:

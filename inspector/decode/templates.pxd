@@ -15,9 +15,10 @@ cdef class Templates(Table):
     cdef public long long templates
     cdef public bint once
     cdef public unsigned long long[::1] seen
-    cdef public unsigned long long key_hash
     cdef const unsigned char *data
 
+    @cython.final
+    cdef bint is_repeated(self) noexcept nogil
     @cython.final
     cdef unsigned long long hash_key(self) noexcept nogil
     @cython.final

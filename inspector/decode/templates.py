@@ -27,7 +27,7 @@ class Templates(Table):
         self.places = np.zeros(layout.TEMPLATE_PLACES, np.int64).data
         # Where a template's key starts; the next one's start is its end.
         self.key_starts = np.zeros(layout.TEMPLATES + 1, np.int64).data
-        # How often templates with anomalies were met: -1 for those without.
+        # How often templates with anomalies were met, NOT_COUNTED or REFUSED.
         self.counted = np.zeros(layout.TEMPLATES, np.int64).data
         self.seen = np.zeros(layout.SEEN, np.uint64).data
         # Whether the finding of the PDU being read was made without a template.
@@ -46,16 +46,25 @@ class Templates(Table):
         return bool(self.templates >= layout.TEMPLATES or self.keys_used + layout.KEY_WORDS > layout.ALL_KEY_WORDS)
 
     def is_repeated(self) -> bool:
-        """Return whether the key was met before: a forged answer comes once, and is not worth a template."""
+        """Return whether the key was met before: a forged answer comes once, and is not worth a template.
+
+        Of keys with a like hash the last four are known: of two in one place, each would make the other forgotten.
+        """
         hashed = self.hash_key()
-        at = hashed & (layout.SEEN - 1)
-        if self.seen[at] == hashed:
-            return True
+        at = (hashed & (layout.SEEN // layout.SEEN_WAYS - 1)) * layout.SEEN_WAYS
+        for way in range(layout.SEEN_WAYS):
+            if self.seen[at + way] == hashed:
+                return True
+        for way in range(layout.SEEN_WAYS - 1, 0, -1):
+            self.seen[at + way] = self.seen[at + way - 1]
         self.seen[at] = hashed
         return False
 
-    def add(self, anomalies: bool) -> int | None:
-        """Keep the key under the next number, and return it; None where too many have a like hash."""
+    def add(self, counted: int) -> int | None:
+        """Keep the key under the next number, and return it; None where too many have a like hash.
+
+        `counted` is 0 for a template with anomalies, NOT_COUNTED for one without, or REFUSED.
+        """
         mask = layout.TEMPLATE_PLACES - 1
         hashed = self.hash_key()
         at = hashed & mask
@@ -71,7 +80,7 @@ class Templates(Table):
         self.keys_used += self.key_length
         self.templates = number + 1
         self.key_starts[number + 1] = self.keys_used
-        self.counted[number] = 0 if anomalies else -1
+        self.counted[number] = counted
         self.places[at] = (hashed >> 33) << 32 | (number + 1)
         return int(number)
 

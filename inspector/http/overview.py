@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from inspector.consequence import FindingKind, Outcome
+from inspector.decode import layout
 from inspector.http.outcomes import OutcomeHistory
 from inspector.metrics.labels import service_name
 from inspector.model import Verdict, format_time
@@ -36,7 +37,8 @@ MAPPINGS: Final = 8
 """Mappings of a finding which are kept: a listing has up to 500, and there are up to 950 findings."""
 
 _PER_SECOND: Final = 50
-_REMEMBERED: Final = 65_536
+# As many as there are templates of answers.
+_REMEMBERED: Final = layout.TEMPLATES
 
 
 class Offer(NamedTuple):

@@ -6,17 +6,19 @@ import logging
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from inspector.decode import is_compiled
 from inspector.decode.quota import Quota
+from inspector.inspection.following import Following
 from inspector.inspection.snapshot import Beginning, take_snapshot
 from inspector.inspection.upkeep import Upkeep
 from inspector.model import Verdict
 from inspector.ordered import count_rows, divided, newest_ns
 from inspector.output.standard import tally_of
 from inspector.pipeline import Pipeline
-from inspector.record import record_of
+from inspector.record import packets_in, record_of
 from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Inspection:
             engine=is_compiled(),
             quota=Quota(),
         )
+        maps = session.follow_ups
+        self._following = None if maps is None else Following(session, maps, config)
         self._counted: Counter[Anomaly] = Counter()
         self._refresh_due = 0.0
         self._alive_at = time.monotonic()
@@ -81,7 +85,7 @@ class Inspection:
         self._unread = 0
         self._lost = 0
         self._notifier = Notifier()
-        self._upkeep = Upkeep(session, self._pipeline, sinks, config, config_file, load)
+        self._upkeep = Upkeep(session, self._pipeline, self._following, sinks, config, config_file, load)
         self.snapshot: Mapping[str, Any] = {}
         self._refresh(force=True)
 
@@ -98,7 +102,7 @@ class Inspection:
             blocks = self._session.poll(_POLL_S)
             self._take(blocks)
             if not blocks:
-                self._report(self._pipeline.advance(time.time_ns() - _QUIET_NS))
+                self._advance(time.time_ns() - _QUIET_NS)
             if self._signals.take_reload():
                 self._notifier.reloading()
                 try:
@@ -112,7 +116,7 @@ class Inspection:
         self._take(self._session.drain())
         if self._unread:
             _LOG.warning("%d records were not read any more: there were too many to end soon", self._unread)
-        self._report(self._pipeline.flush())
+        self._end()
         if self._evidence is not None:
             self._evidence.close()
         if self._recording is not None:
@@ -134,22 +138,41 @@ class Inspection:
     def _take_rows(self, blocks: Sequence[Block]) -> None:
         if self._recording is not None or self._evidence is not None:
             self._keep(blocks)
-        self._report(self._pipeline.feed(blocks))
         time_ns = newest_ns(blocks)
+        following = self._following
+        if following is None:
+            self._report(self._named(self._pipeline.feed(blocks)))
+        else:
+            self._report(following.select(blocks))
+            self._report(following.take(self._named(self._pipeline.feed(blocks)), time_ns))
         age_s = max(0.0, (time.time_ns() - time_ns) / 1e9)
         self._metrics.records_consumed(count_rows(blocks), time_ns, age_s)
 
     def _keep(self, blocks: Sequence[Block]) -> None:
         """Hand rows to the recording and to the evidence."""
-        for block in blocks:
+        for block in map(packets_in, blocks):
             if self._recording is not None:
                 for row in block:
                     self._recording.write(record_of(row))
             if self._evidence is not None:
                 self._evidence.keep(block)
 
+    def _advance(self, now_ns: int) -> None:
+        """Move time on without records."""
+        found = self._named(self._pipeline.advance(now_ns))
+        self._report(found if self._following is None else self._following.advance(found, now_ns))
+
+    def _end(self) -> None:
+        """Decide what is open."""
+        found = self._named(self._pipeline.flush())
+        self._report(found if self._following is None else self._following.close(found))
+
+    def _named(self, findings: Iterable[FindingBatch]) -> Iterable[FindingBatch]:
+        """Return findings with the names of their evidence files, which are made while their packets are held."""
+        return findings if self._evidence is None else self._evidence.name(findings)
+
     def _report(self, findings: Iterable[FindingBatch]) -> None:
-        for batch in findings if self._evidence is None else self._evidence.name(findings):
+        for batch in findings:
             self._metrics.observe(batch)
             self._overview.observe(batch)
             self._output.show(batch)
@@ -166,7 +189,11 @@ class Inspection:
         self._metrics.update_kernel(counters)
         self._metrics.update_ring(*self._session.ring_usage())
         self._metrics.tracked_connections(self._pipeline.tracked_connections)
-        for anomaly, count in self._pipeline.anomalies.items():
+        if self._following is not None:
+            self._following.refresh()
+            self._metrics.update_follow_up_maps(*self._following.maps)
+        anomalies = self._anomalies()
+        for anomaly, count in anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])
             self._counted[anomaly] = count
         self._metrics.update_losses(self._output.losses())
@@ -176,9 +203,9 @@ class Inspection:
         if self._evidence is not None:
             self._metrics.update_evidence(*self._evidence.counts())
         self.snapshot = take_snapshot(
-            self._beginning, self._upkeep, self._session, self._pipeline, self._overview, counters
+            self._beginning, self._upkeep, self._session, self._pipeline, self._overview, anomalies, counters
         )
-        tally = tally_of(counters.values(), [self._pipeline])
+        tally = self.tally()
         self._lost = sum(tally.lost.values())
         self._output.status(tally)
 
@@ -190,4 +217,14 @@ class Inspection:
 
     def tally(self) -> Tally:
         """Return the counts so far."""
-        return tally_of(self._session.counters().values(), [self._pipeline])
+        followed = self._following
+        outcomes = () if followed is None else (followed.outcomes,)
+        tally = tally_of(self._session.counters().values(), [self._pipeline], outcomes)
+        if followed is None:
+            return tally
+        anomalies = {str(anomaly): count for anomaly, count in followed.anomalies.items()}
+        return replace(tally, anomalies=Counter(tally.anomalies) + Counter(anomalies))
+
+    def _anomalies(self) -> Counter[Anomaly]:
+        """Return what could not be read so far, or not be followed."""
+        return self._pipeline.anomalies + (Counter() if self._following is None else self._following.anomalies)

@@ -16,6 +16,7 @@ from inspector.record import LOSS_REASONS, KernelCounter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from inspector.errors import Anomaly
     from inspector.http.overview import Overview
     from inspector.inspection.upkeep import Upkeep
     from inspector.live.attach.interfaces import InterfaceState
@@ -37,6 +38,7 @@ def take_snapshot(
     session: Session,
     pipeline: Pipeline,
     overview: Overview,
+    anomalies: Mapping[Anomaly, int],
     counters: Mapping[str, Mapping[KernelCounter, int]],
 ) -> dict[str, Any]:
     """Return the state of a running inspection; keys and their order are an interface which people build on.
@@ -45,7 +47,6 @@ def take_snapshot(
     """
     used, size = session.ring_usage()
     outcomes, causes = overview.sums()
-    anomalies = {str(anomaly): count for anomaly, count in pipeline.anomalies.items() if count}
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -64,7 +65,7 @@ def take_snapshot(
         "verdicts": {str(verdict): pipeline.verdicts[verdict] for verdict in Verdict},
         "outcomes": {str(outcome): count for outcome, count in outcomes.items()},
         "causes": dict(sorted((str(cause), count) for cause, count in causes.items())),
-        "anomalies": dict(sorted(anomalies.items())),
+        "anomalies": dict(sorted((str(anomaly), count) for anomaly, count in anomalies.items() if count)),
     }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from inspector.config import Config
     from inspector.inspection.delivery import Sinks
+    from inspector.inspection.following import Following
     from inspector.live.attach.watch import Change
     from inspector.live.session import Session
     from inspector.pipeline import Pipeline
@@ -35,6 +36,7 @@ class Upkeep:
         self,
         session: Session,
         pipeline: Pipeline,
+        following: Following | None,
         sinks: Sinks,
         config: Config,
         file: Path | None,
@@ -42,6 +44,7 @@ class Upkeep:
     ) -> None:
         self._session = session
         self._pipeline = pipeline
+        self._following = following
         self._metrics, self._output, self._evidence = sinks.metrics, sinks.output, sinks.evidence
         self._recording = sinks.recording
         self._load = load
@@ -107,6 +110,8 @@ class Upkeep:
         taken = {key: getattr(new, key) for key in _CHANGEABLE} | {"limits": limits}
         self.config = config = self.config.model_copy(update=taken)
         self._pipeline.reconfigure(config.policy(), config.decoder_limits())
+        if self._following is not None:
+            self._following.reconfigure(config)
         self._metrics.reconfigure(config.vip_labels(), config.learned_vips)
         self._session.places.set_ports(config.ports)
         if self._evidence is not None:

@@ -31,11 +31,11 @@ _PROOF_PACKET: Final = bytes.fromhex(
 
 
 def prove(interface: str, mode: Mode = "auto", netns: str | None = None, *, tunnels: bool = False) -> list[Check]:
-    """Attach, show that a packet is counted and recorded, watch for a second, detach, and look again.
+    """Attach as `attach` does by default, show that a packet is recorded, watch for a second, detach, and look again.
 
     Nothing is sent: the packet runs through the program by the kernel's test call. Raises what `open_session` raises.
     """
-    with open_session([interface], mode=mode, netns=netns, tunnels=tunnels) as session:
+    with open_session([interface], mode=mode, netns=netns, tunnels=tunnels, follow_up=True) as session:
         attachment = session.attachments[0]
         with inside(netns):
             bare = hooks.is_bare(devices.find_device(interface))

@@ -52,6 +52,8 @@ _MOMENT_S: Final = 0.002
 # Loss is looked for so often; and after it, what is missing is not waited for, for so long.
 _LOSS_INTERVAL_S: Final = 0.1
 _LOSING_S: Final = 2.0
+# ICMP errors over their budget are no sign that others get lost.
+_OF_RINGS: Final = tuple(reason for reason in LOSS_REASONS if reason is not KernelCounter.LOST_ICMP_BUDGET)
 
 __all__ = ["BULK_RING_BYTES", "COMPACT_RING_BYTES", "OTHER_INTERFACES", "Attachment", "Session", "open_session"]
 
@@ -197,7 +199,7 @@ class Session:
             return
         self._loss_due = now + _LOSS_INTERVAL_S
         slots = read_counters(self._program.maps["epm_counters"], self._cpus)
-        lost = sum(slot[reason] for slot in slots for reason in LOSS_REASONS)
+        lost = sum(slot[reason] for slot in slots for reason in _OF_RINGS)
         if lost > self._lost:
             self._lost = lost
             self._losing_until = now + _LOSING_S

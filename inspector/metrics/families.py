@@ -124,6 +124,14 @@ class Families:
         )
         self.ring_used = self._gauge("ring_used_bytes", "Bytes in the rings which are not read yet.")
         self.ring_size = self._gauge("ring_size_bytes", "Bytes which the rings can hold.")
+        self.map_entries = self._gauge(
+            "follow_up_map_entries", "Entries of a map of the kernel program by which answers are followed.", "map"
+        )
+        self.map_evictions = self._counter(
+            "follow_up_map_evictions",
+            "Entries which such a map has forgotten: added and not there any more, while it is nearly full.",
+            "map",
+        )
         self.last_record = self._gauge("last_record_timestamp_seconds", "When the newest record was made.")
         self.age = self._histogram(
             "record_age_seconds", "Age of the newest record of each batch when it was read.", _AGE_BUCKETS

@@ -7,18 +7,20 @@ and verdicts, outcomes and causes are closed sets. Everything else is `other`.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
+from inspector.decode.tally import Tally
 from inspector.errors import AttachmentLoss
 from inspector.metrics.labels import ATTACH_FAILURES, OTHER, is_mismatch, service_name
 from inspector.model import OTHER_INTERFACES, Direction, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client import Counter
 
+    from inspector.decode.batch import FindingBatch
     from inspector.metrics.families import Families
     from inspector.model import Finding
 
@@ -28,14 +30,6 @@ ANSWERING: Final = 1024
 
 FOLLOW_UP_OUTCOMES: Final = tuple(one for one in Outcome if one not in {Outcome.UNDELIVERED, Outcome.NOT_FOLLOWED})
 MAPPER_OUTCOMES: Final = tuple(one for one in Outcome if one in HARMFUL and one is not Outcome.WRONG_SERVER)
-_REMEMBERED: Final = 65536
-
-
-class _Known(NamedTuple):
-    """A template, held so that its identity stays its own, and the counters which each of its findings goes to."""
-
-    template: Finding
-    counters: list[Counter]
 
 
 class Series:
@@ -51,27 +45,19 @@ class Series:
         self._vips = {str(ip_address(vip)) for vip in vips}
         self._learned_vips = self._vips_left = learned_vips
         self._answering: set[str] = set()
-        self._known: dict[int, _Known] = {}
+        self._tally = Tally(self._counters)
         self._prepared: set[tuple[str, ...]] = set()
 
-    def counters(self, template: Finding, *, lasting: bool) -> list[Counter]:
-        """Return the counters of a template's findings; those of one that comes again are kept."""
-        if not lasting:
-            return self._counters(template)
-        known = self._known.get(id(template))
-        if known is None:
-            known = _Known(template, self._counters(template))
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[id(template)] = known
-        return known.counters
+    def totals(self, batch: FindingBatch) -> Iterator[tuple[Counter, int]]:
+        """Yield the counters of a batch's findings, and by how much each grows."""
+        return self._tally.totals(batch)
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
         """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
         self._vips |= {str(ip_address(vip)) for vip in vips}
         self._vips_left += learned_vips - self._learned_vips
         self._learned_vips = learned_vips
-        self._known.clear()
+        self._tally.forget()
 
     def interface(self, name: str) -> str | None:
         """Return the label of an interface, None when none is left; on first sight its series are made."""
@@ -183,5 +169,5 @@ class Series:
         self._vips_left -= 1
         self._vips.add(address)
         # What was asked of this address so far was counted under `other`.
-        self._known.clear()
+        self._tally.forget()
         return address

@@ -73,13 +73,13 @@ class Metrics:
 
     def observe(self, batch: FindingBatch) -> None:
         """Count findings: verdict, latency, a mismatch if any mapping is one, and what became of them."""
-        connects: list[int] = []
-        for template, count in batch.counts():
-            for counter in self._series.counters(template, lasting=batch.lasting):
-                counter.inc(count)
-            connects += _connects_ns(template)
+        for counter, count in self._series.totals(batch):
+            counter.inc(count)
         self._families.latency.observe_many(batch.latencies_ns() / 1e9)
-        self._families.connect_latency.observe_many(np.array(connects, np.int64) / 1e9)
+        if not batch.lasting:
+            # Answers of which nothing is known yet but what was said have templates that last.
+            connects = [time_ns for template, _ in batch.counts() for time_ns in _connects_ns(template)]
+            self._families.connect_latency.observe_many(np.array(connects, np.int64) / 1e9)
 
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
@@ -135,6 +135,12 @@ class Metrics:
         for reason, count in left_out.items():
             self._families.evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
         self._families.evidence_one_of.set(one_of)
+
+    def update_follow_up_maps(self, used: Mapping[str, int], evicted: Mapping[str, int]) -> None:
+        """Take over how many entries the kernel's maps have, and how many were forgotten so far."""
+        for name, count in used.items():
+            self._families.map_entries.labels(name).set(count)
+            self._families.map_evictions.labels(name).inc(self._rise(("map", name), evicted.get(name, 0)))
 
     def _rise(self, name: Hashable, count: int) -> int:
         """Return by how much a count has grown since it was told last."""

@@ -65,6 +65,11 @@ class Agenda(Generic[_Watched]):
         if connection is not None:
             connection.scheduled_ns = None
 
+    def clear(self) -> None:
+        """Let go of all connections."""
+        self._table.clear()
+        self._heap.clear()
+
     def schedule(self, connection: _Watched, due_ns: int | None) -> None:
         """Look at a connection at that time, or earlier where it is scheduled already."""
         if due_ns is None or (connection.scheduled_ns is not None and connection.scheduled_ns <= due_ns):

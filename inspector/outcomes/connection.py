@@ -96,23 +96,24 @@ class IcmpSeen:
 
 
 class Connection:
-    """Facts of one connection; `feed` takes its packets in the order of the capture.
+    """Facts of one connection; `feed` takes its packets in the order of the capture. `interface` is that of the first.
 
-    `confirmed`: the client acknowledged something after its SYN. Of `cut` packets of the server the capture kept at
-    most `cut_at` bytes. `concluded`, `counted`, `scheduled_ns` and `told_ns`
+    `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
+    of the server the capture kept at most `cut_at` bytes. `concluded`, `counted`, `scheduled_ns` and `told_ns`
     (the time of the last finding about this connection) belong to the owner.
     """
 
     __slots__ = (
-        "_lately", "asked", "bind", "client", "concluded", "confirmed", "counted", "cut", "cut_at", "first_ns", "flow",
-        "fragments", "frame", "icmp", "last_ns", "other_syn", "recent", "reply", "reset", "scheduled_ns", "sent",
-        "server", "server_confirmed", "server_hop_limit", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks", "syn_gap_ns",
-        "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "_lately", "asked", "bind", "client", "concluded", "confirmed", "confirmed_ns", "counted", "cut", "cut_at",
+        "first_ns", "flow", "fragments", "frame", "icmp", "interface", "last_ns", "other_syn", "recent", "reply",
+        "reset", "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "syn_ack_hop_limit",
+        "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
-    def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
+    def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
         self.flow = flow
         self.frame = frame
+        self.interface = interface
         self.first_ns = self.last_ns = time_ns
         self.client, self.server = Stream(), Stream()
         self.syns = self.syn_acks = 0
@@ -122,6 +123,7 @@ class Connection:
         self.syn_ack_ns: int | None = None
         self.syn_ack_hop_limit: int | None = None
         self.confirmed = False
+        self.confirmed_ns = 0
         self.reset: ResetSeen | None = None
         self.icmp: IcmpSeen | None = None
         self.asked: Asked | None = None
@@ -228,9 +230,16 @@ class Connection:
             del self.sent[0]
         self.sent.append(sent)
 
+    def confirm(self, number: int) -> None:
+        """Take an acknowledgment of the client that came in no packet here."""
+        self.confirmed = True
+        self.server.acknowledge(number)
+        self._drop_acknowledged()
+
     def _take_reset(self, header: Header, theirs: Stream, *, from_server: bool) -> None:
         if header.flags & ACK and not from_server:
             theirs.acknowledge(header.acknowledgment)
+            self.confirmed_ns = header.time_ns
         if self.reset is not None:
             self.reset.count += self.reset.from_server is from_server
             self.reset.time_ns = header.time_ns
@@ -277,6 +286,7 @@ class Connection:
                 self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
+                self.confirmed_ns = header.time_ns
         if header.payload_length:
             new = ours.take(header.sequence, header.payload_length)
             if from_server and len(header.payload) < header.payload_length:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FRAGMENT_FLAGS: Final = 3
 # Within this time an acknowledgment may be on its way.
 _SOON_NS: Final = 1_000_000_000
+_LOST_AFTER: Final = 3
 
 
 class CutAnswers(NamedTuple):
@@ -91,8 +92,13 @@ def attempt_of(connection: Connection, policy: Policy, mapper_hop_limits: tuple[
     )
 
 
-def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...]) -> Question | None:
-    """Return what waits for an answer; None where nothing does, and nothing of the answer is missing."""
+def question_of(
+    connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...], *, in_full: bool = True
+) -> Question | None:
+    """Return what waits for an answer; None where nothing does, and nothing of the answer is missing.
+
+    Not `in_full` where bare acknowledgments are not seen: what is sent three times was not acknowledged.
+    """
     asked = connection.asked
     hole = client_has_hole(connection)
     if asked is None:
@@ -103,7 +109,8 @@ def question_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[in
     server_ended = connection.server.fin_ns is not None and connection.server.fin_ns == min(fins)
     waited_ns = max(0, (ended_ns if ended_ns is not None else now_ns) - asked.first_ns)
     acknowledged: bool | None = connection.client.is_acknowledged(asked.end)
-    if not acknowledged and (not connection.server.seen or (asked.sent == 1 and waited_ns < _SOON_NS)):
+    early = asked.sent == 1 and waited_ns < _SOON_NS if in_full else asked.sent < _LOST_AFTER
+    if not acknowledged and (not connection.server.seen or early):
         acknowledged = None
     return Question(
         sent=asked.sent,

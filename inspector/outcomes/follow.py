@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.consequence import HARMFUL, Endpoint, FindingKind, Outcome
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from inspector.judge.policy import Policy
     from inspector.model import Finding
     from inspector.outcomes.limits import OutcomeLimits
+    from inspector.outcomes.live import Live
     from inspector.outcomes.making import Maker
     from inspector.outcomes.servers import Server, Servers
     from inspector.wire.headers import Header, IcmpQuote
 
 _LOST_AFTER: Final = 3
+_SILENCE: Final = frozenset({Outcome.TIMED_OUT, Outcome.BROKEN})
 _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
 
@@ -32,11 +35,15 @@ class FollowUps:
     """Offered endpoints and the connections to them. Findings are appended to the list that each method takes.
 
     A connection can be seen before the answer that led to it has been read: SYNs of clients that talk to port 135
-    are kept for a while, without an offer.
+    are kept for a while, without an offer. `undecided` counts those which the kernel has forgotten meanwhile.
     """
 
-    def __init__(self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits) -> None:
-        self._policy = policy
+    def __init__(
+        self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits, live: Live | None
+    ) -> None:
+        self.policy = policy
+        self._live = live
+        self.undecided = 0
         self._servers = servers
         self._maker = maker
         self._limits = limits
@@ -77,6 +84,21 @@ class FollowUps:
             connection.take_icmp(error)
             if connection.offer is not None:
                 self._agenda.schedule(connection, follow_up_due_ns(connection, self._limits))
+
+    def forget(self, flow: Flow) -> None:
+        """Let go of a connection, without a word."""
+        connection = self._find(flow)
+        if connection is not None:
+            self._agenda.remove(flow)
+            self._forget(connection)
+
+    def clear(self) -> None:
+        """Let go of all offers and connections."""
+        self._evicted += sum(not one.concluded for one in self._agenda)
+        self._agenda.clear()
+        self._strangers.clear()
+        self._early.clear()
+        self._offers.clear()
 
     def expect(self, answer: Answer, client: bytes, found: list[Finding]) -> bool:
         """Expect the follow-ups of an answer; return whether there can be any."""
@@ -126,7 +148,7 @@ class FollowUps:
         if connection is None:
             if not knows_client:
                 return
-            connection = FollowUp(flow, header.time_ns, header.frame)
+            connection = FollowUp(flow, header.time_ns, header.frame, header.interface)
             self._add_stranger(connection)
             connection.feed(header, from_server=False)
             self._adopt(connection, found)
@@ -153,7 +175,7 @@ class FollowUps:
         asked = self._offers.asked_of(flow.client, flow.server_port)
         if asked is None:
             return
-        address = server_address(flow.server, self._policy.nat64_prefixes)
+        address = server_address(flow.server, self.policy.nat64_prefixes)
         server = self._servers.of(asked)
         offer = self._offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
         if offer is None:
@@ -186,8 +208,8 @@ class FollowUps:
         server = self._server(connection)
         question = self._silent_question(connection, now_ns, server, final=final)
         # The SYN-ACK of another address says nothing of a reset from this one.
-        address = server_address(connection.flow.server, self._policy.nat64_prefixes)
-        attempt = attempt_of(connection, self._policy, self._servers.hop_limits(address))
+        address = server_address(connection.flow.server, self.policy.nat64_prefixes)
+        attempt = attempt_of(connection, self.policy, self._servers.hop_limits(address))
         reply = connection.reply
         outcome = attempt_outcome(
             attempt,
@@ -200,6 +222,10 @@ class FollowUps:
         if not self._is_sure(connection, outcome, now_ns, final):
             return
         if connection.concluded and (outcome not in HARMFUL or connection.outcome is not Outcome.REACHED):
+            return
+        if outcome in _SILENCE and not self._was_recorded(connection):
+            self._agenda.remove(connection.flow)
+            self.undecided += 1
             return
         connection.concluded = True
         connection.outcome = outcome
@@ -222,14 +248,22 @@ class FollowUps:
         finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, connection.last_ns)
         answer.tell(finding, found)
 
+    def _was_recorded(self, connection: FollowUp) -> bool:
+        """Return whether an answer would have been seen."""
+        flow = connection.flow
+        return self._live is None or self._live.has_recorded(flow.server, flow.server_port, connection.first_ns)
+
     def _silent_question(self, connection: FollowUp, now_ns: int, server: Server, *, final: bool) -> Question | None:
         """Return the bind or call that waits for its answer, where it has waited for long enough."""
         asked = connection.asked
         if asked is None or not connection.answered:
             return None
-        question = question_of(connection, now_ns, server.hop_limits)
+        question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         if question is None:
             return None
+        if self._live is not None:
+            # Of a follow-up not all is recorded: what is missing is no hole.
+            question = replace(question, hole=False)
         if connection.reply is not None and connection.reply.accepted:
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged
@@ -243,10 +277,12 @@ class FollowUps:
         """Return whether an outcome may be told: the end of a file is no silence."""
         if outcome is Outcome.TIMED_OUT:
             server = self._server(connection)
-            if server.one_way[0] and not server.both:
+            if connection.confirmed or (server.one_way[0] and not server.both):
                 return False
             waited_ns = now_ns - connection.syn_last_ns
             return connection.reset is None and (connection.syns > 1 or waited_ns >= self._limits.quiet_ns or not final)
         if outcome is Outcome.REACHED and connection.reply is None:
-            return connection.confirmed and (connection.asked is None or connection.closed)
+            # A server that was not confirmed would have sent its SYN-ACK once more.
+            confirmed = connection.confirmed or (self._live is not None and connection.syn_acks == 1)
+            return confirmed and (connection.asked is None or connection.closed)
         return True

@@ -15,8 +15,9 @@ from inspector.model import Direction, Finding, Verdict
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy
-    from inspector.outcomes.connection import Connection, Flow
+    from inspector.outcomes.connection import Connection
     from inspector.outcomes.facts import Facts
+    from inspector.outcomes.live import Live
     from inspector.outcomes.offers import Answer
     from inspector.outcomes.servers import Server, Servers
     from inspector.outcomes.sides import Ties
@@ -26,10 +27,11 @@ _MAPPINGS: Final = 16
 
 
 class Maker:
-    """Makes findings; `outcomes` counts those which were told."""
+    """Makes findings; `outcomes` counts those which were told. `policy` may be replaced."""
 
-    def __init__(self, policy: Policy, servers: Servers, source: str, ties: Ties) -> None:
-        self._policy = policy
+    def __init__(self, policy: Policy, servers: Servers, source: str, ties: Ties, live: Live | None) -> None:
+        self.policy = policy
+        self._live = live
         self._servers = servers
         self._source = source
         self._ties = ties
@@ -44,7 +46,8 @@ class Maker:
             why += slow_words(finding.latency_ns)
         if words:
             why += f"; {words}"
-        return replace(finding, why=why, consequence=consequence, frame=answer.frame, follow_up=answer.told)
+        frame = answer.frame or None
+        return replace(finding, why=why, consequence=consequence, frame=frame, follow_up=answer.told)
 
     def later(self, kind: FindingKind, answer: Answer, facts: Facts, connection: Connection, now_ns: int) -> Finding:
         """Return the finding of a follow-up or a delivery, which refers to its answer.
@@ -70,27 +73,28 @@ class Maker:
                 answer=answer.reference,
                 connect_ns=connection.connect_ns if kind is FindingKind.FOLLOW_UP else None,
             ),
-            frame=connection.frame if kind is FindingKind.FOLLOW_UP else answer.frame,
+            frame=(connection.frame if kind is FindingKind.FOLLOW_UP else answer.frame) or None,
         )
 
     def connection(self, connection: Connection, facts: Facts, operation: str, time_ns: int) -> Finding:
         """Return the finding of a connection to port 135; its frame is that of the question, or the first."""
         frame = connection.asked.frame if connection.asked is not None else connection.frame
-        return self._of_port(connection.flow, facts, operation, time_ns, frame)
+        return self._of_port(connection, facts, operation, time_ns, frame)
 
-    def view(self, flow: Flow, facts: Facts, time_ns: int) -> Finding:
-        """Return the finding of a view in one direction only; `flow` is one of the connections."""
-        return self._of_port(flow, facts, "connect", time_ns, None)
+    def view(self, connection: Connection, facts: Facts, time_ns: int) -> Finding:
+        """Return the finding of a view in one direction only, of which this connection is an example."""
+        return self._of_port(connection, facts, "connect", time_ns, 0)
 
-    def _of_port(self, flow: Flow, facts: Facts, operation: str, time_ns: int, frame: int | None) -> Finding:
+    def _of_port(self, connection: Connection, facts: Facts, operation: str, time_ns: int, frame: int) -> Finding:
+        flow = connection.flow
         raw = address_of(flow.server)
         finding = Finding(
             time_ns=time_ns,
-            source=self._source,
+            source=self._live.name_of(connection.interface) if self._live is not None else self._source,
             direction=Direction.TO_SERVER,
             client=address_of(flow.client),
             client_port=flow.client_port,
-            asked=unmap(raw, self._policy.nat64_prefixes),
+            asked=unmap(raw, self.policy.nat64_prefixes),
             asked_raw=raw,
             server_port=flow.server_port,
             operation=operation,
@@ -100,7 +104,7 @@ class Maker:
             verdict=_verdict_of(facts),
             why="",
             kind=FindingKind.CONNECTION,
-            frame=frame,
+            frame=frame or None,
         )
         consequence, words = self._judge(FindingKind.CONNECTION, finding, facts, 1)
         return replace(finding, why=words, consequence=consequence)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inspector.model import Finding
     from inspector.outcomes.connection import Flow
     from inspector.outcomes.limits import OutcomeLimits
+    from inspector.outcomes.live import Live
     from inspector.outcomes.making import Maker
     from inspector.outcomes.servers import Server, Servers
     from inspector.wire.headers import Header, IcmpQuote
@@ -34,19 +35,22 @@ class MapperConnections:
     """The connections to port 135. Findings are appended to the list that each method takes.
 
     `evicted` had to go before their outcome was known. Of `cut` answers the capture kept up to `cut_at` bytes of each
-    packet.
+    packet. Of `undecided` answers the kernel has forgotten whether they were acknowledged.
     """
 
-    def __init__(self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits) -> None:
-        self._policy = policy
+    def __init__(
+        self, policy: Policy, servers: Servers, maker: Maker, limits: OutcomeLimits, live: Live | None
+    ) -> None:
+        self.policy = policy
+        self._live = live
         self._servers = servers
         self._maker = maker
         self._limits = limits
         self._agenda: Agenda[Connection] = Agenda(limits.connections)
         self._clients: dict[bytes, None] = {}
-        self._limited: dict[Server, Flow] = {}
+        self._limited: dict[Server, Connection] = {}
         self._scans = Scans(limits.servers)
-        self.evicted = self.cut = self.cut_at = 0
+        self.evicted = self.undecided = self.cut = self.cut_at = 0
 
     def __len__(self) -> int:
         return self._agenda.size + len(self._clients) + len(self._limited) + len(self._scans)
@@ -72,7 +76,7 @@ class MapperConnections:
             connection = None
         if connection is None:
             first = syn or header
-            connection = Connection(flow, first.time_ns, first.frame)
+            connection = Connection(flow, first.time_ns, first.frame, first.interface)
             self._add(connection, header.time_ns, found)
             if opens:
                 self._scans.try_address(flow.client, flow.server, header.time_ns)
@@ -83,6 +87,15 @@ class MapperConnections:
         connection.feed(header, from_server=from_server)
         self._note(connection)
         self._agenda.schedule(connection, mapper_due_ns(connection, self._limits))
+
+    def forget(self, flow: Flow) -> None:
+        """Let go of a connection, without a word."""
+        self._agenda.remove(flow)
+
+    def clear(self) -> None:
+        """Let go of all connections."""
+        self.evicted += sum(not (one.concluded or one.closed) for one in self._agenda)
+        self._agenda.clear()
 
     def take_icmp(self, flow: Flow, error: IcmpQuote) -> None:
         """Take an ICMP error about a connection."""
@@ -133,13 +146,15 @@ class MapperConnections:
     def views(self, now_ns: int) -> list[Finding]:
         """Return findings about what the capture does not show: one direction only, packets that are cut."""
         views = [
-            self._view(server, flow, now_ns)
-            for server, flow in self._limited.items()
+            self._view(server, connection, now_ns)
+            for server, connection in self._limited.items()
             if any(server.one_way) and not server.one_way_told and not server.both
         ]
         return views + [
-            self._maker.view(flow, Facts(capture=CaptureLimits(snap_length=server.cut_at, unread=server.cut)), now_ns)
-            for server, flow in self._limited.items()
+            self._maker.view(
+                connection, Facts(capture=CaptureLimits(snap_length=server.cut_at, unread=server.cut)), now_ns
+            )
+            for server, connection in self._limited.items()
             if server.cut
         ]
 
@@ -155,7 +170,7 @@ class MapperConnections:
             self._conclude(oldest, now_ns, found, final=True)
 
     def _server(self, connection: Connection) -> Server:
-        return self._servers.of(server_address(connection.flow.server, self._policy.nat64_prefixes))
+        return self._servers.of(server_address(connection.flow.server, self.policy.nat64_prefixes))
 
     def _note(self, connection: Connection) -> None:
         """Keep what the connection says of its server."""
@@ -176,30 +191,43 @@ class MapperConnections:
     def _conclude(self, connection: Connection, now_ns: int, found: list[Finding], *, final: bool) -> None:
         """Tell what is known of a connection, each thing once."""
         server = self._server(connection)
+        known = self._ask_kernel(connection)
         if not connection.answered and not connection.one_sided:
             self._conclude_attempt(connection, server, now_ns, found, final=final)
         elif connection.one_sided:
             self._count_one_way(connection, server, now_ns, found)
         elif connection.half_open:
-            if not connection.concluded:
+            if not connection.concluded and known:
                 facts = Facts(
-                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self._policy, server.hop_limits)
+                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self.policy, server.hop_limits)
                 )
                 self._tell(connection, "connect", facts, found)
         else:
-            lost = self._conclude_deliveries(connection, server, now_ns, found, final=final)
+            lost = self._conclude_deliveries(connection, server, now_ns, found, final=final, known=known)
             if not lost and not connection.concluded and (final or connection.closed):
                 self._conclude_talk(connection, server, now_ns, found)
+
+    def _ask_kernel(self, connection: Connection) -> bool:
+        """Take what the kernel has noted of a client's acknowledgments; return whether it has forgotten none."""
+        if self._live is None:
+            return True
+        number = self._live.acknowledged(connection.flow)
+        if number is not None:
+            connection.confirm(number)
+            # A forged one, far ahead, hides the client's.
+            return connection.server.is_acknowledged(number)
+        return self._live.keeps_all
 
     def _conclude_attempt(
         self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool
     ) -> None:
         if connection.concluded or not connection.syns:
             return
-        attempt = attempt_of(connection, self._policy, server.hop_limits)
+        attempt = attempt_of(connection, self.policy, server.hop_limits)
         outcome = attempt_outcome(attempt, None)
         if outcome is Outcome.TIMED_OUT:
-            given_up = connection.reset is not None
+            # Who acknowledges a SYN-ACK had one.
+            given_up = connection.reset is not None or connection.confirmed
             if server.one_way[0] and not server.both:
                 return
             early = attempt.syns < 2 and now_ns - connection.syn_last_ns < self._limits.quiet_ns
@@ -219,21 +247,21 @@ class MapperConnections:
             return
         connection.concluded = True
         server.one_way[connection.server.seen] += 1
-        self._limited.setdefault(server, connection.flow)
+        self._limited.setdefault(server, connection)
         if len(self._limited) > self._limits.servers:
             del self._limited[next(iter(self._limited))]
         if sum(server.one_way) >= self._limits.one_way and not server.both and not server.one_way_told:
-            found.append(self._view(server, connection.flow, now_ns))
+            found.append(self._view(server, connection, now_ns))
 
-    def _view(self, server: Server, flow: Flow, now_ns: int) -> Finding:
+    def _view(self, server: Server, connection: Connection, now_ns: int) -> Finding:
         server.one_way_told = True
         capture = CaptureLimits(one_way=max(server.one_way), one_way_from_client=server.one_way[0] >= server.one_way[1])
-        return self._maker.view(flow, Facts(capture=capture), now_ns)
+        return self._maker.view(connection, Facts(capture=capture), now_ns)
 
     def _conclude_deliveries(
-        self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool
+        self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool, known: bool
     ) -> bool:
-        """Tell which answers were lost; return whether any was."""
+        """Tell which answers were lost; return whether any was. `known`: all acknowledgments are, up to now."""
         lost = False
         for sent in list(connection.sent):
             delivery = delivery_of(connection, sent, server.hop_limits)
@@ -242,7 +270,9 @@ class MapperConnections:
             if outcome is None and not (final or connection.closed):
                 continue
             connection.sent.remove(sent)
-            if outcome is not None and isinstance(sent.tag, Answer):
+            if outcome is not None and not known and connection.confirmed_ns <= sent.first_ns:
+                self.undecided += 1
+            elif outcome is not None and isinstance(sent.tag, Answer):
                 lost = connection.concluded = True
                 facts = Facts(outcome=outcome, delivery=delivery)
                 finding = self._maker.later(FindingKind.DELIVERY, sent.tag, facts, connection, connection.last_ns)
@@ -256,12 +286,12 @@ class MapperConnections:
             self._count_cut(connection, server)
             return
         if asked is None and connection.told_ns is None and reply is not None and reply.rejection is not None:
-            attempt = attempt_of(connection, self._policy, server.hop_limits)
+            attempt = attempt_of(connection, self.policy, server.hop_limits)
             service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
             facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
             self._tell(connection, "bind", facts, found)
             return
-        question = question_of(connection, now_ns, server.hop_limits)
+        question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns
         if question is None or told:
             return
@@ -282,13 +312,13 @@ class MapperConnections:
         server.cut += connection.cut
         self.cut += connection.cut
         self.cut_at = max(self.cut_at, connection.cut_at)
-        self._limited.setdefault(server, connection.flow)
+        self._limited.setdefault(server, connection)
 
     def _tell_question(self, connection: Connection, facts: Facts, found: list[Finding]) -> None:
         server = self._server(connection)
         known = replace(
             facts,
-            attempt=attempt_of(connection, self._policy, server.hop_limits),
+            attempt=attempt_of(connection, self.policy, server.hop_limits),
             level=connection.bind.level if connection.bind is not None else 0,
         )
         self._tell(connection, connection.asked.name if connection.asked is not None else "request", known, found)

@@ -80,8 +80,8 @@ class FollowUp(Connection):
 
     __slots__ = ("offer", "outcome")
 
-    def __init__(self, flow: Flow, time_ns: int, frame: int) -> None:
-        super().__init__(flow, time_ns, frame)
+    def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
+        super().__init__(flow, time_ns, frame, interface)
         self.offer: Offer | None = None
         self.outcome: Outcome | None = None
 
@@ -127,6 +127,12 @@ class Offers:
             self._answers.popleft()
             self.evicted += 1
         return list(offers)
+
+    def clear(self) -> None:
+        """Let go of all offers."""
+        self.evicted += len(self._answers)
+        self._clients.clear()
+        self._answers.clear()
 
     def find(self, client: bytes, address: IPAddress, port: int, time_ns: int, server: Server | None) -> Offer | None:
         """Return the offer that a connection follows, with its target; `server` is that of the offer's asked address.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from inspector.judge.policy import Policy
     from inspector.model import Finding, IPAddress
+    from inspector.outcomes.live import Live
 
 _KEPT_MAPPINGS: Final = 8
 _QUESTIONS: Final = frozenset({Verdict.UNANSWERED})
@@ -38,8 +39,9 @@ _QUESTIONS: Final = frozenset({Verdict.UNANSWERED})
 class Tracker:
     """`take` packets with the findings that they completed, `flush` at the end of the input.
 
-    `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations.
-    `outcomes` counts what was found, `anomalies` what had to be let go.
+    `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations. With
+    `live` packets are records of a running inspection, which ends with `close`. `outcomes` counts what was found,
+    `anomalies` what had to be let go.
     """
 
     def __init__(
@@ -49,16 +51,16 @@ class Tracker:
         ports: Collection[int],
         limits: OutcomeLimits | None = None,
         ties: Ties | None = None,
+        live: Live | None = None,
     ) -> None:
-        self._source = source
         self._ties = ties or Ties()
         self._limits = limits or OutcomeLimits()
         self._ports = frozenset(ports)
-        self._policy = policy
+        self._live = live
         self._servers = Servers(self._limits.servers)
-        self._maker = Maker(policy, self._servers, source, self._ties)
-        self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits)
-        self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits)
+        self._maker = Maker(policy, self._servers, source, self._ties, live)
+        self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits, live)
+        self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits, live)
         self._held: deque[Answer] = deque()
         self._held_mappings = 0
         self._now_ns = 0
@@ -71,8 +73,11 @@ class Tracker:
     @property
     def anomalies(self) -> Counter[Anomaly]:
         """What was let go since a table was full."""
-        evicted = self._mapper.evicted + self._follow_ups.evicted
-        return Counter({Anomaly.OUTCOME_EVICTED: evicted}) if evicted else Counter()
+        counts = {
+            Anomaly.OUTCOME_EVICTED: self._mapper.evicted + self._follow_ups.evicted,
+            Anomaly.OUTCOME_UNDECIDED: self._mapper.undecided + self._follow_ups.undecided,
+        }
+        return Counter({anomaly: count for anomaly, count in counts.items() if count})
 
     @property
     def cut(self) -> CutAnswers:
@@ -107,6 +112,32 @@ class Tracker:
             if finding not in given_up:
                 self._hold(finding, time_ns, frame, found)
         self._release(found)
+        return found
+
+    def reconfigure(self, policy: Policy, ports: Collection[int]) -> None:
+        """Judge by another policy from now on, and take other ports for those of endpoint mappers."""
+        self._ports = frozenset(ports)
+        self._maker.policy = self._mapper.policy = self._follow_ups.policy = policy
+
+    def forget(self, client: bytes, client_port: int, server: bytes, server_port: int) -> None:
+        """Let go of a connection whose packets will not all be taken: nothing is said of it."""
+        flow = Flow(client, client_port, server, server_port)
+        self._mapper.forget(flow)
+        self._follow_ups.forget(flow)
+
+    def forget_all(self) -> list[Finding]:
+        """Let go of everything, since packets were lost; return the answers that waited, with what is known of them."""
+        found = self.close(())
+        self._mapper.clear()
+        self._follow_ups.clear()
+        return found
+
+    def close(self, findings: Sequence[Finding]) -> list[Finding]:
+        """End a running inspection: give out the answers, with what is known of them. Its end is no silence."""
+        found: list[Finding] = []
+        for finding in findings:
+            self._hold(finding, finding.time_ns, -1, found)
+        self._release(found, everything=True)
         return found
 
     def flush(self, findings: Sequence[Finding]) -> list[Finding]:
@@ -146,7 +177,7 @@ class Tracker:
         if finding.verdict in _QUESTIONS:
             self._explain_silence(answer, flow)
         elif finding.direction is Direction.FROM_SERVER:
-            dropped = self._ties.dropped.get((self._source, flow, finding.time_ns))
+            dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
             self._mapper.watch(answer, flow, dropped, found)
             if self._follow_ups.expect(answer, flow.client, found):
                 answer.due_ns = finding.time_ns + self._limits.hold_ns
@@ -161,7 +192,7 @@ class Tracker:
         if connection is not None:
             connection.told_ns = finding.time_ns
             server = self._servers.of(finding.server)
-            question = question_of(connection, finding.time_ns, server.hop_limits)
+            question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT

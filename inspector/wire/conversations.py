@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from inspector.errors import Anomaly
 from inspector.model import Segment
@@ -40,6 +40,10 @@ class _Deadline(NamedTuple):
     time_ns: int
     flow: Flow
     is_gap: bool
+
+
+NEVER: Final = (1 << 63) - 1
+"""A time, or number of a record, that does not come."""
 
 
 class Companion(Protocol):
@@ -194,17 +198,18 @@ class Conversations:
         """Yield the connections of the table, the one that was touched first first."""
         yield from self._table
 
-    @property
-    def connections(self) -> int:
-        """How many connections are in the table."""
-        return len(self._table)
+    def standing(self) -> tuple[int, int, int]:
+        """Return the number of connections, the record that touched the oldest last, and when `advance` is due.
 
-    @property
-    def oldest_touched(self) -> int | None:
-        """Number of the record which touched the oldest connection last; None where there is none."""
+        The latter two are NEVER where there is nothing. The companion asks after each record that it gives here.
+        """
+        oldest, due = NEVER, self._deadlines[0].time_ns if self._deadlines else NEVER
         for connection in self._table.values():
-            return connection.touched
-        return None
+            oldest, due = connection.touched, min(due, connection.last_ns + self.limits.idle_ns)
+            break
+        if len(self._datagrams):
+            due = min(due, self._datagrams.due_ns())
+        return len(self._table), oldest, due
 
     def evict(self) -> Iterator[Observed]:
         """Drop the connection that was silent for longest; there must be one."""
@@ -253,15 +258,6 @@ class Conversations:
                 break
             yield from self._drop(flow, _SILENT)
         yield from self._datagrams.advance(self.now_ns)
-
-    def due_ns(self) -> int | None:
-        """Return the earliest time at which `advance` has anything to do, or None."""
-        times = [self._deadlines[0].time_ns] if self._deadlines else []
-        if self._table:
-            times.append(next(iter(self._table.values())).last_ns + self.limits.idle_ns)
-        if (datagrams := self._datagrams.due_ns()) is not None:
-            times.append(datagrams)
-        return min(times, default=None)
 
     def _meet(self, deadline: _Deadline) -> Iterator[Observed]:
         connection = self._table.get(deadline.flow)

@@ -254,11 +254,9 @@ class Datagrams:
             self._forget(key)
             yield from self._give_up(key, state, deadline, _TIMED_OUT)
 
-    def due_ns(self) -> int | None:
-        """Return the earliest time at which `advance` has anything to do, or None."""
-        for state in self._calls.values():
-            return state.time_ns + self.limits.unanswered_ns
-        return None
+    def due_ns(self) -> int:
+        """Return the earliest time at which `advance` has anything to do; there must be a call."""
+        return next(iter(self._calls.values())).time_ns + self.limits.unanswered_ns
 
     def _give_up(self, key: _Key, state: _CallState, time_ns: int, detail: str) -> Iterator[Observed]:
         if state.done or state.call is None:

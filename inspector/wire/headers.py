@@ -28,8 +28,8 @@ _ICMPV6_FIRST_MESSAGE: Final = 128
 class Header(NamedTuple):
     """A TCP packet: addresses of 16 bytes as in a record, and its payload as far as it was captured.
 
-    `frame` is its number in the file, from 1; `hop_limit` is the TTL of IPv4; `captured` is how many bytes of the
-    frame were captured.
+    `frame` is its number in the file, from 1, or 0; `hop_limit` is the TTL of IPv4; `captured` is how many bytes of the
+    frame were captured; `interface` is the index of the one that it was seen on, 0 in a file.
     """
 
     time_ns: int
@@ -45,6 +45,7 @@ class Header(NamedTuple):
     payload_length: int
     captured: int
     payload: bytes | memoryview
+    interface: int = 0
 
 
 class IcmpQuote(NamedTuple):

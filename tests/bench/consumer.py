@@ -1,4 +1,4 @@
-"""The consuming side of the benchmarks, as `epm-inspector attach` does it: ring, lanes, pipeline, metrics."""
+"""The consuming side of the benchmarks, as `epm-inspector attach` does it: ring, lanes, pipeline, outcomes, metrics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from inspector.config import Config
+from inspector.consequence import FindingKind
 from inspector.decode.batch import FindingBatch
 from inspector.decode.quota import Quota
+from inspector.inspection.following import Following
 from inspector.judge.policy import Policy
+from inspector.live.session import Session
 from inspector.metrics.updates import Metrics
 from inspector.model import Verdict
+from inspector.ordered import newest_ns
 from inspector.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -82,12 +87,14 @@ def answers_of(found: FindingBatch, asked: IPAddress) -> int:
     return sum(
         count
         for finding, count in found.counts()
-        if finding.asked == asked and finding.verdict is not Verdict.UNANSWERED
+        if finding.asked == asked and finding.kind is FindingKind.ANSWER and finding.verdict is not Verdict.UNANSWERED
     )
 
 
 class Consumer:
     """A new pipeline with new metrics behind a source, and evidence if asked; compiled code is loaded before.
+
+    Answers of a session are followed; other sources have no program behind them.
 
     `of_asked` counts answers of the server `asked`, if one is named.
     """
@@ -105,6 +112,9 @@ class Consumer:
         self._asked = asked
         self.of_asked = 0
         self._pipeline = new_pipeline(decoder=decoder)
+        self._following: Following | None = None
+        if isinstance(session, Session) and session.follow_ups is not None:
+            self._following = Following(session, session.follow_ups, Config())
         self._registry = CollectorRegistry()
         self._metrics = Metrics(self._registry)
         self._refresh_due = 0.0
@@ -137,6 +147,8 @@ class Consumer:
         while self.take(0):
             pass
         self._feed(self._session.drain())
+        if self._following is not None:
+            self._observe(self._following.close(()))
 
     def _feed(self, batches: Sequence[Block]) -> None:
         found = self._decode(batches)
@@ -144,6 +156,12 @@ class Consumer:
             for batch in batches:
                 self._evidence.keep(batch)
             found = self._evidence.name(found)
+        if self._following is not None and batches:
+            self._observe(self._following.select(batches))
+            found = self._following.take(found, newest_ns(batches))
+        self._observe(found)
+
+    def _observe(self, found: Iterable[FindingBatch]) -> None:
         if self._asked is not None:
             found = self._count_asked(found, self._asked)
         observe(self._metrics, found)
@@ -165,3 +183,5 @@ class Consumer:
             self._metrics.update_kernel(self._session.counters())
             self._metrics.update_ring(*self._session.ring_usage())
             self._metrics.tracked_connections(self._pipeline.tracked_connections)
+            if self._following is not None:
+                self._following.refresh()

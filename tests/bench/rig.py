@@ -102,7 +102,9 @@ class Rig:
         producing, consuming = cpus()
         self._resources = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
-            program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes or lane_bytes())
+            program = loader.load(
+                (loader.XDP_PROGRAM,), compact_ring_bytes=compact_ring_bytes or lane_bytes(), follow_up=True
+            )
             stack.callback(program.close)
             syscalls.map_update(program.maps["epm_options"], 0, pack_options([], (135,)))
             self._producer = stack.enter_context(Producer(program.programs[loader.XDP_PROGRAM], workload, producing))

@@ -113,18 +113,27 @@ def test_rewriting_repairs_everything(tmp_path: Path) -> None:
     assert rewrite(tmp_path) == []
 
 
+LIVE_ONLY = {
+    Anomaly.DECODER_QUOTA,
+    Anomaly.FOLLOW_UP_QUOTA,
+    Anomaly.OUTCOME_EVICTED,
+    Anomaly.OUTCOME_UNDECIDED,
+}
+
+
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_is_reached_from_packets(verdict: Verdict) -> None:
     """Some golden trace has a finding with this verdict."""
     assert [name for name in trace_names() if verdict in {finding["verdict"] for finding in stored_findings(name)}]
 
 
-@pytest.mark.parametrize("anomaly", sorted(set(Anomaly) - {Anomaly.DECODER_QUOTA, Anomaly.OUTCOME_EVICTED}))
+@pytest.mark.parametrize("anomaly", sorted(set(Anomaly) - LIVE_ONLY))
 def test_every_anomaly_is_reached_from_packets(anomaly: Anomaly) -> None:
     """Some golden trace counts this anomaly, those of the frame reader included.
 
-    What answers led to is followed on demand only, and the quota of clients is that of `attach`:
-    tests/property/test_outcome_bounds.py and tests/property/test_quota.py reach their anomalies.
+    What answers led to is followed on demand only, and quotas are those of `attach`:
+    tests/property/test_outcome_bounds.py, tests/property/test_quota.py and tests/unit/test_following.py reach their
+    anomalies.
     """
     assert [name for name in trace_names() if stored_anomalies(name).get(anomaly)]
 

@@ -150,9 +150,11 @@ def test_full_ring_is_counted_exactly(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [XDP_PROGRAM, TC_PROGRAM])
-def test_verifier_has_room(harness: Harness, plain: Harness, name: str) -> None:
+@pytest.mark.parametrize("tunnels", [False, True], ids=["plain", "tunnels"])
+@pytest.mark.parametrize("follow_up", [False, True], ids=["answers", "follow-ups"])
+def test_verifier_has_room(*, tunnels: bool, follow_up: bool, name: str) -> None:
     """The verifier's work stays far below its limit of a million instructions, which differs between kernels."""
-    for loaded in (plain, harness):
+    with Harness(tunnels=tunnels, follow_up=follow_up) as loaded:
         info = ctypes.create_string_buffer(224)
         syscalls._call(
             syscalls.Command.OBJ_GET_INFO_BY_FD,

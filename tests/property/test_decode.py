@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from inspector import protocols
 from inspector.capture.blocks import read_batches
@@ -24,11 +22,9 @@ from inspector.config import Config, load_config
 from inspector.decode import layout
 from inspector.decode.decoder import Decoder
 from inspector.decode.exchange import export, key_of
-from inspector.http.overview import Overview
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
-from inspector.metrics.updates import Metrics
-from inspector.model import Finding, Segment, Verdict
+from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import LATEST_TIME_NS, Attribute, pack_record, unpack_record, unpack_row
 from inspector.wire.association import EPM_UUID, Proposal
@@ -39,7 +35,6 @@ from inspector.wire.stream import WINDOW
 from tests.build import pdu
 from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch, singly
 from tests.build.connection import Wire
-from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
 
@@ -292,37 +287,6 @@ def test_findings_may_be_held_over_several_blocks() -> None:
     found += singly(held.flush())
     assert found == expected
     assert held.verdicts == plain.verdicts
-
-
-def test_a_full_table_of_templates_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Findings stay right where templates are forgotten all the time."""
-    monkeypatch.setattr(Decoder, "MOST_TEMPLATES", 5)
-    random = Random(1)  # noqa: S311  # traffic for a test
-    compare(windows_traffic(random, 60), random)
-
-
-def test_an_answer_that_comes_once_leaves_nothing_behind() -> None:
-    """Forged answers, of which each offers something else, are found; only one that comes again is kept."""
-    answers = 300
-    pipeline, metrics, overview = Pipeline(Policy(), str, engine=True), Metrics(CollectorRegistry()), Overview()
-    offers = [f"10.77.{number // 250}.{number % 250}" for number in range(answers)] + ["10.78.0.1"] * answers
-    segments = [segment for number, offer in enumerate(offers) for segment in offering(offer, 10_000 + number)]
-    others = {id(one) for one in gc.get_objects() if isinstance(one, Finding)}
-    for batch in pipeline.feed([block_of([pack_record(segment) for segment in segments])]):
-        metrics.observe(batch)
-        overview.observe(batch)
-    del batch
-    assert pipeline.verdicts == {Verdict.MISMATCH: 2 * answers}
-    others |= {id(one) for one in overview.findings()}
-    assert len([one for one in gc.get_objects() if isinstance(one, Finding) and id(one) not in others]) == 1
-
-
-def offering(address: str, port: int) -> list[Segment]:
-    """Return a conversation in which an address is offered to a client's port."""
-    tower = tcp_tower(SAMR, 49152, address)
-    wire = Wire(client_port=port).open().client(pdu.bind()).server(pdu.bind_ack())
-    wire.client(pdu.request(map_request(tcp_tower(SAMR)))).server(pdu.response(map_response([tower])))
-    return wire.client_fin().server_fin().segments
 
 
 @pytest.mark.parametrize("length", [0, 15])

@@ -57,10 +57,11 @@ ALLOWED = {
         "metrics",
         "ordered",
         "output",
+        "outcomes",
         "pipeline",
         "systemd",
     }
-    | {"live", "live.attach", "live.process", "live.rings"},
+    | {"live", "live.attach", "live.bpf", "live.process", "live.rings"},
     "probing": FOUNDATION | {"capture", "judge", "pipeline", "wire"},
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.decode import layout
+from inspector.decode.batch import FindingBatch
 from inspector.metrics.series import FOLLOW_UP_OUTCOMES, LEARNED_INTERFACES
 from inspector.metrics.updates import Metrics
 from inspector.model import Finding, RpcInterface, Verdict
 from tests.build.blocks import batch_of
 from tests.build.findings import MAPI, UNNAMED, Scraped, finding, mapping
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy.typing as npt
 
 
 @pytest.fixture
@@ -28,32 +24,20 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), vips=["10.11.2.2"], learned_vips=2)
 
 
-class Batch:
-    """Many findings at once: each template, and how often."""
-
-    lasting = True
-
-    def __init__(self, *counts: tuple[Finding, int]) -> None:
-        self._counts = counts
-
-    def __len__(self) -> int:
-        return sum(count for _, count in self._counts)
-
-    def counts(self) -> Iterator[tuple[Finding, int]]:
-        """Yield each template with its count."""
-        yield from self._counts
-
-    def latencies_ns(self) -> npt.NDArray[np.int64]:
-        """Return no latencies."""
-        return np.zeros(0, np.int64)
+def lasting(templates: list[Finding], *numbers: int) -> FindingBatch:
+    """Return a batch with a row for each number of a template."""
+    rows = np.zeros((len(numbers), layout.FOUND_WORDS), np.int64)
+    rows[:, layout.FOUND_TEMPLATE] = numbers
+    rows[:, layout.FOUND_ASKED] = -1
+    return FindingBatch(rows, templates)
 
 
 def test_a_learned_vip_is_counted_apart_from_then_on(metrics: Metrics) -> None:
     """What was asked of it before is under `other`, also where the judgement is the one of before."""
-    match, mismatch = finding(Verdict.MATCH, asked="10.9.9.9"), finding(asked="10.9.9.9")
+    templates = [finding(asked="10.9.9.9"), finding(Verdict.MATCH, asked="10.9.9.9")]
     for _ in range(2):
-        metrics.observe(Batch((match, 3)))  # type: ignore[arg-type]  # as much of a batch as is used
-    metrics.observe(Batch((mismatch, 1), (match, 5)))  # type: ignore[arg-type]  # the same
+        metrics.observe(lasting(templates, 1, 1, 1))
+    metrics.observe(lasting(templates, 0, 1, 1, 1, 1, 1))
     scraped = Scraped(metrics)
     assert scraped("vip_responses_total", interface="eth0", vip="other", verdict="match") == 6
     assert scraped("vip_responses_total", interface="eth0", vip="10.9.9.9", verdict="match") == 5

@@ -53,7 +53,7 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
         reattachments_total
         config_last_reload_successful config_last_reload_success_timestamp_seconds
         findings_lost_total evidence_files_total evidence_left_out_total
-        evidence_sampling
+        evidence_sampling follow_up_map_entries follow_up_map_evictions_total
     """
     of_the_process = "cpu_seconds_total resident_memory_bytes virtual_memory_bytes start_time_seconds open_fds max_fds"
     assert declared == {PREFIX + name for name in names.split()} | {
@@ -162,6 +162,15 @@ def test_rings_and_records(metrics: Metrics) -> None:
     assert scraped("record_age_seconds_count") == 2
     assert scraped("record_age_seconds_bucket", le="0.0025") == 1
     assert scraped("tracked_connections") == 17
+
+
+def test_maps_of_follow_ups(metrics: Metrics) -> None:
+    """How full they are, and what they have forgotten: the counter goes by what was said before."""
+    for evicted in (3, 5):
+        metrics.update_follow_up_maps({"endpoints": 16_000}, {"endpoints": evicted})
+    scraped = Scraped(metrics)
+    assert scraped("follow_up_map_entries", map="endpoints") == 16_000
+    assert scraped("follow_up_map_evictions_total", map="endpoints") == 5
 
 
 def test_attachment(metrics: Metrics) -> None:

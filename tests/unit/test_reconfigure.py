@@ -214,7 +214,7 @@ class Running:
         output: Any = SimpleNamespace(note=self.notes.append, reopen=self._reopen)
         self.pipeline = pipeline_of(engine=False)
         sinks = delivery.Sinks(self.metrics, Overview(), output, None, None)
-        self.upkeep = Upkeep(session, self.pipeline, sinks, Config(), path, lambda: load_config(path))
+        self.upkeep = Upkeep(session, self.pipeline, None, sinks, Config(), path, lambda: load_config(path))
 
     def _reopen(self) -> None:
         self.reopened += 1

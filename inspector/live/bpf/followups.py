@@ -6,6 +6,7 @@ used for longest.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspector.live.bpf import syscalls
+from inspector.live.bpf import syscalls, uapi
 from inspector.live.bpf.options import ENDPOINT_PORTS
 from inspector.record import (
     ACKNOWLEDGED_DTYPE,
@@ -22,6 +23,7 @@ from inspector.record import (
     NOTED_DTYPE,
     OPTIONS_DTYPE,
     PORT_ENDPOINT,
+    PORT_WORDS,
     SERVER_DTYPE,
 )
 
@@ -51,14 +53,26 @@ class FollowUpMaps:
         )
         self._options = np.frombuffer(self._pages, OPTIONS_DTYPE, 1)
 
-    def add_endpoints(self, endpoints: Iterable[tuple[bytes, int]], time_ns: int) -> None:
-        """Have the connections to these addresses and ports recorded."""
+    def add_endpoints(self, endpoints: Iterable[tuple[bytes, int]], time_ns: int) -> int:
+        """Have the connections to these addresses and ports recorded; return how many were not yet."""
         noted = np.array([(time_ns,)], NOTED_DTYPE).tobytes()
+        added = 0
         for address, port in endpoints:
-            key = np.zeros(1, ENDPOINT_DTYPE)
-            key["address"][0], key["port"] = np.frombuffer(address, np.uint8), port
-            syscalls.map_write(self._endpoints, key.tobytes(), noted)
+            # One that is there keeps its time: it was recorded all along.
+            with contextlib.suppress(FileExistsError):
+                syscalls.map_write(self._endpoints, _key_of(address, port), noted, uapi.BPF_NOEXIST)
+                added += 1
             self._set_port(port)
+        return added
+
+    def noted_at(self, address: bytes, port: int) -> int | None:
+        """Return since when connections to an endpoint have been recorded, None if they are not."""
+        value = syscalls.map_read(self._endpoints, _key_of(address, port), NOTED_DTYPE.itemsize)
+        return None if value is None else int(np.frombuffer(value, NOTED_DTYPE)[0]["time_ns"])
+
+    def used(self) -> tuple[int, int, int]:
+        """Return how many servers, endpoints and acknowledgments there are."""
+        return len(self.servers()), len(self.endpoints()), len(self.all_acknowledged()[0])
 
     def add_servers(self, addresses: Iterable[bytes], time_ns: int) -> None:
         """Have connections to high ports of these addresses recorded."""
@@ -71,13 +85,19 @@ class FollowUpMaps:
 
         Needed now and then, since endpoints are forgotten.
         """
-        keys, _ = syscalls.map_read_all(self._endpoints, ENDPOINT_DTYPE, NOTED_DTYPE, _BATCH)
         ports = self._options[0]["ports"]
-        wanted = np.zeros_like(ports)
+        wanted = self._wanted_ports()
+        ports[:] = ports & ~ENDPOINT_PORTS | wanted
+        # The program may have noted one meanwhile, whose bit was cleared.
+        ports[:] |= self._wanted_ports()
+
+    def _wanted_ports(self) -> npt.NDArray[np.uint64]:
+        keys, _ = syscalls.map_read_all(self._endpoints, ENDPOINT_DTYPE, NOTED_DTYPE, _BATCH)
+        wanted = np.zeros(PORT_WORDS, np.uint64)
         for port in np.unique(keys["port"]).tolist():
             word, bit = _place(port)
             wanted[word] |= bit
-        ports[:] = ports & ~ENDPOINT_PORTS | wanted
+        return wanted
 
     def servers(self) -> list[bytes]:
         """Return the addresses that answered as an endpoint mapper."""
@@ -114,6 +134,12 @@ class FollowUpMaps:
     def _set_port(self, port: int) -> None:
         word, bit = _place(port)
         self._options[0]["ports"][word] |= bit
+
+
+def _key_of(address: bytes, port: int) -> bytes:
+    key = np.zeros(1, ENDPOINT_DTYPE)
+    key["address"][0], key["port"] = np.frombuffer(address, np.uint8), port
+    return key.tobytes()
 
 
 def _place(port: int) -> tuple[int, np.uint64]:

@@ -163,13 +163,13 @@ def map_read(map_fd: int, key: bytes, value_size: int) -> bytes | None:
     return value.raw
 
 
-def map_write(map_fd: int, key: bytes, value: bytes) -> None:
-    """Write the value of a key of any size."""
+def map_write(map_fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Write the value of a key of any size; with BPF_NOEXIST only where there is none (FileExistsError)."""
     keys = ctypes.create_string_buffer(key, len(key))
     values = ctypes.create_string_buffer(value, len(value))
     _call(
         Command.MAP_UPDATE_ELEM,
-        uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(keys), value=ctypes.addressof(values)),
+        uapi.MapElement(map_fd=map_fd, key=ctypes.addressof(keys), value=ctypes.addressof(values), flags=flags),
     )
 
 

@@ -8,6 +8,9 @@ from typing import Final
 NAME_LENGTH: Final = 16
 """Bytes of an object's name, the last of them zero."""
 
+BPF_NOEXIST: Final = 1
+"""Flag of BPF_MAP_UPDATE_ELEM: EEXIST for a key that is there."""
+
 
 class MapCreate(ctypes.Structure):
     """BPF_MAP_CREATE."""

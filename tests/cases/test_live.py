@@ -1,0 +1,83 @@
+"""The cases as a running inspection sees them: as records of the kernel program, with time that goes on behind them."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inspector.capture.pcap import read_packets
+from inspector.config import Config
+from inspector.consequence import HARMFUL
+from tests.build.livefollowing import LiveInspection
+from tests.cases import answers, connections, gateways, healthy, variants  # noqa: F401  # each registers its cases
+from tests.cases.case import CASES, Case
+from tests.cases.expected import EXPECTED
+from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ALL = EXPECTED | EXPECTED_OF_VARIANTS
+TWO_SIDES = "two interfaces are not compared while the inspection runs"
+GOES_ON = "the inspection goes on, and what is silent until then is given up"
+NOT_RECORDED = "neither calls to endpoints nor bare acknowledgments of servers are recorded"
+TOO_FEW = "fewer connections than a view in one direction takes"
+OTHERWISE = {
+    **dict.fromkeys(("01", "01-undeclared", "07a-other-numbers", "08a-original", "08a-undeclared"), TWO_SIDES),
+    "20a-balancer": TWO_SIDES,
+    "09": "bindings of DCOM answers are not decoded",
+    "14c-very-slow": "a question is given up after 10 s, and its answer comes later",
+    "18": "a bind is given up before the narrower one is answered",
+    **dict.fromkeys(("19-behind-syn-proxy", "22", "29-endpoint-silent-later"), NOT_RECORDED),
+    **dict.fromkeys(("29", "29-twice"), "a bind is given up before it is sent for the seventh time"),
+    **dict.fromkeys(("32", "one-way-server"), TOO_FEW),
+    "46": "the program keeps whole packets",
+    **dict.fromkeys(("47", "healthy-ends-early"), GOES_ON),
+    "healthy-lossy-capture": "a capture loses packets unseen, records that get lost are counted",
+}
+"""Cases of which a running inspection says something else than a file does, with the reason."""
+
+
+def inspect(case: Case, folder: Path) -> LiveInspection:
+    """Let the frames of a case pass, and a minute and a half after them."""
+    live = LiveInspection(Config.model_validate(tomllib.loads(case.config)))
+    packets = []
+    for interface, (name, content) in enumerate(zip(case.names, case.captures(), strict=True), 1):
+        (folder / name).write_bytes(content)
+        packets += [(packet.time_ns, interface, bytes(packet.data)) for packet in read_packets(folder / name)]
+    for time_ns, interface, data in sorted(packets, key=lambda packet: packet[0]):
+        live.take(data, time_ns, interface)
+    live.wait()
+    live.close()
+    return live
+
+
+@pytest.mark.parametrize("number", sorted(set(CASES) - set(OTHERWISE)))
+def test_a_case_is_told_while_it_happens(number: str, tmp_path: Path) -> None:
+    """As the table wants it of a file; nothing is let go, and each record is counted."""
+    live = inspect(CASES[number], tmp_path)
+    findings = [finding.as_dict() for finding in live.findings]
+    for expected in _ALL[number]:
+        if "servers.pcapng" in "".join(expected.words):
+            # The words name the files.
+            expected = expected._replace(words=())
+        fitting = [finding for finding in findings if expected.fits(finding)]
+        assert len(fitting) == expected.times if expected.times is not None else fitting, f"{expected}\n{findings}"
+    assert not live.following.anomalies
+    assert live.pipeline.records == live.records
+
+
+@pytest.mark.parametrize("number", sorted(CASES))
+def test_nothing_else_is_called_harm_while_it_happens(number: str, tmp_path: Path) -> None:
+    """No outcome that hurts a client but those of the table."""
+    allowed = {expected.outcome for expected in _ALL[number]}
+    found = {
+        finding.consequence.outcome
+        for finding in inspect(CASES[number], tmp_path).findings
+        if finding.consequence is not None and finding.consequence.outcome in HARMFUL
+    }
+    silent = {"08a-original", "08a-undeclared", "14c-very-slow", "22", "47", "healthy-lossy-capture"}
+    more = {"broken"} if number in silent else {"timed_out"} if number == "healthy-ends-early" else set()
+    assert {str(one) for one in found - allowed} <= more

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inspector.output.console import Row
 
 _REPEATED_SHOWN: Final = 20
+_MADE_PER_SECOND: Final = 1000
 
 
 class FileTable(Console):
@@ -39,12 +40,13 @@ class FileTable(Console):
         super().__init__(stream, terminal=terminal, width=width, rows_per_second=rows_per_second, header=header, **more)
         self._folding = Folding() if self.terminal else None
         self._below = ("", "")
+        self._made_second = self._made = 0
 
     def show(self, batch: FindingBatch) -> bool:
         """Show findings, as `Console.show` does."""
         shown = 0
         for finding in batch.findings():
-            if not self._has_room():
+            if not self._has_room() or not self._may_make():
                 break
             self._show_finding(finding)
             shown += 1
@@ -68,6 +70,16 @@ class FileTable(Console):
             if not number:
                 self._write([Text(heading, "bold")])
             self._write([Text(self._harmless(line))])
+
+    def _may_make(self) -> bool:
+        """Return whether another finding may be made in this second, only to be folded; the others are left out."""
+        if self._rows_per_second is None:
+            return True
+        second = int(self._clock())
+        if second != self._made_second:
+            self._made_second, self._made = second, 0
+        self._made += 1
+        return self._made <= _MADE_PER_SECOND
 
     def _show_finding(self, finding: Finding) -> None:
         self._begin()

@@ -10,16 +10,18 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # The BPF Compiler Collection with its headers, the laboratory's server, clients and balancer.
 ATTACH_PACKAGES := python3-bpfcc linux-libc-dev
 RUN_PACKAGES := $(ATTACH_PACKAGES) python3-venv libc6-dev samba smbclient nftables iproute2
+# What scenarios of the laboratory need beside that: a recorder, a NAT64, a proxy.
+SCENARIO_PACKAGES := tcpdump tayga haproxy
 # The servers which alerts and dashboards are made for; promtool comes with the first one.
 STACK_PACKAGES := prometheus prometheus-alertmanager
 # What compiles the decoder; without them it is interpreted, and slow.
 BUILD_PACKAGES := gcc python3-dev
 # What builds the Debian package and judges it.
 DEB_PACKAGES := debhelper dpkg-dev lintian python3-venv
-# Independent decoders, a compiler for the record's header, a NAT64 for the laboratory, certificates, a service manager for
+# Independent decoders, a compiler for the record's header, the laboratory's scenarios, certificates, a service manager for
 # a machine of its own, xdp-tools for somebody else's XDP programs, a browser, clean Debians to install on, tools that
 # tests use.
-TEST_PACKAGES := mount tshark tcpdump $(BUILD_PACKAGES) python3-samba zstd ethtool tayga openssl logrotate systemd xdp-tools chromium \
+TEST_PACKAGES := mount tshark $(SCENARIO_PACKAGES) $(BUILD_PACKAGES) python3-samba zstd ethtool openssl logrotate systemd xdp-tools chromium \
 	chromium-driver mmdebstrap debian-archive-keyring $(DEB_PACKAGES) $(STACK_PACKAGES)
 # A machine to emulate, what starts in it before its disk is there, modules to load, apt to name Debian's kernels.
 VM_PACKAGES := qemu-system-x86 busybox-static kmod python3-apt
@@ -44,8 +46,9 @@ help:  ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch happen (DEMO_SECONDS=N ends by itself)
-	$(PYTHON) -m inspector demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch happen (DEMO_SECONDS=N ends by itself; SCENARIO=NAME)
+	$(if $(SCENARIO),$(call install,$(SCENARIO_PACKAGES),scenarios of the laboratory))
+	$(PYTHON) -m inspector demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(SCENARIO),--scenario '$(SCENARIO)')
 
 .PHONY: demo-stack
 demo-stack: $(VENV)/stack.stamp  ## the same with Prometheus, Alertmanager, and Grafana where it is: an alert comes and goes
@@ -135,6 +138,10 @@ define install
 		case " "$$missing" " in *" samba "*) \
 			echo "note: Debian starts the services of samba and smbd when it installs samba; the laboratory does" \
 				"not need them (systemctl disable --now smbd nmbd samba-ad-dc)";; \
+		esac; \
+		case " "$$missing" " in *" haproxy "*) \
+			echo "note: Debian starts haproxy when it installs it, without a listener; the laboratory starts its own" \
+				"(systemctl disable --now haproxy)";; \
 		esac; \
 		case " "$$missing" " in *" prometheus"*) \
 			echo "note: Debian starts prometheus and prometheus-alertmanager when it installs them, on ports 9090 and" \

@@ -172,6 +172,8 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
+    parser.add_argument("--scenario", metavar="NAME", help="show a scenario (an unknown name lists all of them)")
+    parser.add_argument("--captures", type=_path, metavar="DIR", help="keep a scenario's captures there")
     parser.set_defaults(run=_demo)
 
 
@@ -321,6 +323,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     from inspector.lab import demo
 
     require_descriptors(2)
+    if arguments.scenario is not None:
+        from inspector.lab.scenarios import show
+
+        return show.run(arguments.scenario, arguments.captures)
     return demo.run(arguments.seconds, arguments.listen)
 
 

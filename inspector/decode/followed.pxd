@@ -17,7 +17,7 @@ cdef class Followed:
     cdef unsigned long long secret, multiplier
     cdef long long mask, cost, cost_of_client, cost_of_record, count, time
     cdef public long long refused
-    cdef public bint is_open
+    cdef public bint is_open, with_copies
 
     cpdef bytes record_of(self, long long number)
     cdef int mark(

@@ -6,8 +6,8 @@ a packet that was left out would look like silence. So its first packet decides,
 that a SYN opens, of those that were not taken by then and talk, and of follow-ups; and each client has its own. What is
 not followed is counted in `refused`, once a connection.
 
-A packet that crosses two interfaces untranslated comes twice: each direction of a connection is taken where it was first seen, and
-from elsewhere only what is new.
+A packet that crosses two interfaces, untranslated, comes twice: each direction of a connection is taken where it was
+first seen, and from elsewhere only what is new.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _SECOND: Final = 10**9
 class Followed:
     """The table of connections, by client, its port and server, and the quotas.
 
-    `is_open` is whether more connections may be taken: not while records get lost, or wait in the rings.
+    `is_open` is whether more connections may be taken: not while records get lost, or wait in the rings. With
+    `with_copies` packets that were seen on another interface before are chosen, too.
     """
 
     def __init__(self, rate: int = RATE, rate_of_client: int = RATE_OF_CLIENT, records: int = RECORDS) -> None:
@@ -69,6 +70,7 @@ class Followed:
         self.opened: list[tuple[memoryview, memoryview]] = []
         self.count = self.refused = 0
         self.is_open = True
+        self.with_copies = False
 
     def clear(self) -> None:
         """Forget all connections and clients."""
@@ -78,7 +80,7 @@ class Followed:
     def select(self, batches: Sequence[Block]) -> Numbers:
         """Return the numbers of the rows that are followed, in order.
 
-        ~number stands for a row whose connection is no longer followed.
+        ~number stands for a row whose connection is no longer followed, number + FOLLOWED_COPY for a copy.
         """
         count = count_rows(batches)
         if len(self.chosen) < count:
@@ -142,7 +144,7 @@ class Followed:
             self.load(number)
             code = self.choose(self.keys[number & (layout.TAGS - 1)])
             if code:
-                self.chosen[self.count] = number if code > 0 else ~number
+                self.chosen[self.count] = ~number if code < 0 else number + (layout.FOLLOWED_COPY if code == 2 else 0)
                 self.count += 1
 
     def load(self, number: int) -> None:
@@ -166,7 +168,7 @@ class Followed:
             hints.fetch(cython.address(self.entries[((key >> 24) & self.mask) * layout.FOLLOWED_WORDS]))
 
     def choose(self, key: int) -> int:
-        """Return 1 for a row that is followed, 0 for another, -1 where its connection is no longer followed."""
+        """Return 1 for a row that is followed, 2 for its copy, 0 for another, -1 if its connection no longer is."""
         attributes = self.row_halves[layout.ROW_FLAGS] >> 24
         if attributes & (layout.UDP | layout.ICMP):
             return 1 if attributes & layout.ICMP else 0
@@ -187,13 +189,16 @@ class Followed:
         self.entries[at + layout.FOLLOWED_TIME] = self.time
         if not state & layout.FOLLOWED:
             return unfollowed
+        copies = cython.cast(cython.int, 0)
         if not self.is_new(at, flags, side):
-            return 0
+            if not self.with_copies:
+                return 0
+            copies = 1
         if not self.take(layout.FOLLOWED_BUCKETS + 3, self.cost_of_record, layout.FOLLOWED_BURST):
             self.refused += 1
             self.entries[at + layout.FOLLOWED_STATE] &= ~layout.FOLLOWED
             return -1
-        return 1
+        return 1 + copies
 
     def is_undecided(self, at: int, flags: int, side: int) -> int:
         """Return whether a packet begins another connection in an entry, or one that was not taken by its SYN talks."""

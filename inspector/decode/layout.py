@@ -199,6 +199,7 @@ FOLLOWED_SYN: Final = 2  # it was refused when its SYN came
 FOLLOWED_CLOSED: Final = 4
 FOLLOWED_SEEN: Final = 8  # of the client's side, and one bit higher the server's
 FOLLOWED_RESET: Final = 32
+FOLLOWED_COPY: Final = 1073741824
 FOLLOWED_PROBES: Final = 8
 FOLLOWED_CLIENTS: Final = 16384
 FOLLOWED_BUCKETS: Final = 16384

@@ -69,6 +69,7 @@ class OutcomeHistory:
         self._hurt: OrderedDict[Hurt, _Harm] = OrderedDict()
         self._servers: OrderedDict[tuple[str, str | None], Counter[Outcome]] = OrderedDict()
         self._minutes: dict[int, Counter[Outcome | None]] = {}
+        self._newest = 0
 
     def add(self, finding: Finding, count: int, time_ns: int) -> None:
         """Count findings of one template, which has the outcomes; `time_ns` is the time of the newest."""
@@ -169,12 +170,11 @@ class OutcomeHistory:
 
     def _count_minute(self, time_ns: int, outcome: Outcome | None, count: int) -> None:
         minute = time_ns // _MINUTE_NS
-        newest = max(self._minutes, default=minute)
-        if minute <= newest - MINUTES:
-            return
-        self._minutes.setdefault(minute, Counter())[outcome] += count
-        for old in [one for one in self._minutes if one <= minute - MINUTES]:
-            del self._minutes[old]
+        if minute > self._newest:
+            self._newest = minute
+            self._minutes = {one: counts for one, counts in self._minutes.items() if one > minute - MINUTES}
+        if minute > self._newest - MINUTES:
+            self._minutes.setdefault(minute, Counter())[outcome] += count
 
 
 def _server_of(finding: Finding) -> str | None:

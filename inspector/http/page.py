@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from inspector.consequence import HARMFUL, Cause, Outcome
 from inspector.http.overview import word_of
-from inspector.http.pictures import escape, hour_picture, servers_picture
+from inspector.http.pictures import escape, hour_picture, hour_sums, servers_picture
 from inspector.metrics.labels import service_name
 from inspector.model import Verdict, format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.model import Finding
 
 HTML: Final = "text/html; charset=utf-8"
 REFRESH_SECONDS: Final = 10
+FINDINGS: Final = 20
+"""The last findings of each verdict, and of each outcome that hurts a client, which are on the page."""
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -99,9 +102,8 @@ def page(
     With `refresh` a browser asks for it again every ten seconds; there is a link which ends that.
     """
     attached = sum(interface["attached"] for interface in state["interfaces"])
-    mismatches, failures = state["verdicts"][Verdict.MISMATCH], _failures(state)
-    title = f"{mismatches:,} mismatches" if mismatches else "no mismatch"
-    title = f"{failures:,} failures" if failures else title
+    hour = hour_sums(outcomes["minutes"], state["time"])
+    title = _title(state, sum(hour[outcome] for outcome in HARMFUL))
     meta = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if refresh else ""
     return f"""<!doctype html>
 <html lang="en">
@@ -117,7 +119,7 @@ def page(
 <nav aria-label="Other forms">{_links(refresh=refresh)}</nav>
 </header>
 <main>
-<p>{_harm(state)}</p>
+<p>{_harm(state, hour)}</p>
 <p>{_summary(state, attached, healthy=healthy)}</p>
 {_hurt(outcomes["hurt"])}
 {_picture("What answers led to in the last hour", hour_picture(outcomes["minutes"], state["time"]))}
@@ -146,21 +148,31 @@ def _links(*, refresh: bool) -> str:
     return " ".join(f'<a href="{target}">{text}</a>' for target, text in links)
 
 
-def _failures(state: Mapping[str, Any]) -> int:
-    """Return how many outcomes hurt a client."""
-    return sum(state["outcomes"][outcome] for outcome in HARMFUL)
+def _title(state: Mapping[str, Any], failures: int) -> str:
+    """Return the title of the page: what a tab of the browser shows. `failures` are those of the last hour."""
+    if failures:
+        return f"{failures:,} failure{'s' if failures > 1 else ''} in the last hour"
+    mismatches = state["verdicts"][Verdict.MISMATCH]
+    return f"{mismatches:,} mismatches" if mismatches else "no mismatch"
 
 
-def _harm(state: Mapping[str, Any]) -> str:
-    """Return who is hurt, in a sentence: how often and by what."""
-    outcomes = state["outcomes"]
-    found = [f"{one} {outcomes[one]:,}" for one in Outcome if one in HARMFUL and outcomes[one]]
-    through = f"{outcomes[Outcome.REACHED]:,} connections to what was offered got through."
-    if found:
-        return _marked(f"Clients are hurt: {', '.join(found)}.", "bad") + f" {through}"
-    if outcomes[Outcome.REACHED]:
-        return _marked(f"No client was hurt. {through}", "good")
+def _harm(state: Mapping[str, Any], hour: Mapping[str, int]) -> str:
+    """Return whether clients are hurt, how often and by what: in the last hour (`hour`, by outcome), and ever."""
+    lately, ever = _failures(hour), _failures(state["outcomes"])
+    reached = state["outcomes"][Outcome.REACHED]
+    through = f"Since the start {reached:,} connections to what was offered got through"
+    if lately:
+        return f"{_marked(f'Clients were hurt in the last hour: {lately}.', 'bad')} {through}; failed: {ever}."
+    if ever:
+        return f"{_marked('No client was hurt in the last hour.', 'doubt')} {through}; failed: {ever}."
+    if reached:
+        return _marked(f"No client was hurt. {through}.", "good")
     return _marked("What answers led to was not seen so far.", "doubt")
+
+
+def _failures(counts: Mapping[str, int]) -> str:
+    """Return what hurt clients, in words; nothing where there is none."""
+    return ", ".join(f"{one} {counts[one]:,}" for one in Outcome if one in HARMFUL and counts[one])
 
 
 def _summary(state: Mapping[str, Any], attached: int, *, healthy: bool) -> str:
@@ -264,10 +276,19 @@ def _recent(findings: Iterable[Finding]) -> str:
             (service_name(one) or _NOTHING, ""),
             ("; ".join(part.why for part in reversed(one.with_follow_up())), "why"),
         ]
-        for one in findings
+        for one in _newest(findings)
     ]
     headings = ("Time (UTC)", "Outcome or verdict", "Client, asked address", "Service", "Why")
     return _table("Last findings", headings, rows)
+
+
+def _newest(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings, of each verdict and outcome that hurts the first so many: the newest."""
+    shown: Counter[Verdict | Outcome] = Counter()
+    for finding in findings:
+        shown[word_of(finding)] += 1
+        if shown[word_of(finding)] <= FINDINGS:
+            yield finding
 
 
 def _counts(state: Mapping[str, Any]) -> str:

@@ -83,26 +83,37 @@ def servers_picture(offers: Iterable[Mapping[str, Any]], servers: Iterable[Mappi
 
 def hour_picture(minutes: Iterable[Mapping[str, Any]], now: str) -> str:
     """Return the hour before `now` (RFC 3339): a bar for each minute, answers and failed connections by outcome."""
-    last = datetime.fromisoformat(f"{now[:16]}:00+00:00")
-    known = {str(one["start"])[:16]: one["outcomes"] for one in minutes}
-    starts = [last - timedelta(minutes=ago) for ago in range(59, -1, -1)]
-    columns = [known.get(f"{start:%Y-%m-%dT%H:%M}", {}) for start in starts]
-    sums = Counter[str]()
-    for counts in columns:
-        sums.update(counts)
+    columns = _last_hour(minutes, now)
+    sums = hour_sums(minutes, now)
     if not sums:
         return ""
-    highest = max(sum(counts.values()) for counts in columns)
+    highest = max(sum(counts.values()) for _, counts in columns)
     marks = [_axis(highest)]
-    for number, (start, counts) in enumerate(zip(starts, columns, strict=True)):
+    for number, (start, counts) in enumerate(columns):
         marks.append(_bar(_LEFT + number * _STEP, f"{start:%H:%M}", counts, highest))
         if number % 10 == 9:
             x = _LEFT + number * _STEP + _STEP // 2
             marks.append(
                 f'<text class="quiet" x="{x}" y="{_HOUR_HEIGHT + 18}" text-anchor="middle">{start:%H:%M}</text>'
             )
-    label = f"The hour up to {last:%H:%M} UTC, by minute: {_in_words(sums)}"
+    label = f"The hour up to {columns[-1][0]:%H:%M} UTC, by minute: {_in_words(sums)}"
     return _svg(label, _LEFT + 61 * _STEP, _HOUR_HEIGHT + 26, marks) + _legend(sums)
+
+
+def hour_sums(minutes: Iterable[Mapping[str, Any]], now: str) -> Counter[str]:
+    """Return the sums by outcome of the hour before `now`."""
+    sums = Counter[str]()
+    for _, counts in _last_hour(minutes, now):
+        sums.update(counts)
+    return sums
+
+
+def _last_hour(minutes: Iterable[Mapping[str, Any]], now: str) -> list[tuple[datetime, Mapping[str, int]]]:
+    """Return start and counts of each minute of the hour before `now`, which is part of the last."""
+    last = datetime.fromisoformat(f"{now[:16]}:00+00:00")
+    known = {str(one["start"])[:16]: one["outcomes"] for one in minutes}
+    starts = [last - timedelta(minutes=ago) for ago in range(59, -1, -1)]
+    return [(start, known.get(f"{start:%Y-%m-%dT%H:%M}", {})) for start in starts]
 
 
 def _groups(offers: Iterable[Mapping[str, Any]], servers: Iterable[Mapping[str, Any]]) -> dict[str, list[_Server]]:

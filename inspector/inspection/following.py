@@ -10,13 +10,16 @@ import time
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from inspector.decode import layout
 from inspector.decode.batch import FindingBatch, packed
 from inspector.decode.followed import Followed
 from inspector.errors import Anomaly
 from inspector.inspection.kernelview import KernelView
+from inspector.outcomes.livesides import LiveSides
 from inspector.outcomes.records import packet_of
 from inspector.outcomes.tracker import Tracker
 from inspector.record import unpack_record
+from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,8 +51,13 @@ class Following:
         self._session = session
         self._maps = maps
         self._view = KernelView(session, maps)
-        self._tracker = Tracker(config.policy(), "", config.ports, live=self._view)
+        prefixes = config.policy().nat64_prefixes
+        self._sides = LiveSides(config.ports, prefixes, self._view.name_of) if self._view.has_sides else None
+        ties = None if self._sides is None else self._sides.ties
+        self._tracker = Tracker(config.policy(), "", config.ports, ties=ties, live=self._view)
+        self._hidden: Counter[Outcome] = Counter()
         self._followed = Followed()
+        self._followed.with_copies = self._sides is not None
         self._given: OrderedDict[tuple[bytes, int], int] = OrderedDict()
         self._losing = False
         self._rows: list[int] = []
@@ -59,7 +67,7 @@ class Following:
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
         """How often each outcome was found."""
-        return self._tracker.outcomes
+        return self._tracker.outcomes - self._hidden
 
     @property
     def anomalies(self) -> Counter[Anomaly]:
@@ -90,8 +98,9 @@ class Following:
         if losing and not self._losing:
             found = self._tracker.forget_all()
             self._followed.clear()
-            if found:
-                yield FindingBatch.of(found)
+            if self._sides is not None:
+                self._sides.clear()
+            yield from self._shown(found)
         self._losing = losing
         used, size = self._session.ring_usage()
         self._followed.is_open = not losing and used * _FILLED < size
@@ -106,27 +115,39 @@ class Following:
         for batch in batches:
             yield from self._divide(batch, findings)
         found = self._track(findings)
+        if self._sides is not None:
+            self._sides.refresh(newest_ns)
         found += self._tracker.take(None, (), newest_ns, 0)
-        if found:
-            yield FindingBatch.of(found)
+        yield from self._shown(found)
 
     def advance(self, batches: Iterable[FindingBatch], now_ns: int) -> Iterator[FindingBatch]:
         """Move time on without records; `batches` are what this has completed."""
         findings: list[Finding] = []
         for batch in batches:
             yield from self._divide(batch, findings)
-        found = self._tracker.take(None, findings, now_ns, 0)
-        if found:
-            yield FindingBatch.of(found)
+        if self._sides is not None:
+            self._sides.refresh(now_ns)
+        yield from self._shown(self._tracker.take(None, findings, now_ns, 0))
 
     def close(self, batches: Iterable[FindingBatch]) -> Iterator[FindingBatch]:
         """Give out what still waits: the end of the inspection is no silence."""
         findings: list[Finding] = []
         for batch in batches:
             yield from self._divide(batch, findings)
-        found = self._tracker.close(findings)
-        if found:
-            yield FindingBatch.of(found)
+        yield from self._shown(self._tracker.close(findings))
+
+    def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
+        """Yield the findings but those about questions which another interface shows better."""
+        shown = []
+        for finding in found:
+            if self._sides is None or not self._sides.ties.hides(finding):
+                shown.append(finding)
+                continue
+            for one in (finding, finding.follow_up):
+                if one is not None and one.consequence is not None and one.consequence.outcome is not None:
+                    self._hidden[one.consequence.outcome] += 1
+        if shown:
+            yield FindingBatch.of(shown)
 
     def _divide(self, batch: FindingBatch, findings: list[Finding]) -> Iterator[FindingBatch]:
         """Append the findings of followed connections, and yield the others."""
@@ -149,7 +170,13 @@ class Following:
         found: list[Finding] = []
         given = 0
         for number in self._rows:
-            segment = unpack_record(self._followed.record_of(number if number >= 0 else ~number))
+            row = number % layout.FOLLOWED_COPY if number >= 0 else ~number
+            segment = unpack_record(self._followed.record_of(row))
+            packet = packet_of(segment)
+            if self._sides is not None and isinstance(packet, Header):
+                self._sides.take(packet)
+            if number >= layout.FOLLOWED_COPY:
+                continue
             if number < 0:
                 ends = (segment.source_address, segment.source_port)
                 others = (segment.destination_address, segment.destination_port)
@@ -159,7 +186,7 @@ class Following:
             while given < len(findings) and findings[given].time_ns <= segment.time_ns:
                 given += 1
             # An answer is found in the packet that completes it.
-            found += self._tracker.take(packet_of(segment), self._offered(findings[start:given]), segment.time_ns, 0)
+            found += self._tracker.take(packet, self._offered(findings[start:given]), segment.time_ns, 0)
         if given < len(findings):
             found += self._tracker.take(None, self._offered(findings[given:]), findings[-1].time_ns, 0)
         self._rows = []

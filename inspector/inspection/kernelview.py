@@ -56,6 +56,11 @@ class KernelView:
         """Return the name of an interface."""
         return self._session.interface_names.get(interface, str(interface))
 
+    @property
+    def has_sides(self) -> bool:
+        """Whether there are several interfaces."""
+        return len(self._session.interface_names) > 1
+
     def acknowledged(self, flow: Flow) -> int | None:
         """Return the highest acknowledgment that a client has sent without payload, None where none is kept."""
         found = self._maps.acknowledged((flow.client, flow.client_port), (flow.server, flow.server_port))

@@ -284,6 +284,21 @@ def mapper_mute(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(Cause.MAPPER_MUTE, f"{remedy}; {UNAVAILABLE}", tuple(seen))
 
 
+def mapper_resets(evidence: Evidence) -> Diagnosis | None:
+    """What accepts connections at port 135 resets them at the bind, as a proxy without a server does."""
+    question = evidence.question
+    if question is None or evidence.operation != "bind" or evidence.kind is FindingKind.FOLLOW_UP:
+        return None
+    if question.reset is None or not question.reset.from_server or evidence.verdict not in (None, Verdict.UNANSWERED):
+        return None
+    return Diagnosis(
+        Cause.MAPPER_MUTE,
+        "check the members and health checks of the load balancer or proxy that accepts for it, and the service "
+        f"RpcEptMapper on the server; {UNAVAILABLE}",
+        (f"{_sent(evidence, question)}, answered by a reset", sender_of(question.reset, str(evidence.asked))),
+    )
+
+
 VIEW_ROWS: Final[tuple[Row, ...]] = (snap_length, one_way_view, capture_ends, scanner)
 CONNECT_ROWS: Final[tuple[Row, ...]] = (
     path_mtu_reported,
@@ -293,4 +308,4 @@ CONNECT_ROWS: Final[tuple[Row, ...]] = (
     mapper_down,
 )
 FILTER_ROWS: Final[tuple[Row, ...]] = (filter_of_activation, filter_of_contexts, reset_by_device)
-QUESTION_ROWS: Final[tuple[Row, ...]] = (path_mtu_of_question, mapper_mute)
+QUESTION_ROWS: Final[tuple[Row, ...]] = (path_mtu_of_question, mapper_mute, mapper_resets)

@@ -50,7 +50,7 @@ def run(seconds: float | None = None, listen: str | None = None) -> int:
     Returns 0 when the expected verdicts came, else 1. Raises LaboratoryError when it cannot be shown here.
     """
     address = listen or free_address(DEFAULT_LISTEN)
-    say("Building the laboratory: four network namespaces, and a real endpoint mapper behind a virtual address ...")
+    say("Building the laboratory: network namespaces, and a real endpoint mapper behind a virtual address ...")
     with termination_as_interrupt(), Laboratory() as laboratory:
         say(_WHO_IS_WHO)
         say(f"Metrics, while this runs: http://{address}/metrics\n")

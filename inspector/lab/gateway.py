@@ -16,7 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from inspector.errors import LaboratoryError
 from inspector.lab import leftovers, nat64, processes, topology
-from inspector.lab.mapper import find_mapper, mapper_command, write_settings
+from inspector.lab.mapper import BIND, find_mapper, mapper_command, write_settings
 from inspector.live.process.namespaces import inside
 from inspector.protocols import EPM_PORT
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 0.05
+_ANSWER_SECONDS: Final = 5.0
+_ATTEMPTS: Final = 3
 
 
 class Laboratory:
@@ -34,7 +36,8 @@ class Laboratory:
 
     With `nat64` the gateway translates, too: the client also reaches it at `inspector.lab.nat64.VIRTUAL_ADDRESS`.
     `names` gives the network namespace of each host of `topology.HOSTS`; `folder` is a temporary
-    folder which goes with the laboratory; `client_settings` is a smb.conf for Samba's clients.
+    folder which goes with the laboratory; `client_settings` is a smb.conf for Samba's clients; `mapper` is the
+    server's endpoint mapper.
     Use it from one thread: the programs inside end when the thread that started them ends.
     """
 
@@ -43,6 +46,7 @@ class Laboratory:
         self.names = leftovers.namespace_names(os.getpid())
         self.folder: Path
         self.client_settings: Path
+        self.mapper: subprocess.Popen[str]
         self._cleanup = contextlib.ExitStack()
         self._started: list[subprocess.Popen[str]] = []
 
@@ -101,9 +105,7 @@ class Laboratory:
         rules.write_text(topology.TRANSLATION)
         self.run("balancer", [processes.find_program("nft", "nftables"), "--file", str(rules)])
         self.client_settings = write_settings(self.folder / "client", topology.CLIENT_ADDRESS)
-        settings = write_settings(self.folder / "server", topology.SERVER_ADDRESS)
-        mapper = self._start_service("server", "Samba's endpoint mapper", mapper_command(settings))
-        self._wait_until_reached(topology.VIRTUAL_ADDRESS, mapper)
+        self.mapper = self.start_mapper("server", topology.SERVER_ADDRESS, reached_at=topology.VIRTUAL_ADDRESS)
         if self.nat64:
             self._add_translator()
 
@@ -115,22 +117,47 @@ class Laboratory:
         translator = self._start_service("gateway", "tayga's NAT64", nat64.translator_command(settings))
         self._wait_until_reached(nat64.VIRTUAL_ADDRESS, translator)
 
+    def start_mapper(self, host: str, address: str, reached_at: str | None = None) -> subprocess.Popen[str]:
+        """Run Samba's endpoint mapper on a host at that address; return when the client reaches it (at `reached_at`).
+
+        On a busy machine Samba sometimes loses port 135 while it starts: then it is started again. Raises
+        LaboratoryError when it does not answer.
+        """
+        settings = write_settings(self.folder / host, address)
+        for _ in range(_ATTEMPTS):
+            service = self._start_service(host, "Samba's endpoint mapper", mapper_command(settings))
+            if self._is_reached(reached_at or address, service, _PATIENCE_SECONDS / _ATTEMPTS):
+                return service.process
+            processes.stop(service.process)
+        raise service.failure()
+
+    def serve(self, host: str, what: str, command: Sequence[str], address: str = topology.VIRTUAL_ADDRESS) -> None:
+        """Run a server on a host; return when the client reaches port 135 of `address`. `what` is its name in errors.
+
+        Raises LaboratoryError when nothing answers.
+        """
+        self._wait_until_reached(address, self._start_service(host, what, command))
+
     def _start_service(self, host: str, what: str, command: Sequence[str]) -> _Service:
-        log = self.folder / f"{host}.log"
+        log = self.folder / f"{host}-{command[0].rpartition('/')[2]}.log"
         with log.open("w") as output:
             process = self.start(host, command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         return _Service(what, process, log)
 
     def _wait_until_reached(self, address: str, service: _Service) -> None:
-        """Return once the endpoint mapper accepts the client's connection to that address: the whole path works."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        if not self._is_reached(address, service, _PATIENCE_SECONDS):
+            raise service.failure()
+
+    def _is_reached(self, address: str, service: _Service, patience_seconds: float) -> bool:
+        """Return whether, within so long, the client's bind at that address is answered: the whole path works."""
+        deadline = time.monotonic() + patience_seconds
         while service.process.poll() is None and time.monotonic() < deadline:
-            with inside(self.names["client"]), contextlib.suppress(OSError):
-                socket.create_connection((address, EPM_PORT), timeout=1).close()
-                return
+            with contextlib.suppress(OSError), inside(self.names["client"]), _connected(address) as connection:
+                connection.sendall(BIND)
+                if connection.recv(1):
+                    return True
             time.sleep(_QUIET_SECONDS)
-        how = "does not answer" if service.process.poll() is None else "ended by itself"
-        raise LaboratoryError(f"{service.what} {how}: {_last_line(service.log.read_text(errors='replace'))}")
+        return False
 
 
 class _Service(NamedTuple):
@@ -139,6 +166,15 @@ class _Service(NamedTuple):
     what: str
     process: subprocess.Popen[str]
     log: Path
+
+    def failure(self) -> LaboratoryError:
+        """Return the error of a service that is not reached."""
+        how = "does not answer" if self.process.poll() is None else "ended by itself"
+        return LaboratoryError(f"{self.what} {how}: {_last_line(self.log.read_text(errors='replace'))}")
+
+
+def _connected(address: str) -> socket.socket:
+    return socket.create_connection((address, EPM_PORT), timeout=_ANSWER_SECONDS)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,11 @@ from inspector.errors import LaboratoryError
 
 # Distributions disagree on where programs go that only other programs start.
 _FOLDERS: Final = ("usr/libexec/samba", "usr/lib/samba", "usr/lib/*/samba", "usr/sbin")
+# Of the endpoint mapper's interface, in NDR20 (C706 section 12.6.4.3).
+BIND: Final = bytes.fromhex(
+    "05000b03 10000000 4800 0000 01000000 b810 b810 00000000 01000000 0000 0100"
+    "0883afe11f5dc91191a408002b14a0fa 03000000 045d888aeb1cc9119fe808002b104860 02000000"
+)
 _DIRECTORIES: Final = {
     "private dir": "private",
     "lock directory": "lock",

@@ -28,7 +28,7 @@ TRANSLATED_CLIENT_ADDRESS: Final = "10.1.64.1"
 _GATEWAY_ADDRESS: Final = "2001:0:a0b:86e8::1"
 _TRANSLATED_NETWORK: Final = "10.1.64.0/24"
 _TRANSLATOR_ADDRESS: Final = "10.1.64.254"
-_DEVICE: Final = "nat64"
+DEVICE: Final = "nat64"
 _LINK_PREFIX_LENGTH: Final = 64
 # Duplicate address detection would keep an address unusable for a second or more (RFC 4862 section 5.4).
 _IFA_F_NODAD: Final = 0x02  # linux/if_addr.h
@@ -69,7 +69,7 @@ def write_settings(folder: Path) -> Path:
     folder.mkdir(mode=0o700)
     settings = folder / "tayga.conf"
     settings.write_text(
-        f"tun-device {_DEVICE}\n"
+        f"tun-device {DEVICE}\n"
         f"ipv4-addr {_TRANSLATOR_ADDRESS}\n"
         f"prefix {PREFIX}\n"
         f"map {TRANSLATED_CLIENT_ADDRESS} {CLIENT_ADDRESS}\n"
@@ -101,7 +101,7 @@ def configure(names: dict[str, str]) -> None:
     with IPRoute(netns=names["client"]) as routes:
         routes.route("add", family=socket.AF_INET6, dst=PREFIX, gateway=_GATEWAY_ADDRESS)
     with IPRoute(netns=names["gateway"]) as routes:
-        (index,) = routes.link_lookup(ifname=_DEVICE)
+        (index,) = routes.link_lookup(ifname=DEVICE)
         routes.link("set", index=index, state="up")
         routes.route("add", family=socket.AF_INET6, dst=PREFIX, oif=index)
         routes.route("add", dst=_TRANSLATED_NETWORK, oif=index)

@@ -1,9 +1,11 @@
 """What the laboratory looks like: hosts, cables, addresses, routes. Plain data and the one way to build it.
 
     client 10.1.1.1 -- clients0 [gateway] servers0 -- [balancer: 10.11.2.2 becomes 10.11.2.7] -- server 10.11.2.7
+                                                                                               -- spare 10.11.2.8
 
 The virtual address belongs to no host: the balancer translates it before it routes, as an
-appliance in front of real servers does, and never looks into the RPC payload.
+appliance in front of real servers does, and never looks into the RPC payload. The spare server is a bare host
+with a cable of its own, for scenarios with two servers.
 """
 
 from __future__ import annotations
@@ -15,26 +17,32 @@ from pyroute2 import IPRoute, netns
 
 from inspector.live.process.namespaces import inside
 
-HOSTS: Final = ("client", "gateway", "balancer", "server")
+HOSTS: Final = ("client", "gateway", "balancer", "server", "spare")
 ROUTERS: Final = ("gateway", "balancer")
 
 CLIENT_ADDRESS: Final = "10.1.1.1"
 VIRTUAL_ADDRESS: Final = "10.11.2.2"
 SERVER_ADDRESS: Final = "10.11.2.7"
+SPARE_ADDRESS: Final = "10.11.2.8"
+# The balancer's, on the servers' side.
+POOL_ADDRESS: Final = "10.11.2.1"
 # The gateway's, on the servers' side.
 GATEWAY_ADDRESS: Final = "10.11.1.1"
 
 CLIENT_PORT: Final = "clients0"
 SERVER_PORT: Final = "servers0"
+PORTS: Final = (CLIENT_PORT, SERVER_PORT)
+"""The gateway's ports, which the inspector watches."""
 PREFIX_LENGTH: Final = 24
 
 
 class CableEnd(NamedTuple):
-    """One end of a veth pair: which host, the interface's name there, its IPv4 address (/24)."""
+    """One end of a veth pair: which host, the interface's name there, its IPv4 address."""
 
     host: str
     interface: str
     address: str
+    prefix_length: int = PREFIX_LENGTH
 
 
 class Route(NamedTuple):
@@ -48,14 +56,18 @@ class Route(NamedTuple):
 CABLES: Final = (
     (CableEnd("client", "uplink", CLIENT_ADDRESS), CableEnd("gateway", CLIENT_PORT, "10.1.1.254")),
     (CableEnd("gateway", SERVER_PORT, GATEWAY_ADDRESS), CableEnd("balancer", "uplink", "10.11.1.2")),
-    (CableEnd("balancer", "pool", "10.11.2.1"), CableEnd("server", "uplink", SERVER_ADDRESS)),
+    (CableEnd("balancer", "pool", POOL_ADDRESS), CableEnd("server", "uplink", SERVER_ADDRESS)),
+    (CableEnd("balancer", "pool2", POOL_ADDRESS, 32), CableEnd("spare", "uplink", SPARE_ADDRESS)),
 )
 ROUTES: Final = (
     Route("client", "default", "10.1.1.254"),
     Route("gateway", "10.11.2.0/24", "10.11.1.2"),
     Route("balancer", "10.1.1.0/24", GATEWAY_ADDRESS),
-    Route("server", "default", "10.11.2.1"),
+    Route("server", "default", POOL_ADDRESS),
+    Route("spare", "default", POOL_ADDRESS),
 )
+# More exact than the route of the balancer's first port, which has the whole network.
+_SPARE_ROUTE: Final = f"{SPARE_ADDRESS}/32"
 
 # Connection tracking turns the answers' source address back into the virtual one.
 TRANSLATION: Final = f"""\
@@ -91,7 +103,10 @@ def _configure(host: str, name: str) -> None:
         routes.link("set", index=1, state="up")
         for end in (end for cable in CABLES for end in cable if end.host == host):
             (index,) = routes.link_lookup(ifname=end.interface)
-            routes.addr("add", index=index, address=end.address, prefixlen=PREFIX_LENGTH)
+            routes.addr("add", index=index, address=end.address, prefixlen=end.prefix_length)
             routes.link("set", index=index, state="up")
         for route in (route for route in ROUTES if route.host == host):
             routes.route("add", dst=route.destination, gateway=route.gateway)
+        if host == "balancer":
+            (index,) = routes.link_lookup(ifname="pool2")
+            routes.route("add", dst=_SPARE_ROUTE, oif=index)

@@ -1,8 +1,12 @@
-"""The full-screen view of `epm-inspector top`, made with Textual: a state, a table of offers, one of findings."""
+"""The full-screen view of `epm-inspector top`, made with Textual.
+
+From above to below: how the inspector stands, who is hurt, what was offered, the last findings.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from rich.text import Text
@@ -23,13 +27,16 @@ if TYPE_CHECKING:
     from inspector.liveview.view import Source
 
 INTERVAL_S: Final = 1.0
+_LATELY_S: Final = 600
 
 _NOTHING: Final = "-"
 _STYLES: Final = {
     "match": "green",
     "unspecified": "green",
     "pooled": "green",
+    "reached": "green",
     "no_address": "",
+    "mismatch": "yellow",
     "not_registered": "yellow",
     "sealed": "yellow",
     "malformed": "yellow",
@@ -48,6 +55,14 @@ class Column:
     right: bool = False
 
 
+HURT: Final = (
+    Column("SINCE", 6),
+    Column("ASKED", 15),
+    Column("SERVICE", 8),
+    Column("OUTCOME", 12),
+    Column("CAUSE", 19),
+    Column("TIMES", 6, right=True),
+)
 OFFERS: Final = (
     Column("ASKED", 15),
     Column("SERVICE", 8),
@@ -66,6 +81,11 @@ FINDINGS: Final = (
 )
 
 
+_COLUMNS: Final = {"hurt": HURT, "offers": OFFERS, "findings": FINDINGS}
+_AS_GIVEN: Final = -1
+"""In the place of a column's number: the order in which the inspector gives rows."""
+
+
 class Screen(App[None]):
     """Looks at the first of several inspectors, `first` being what it said already."""
 
@@ -74,6 +94,8 @@ class Screen(App[None]):
     #filter { display: none; height: 3; }
     #filter.shown { display: block; }
     DataTable { height: 1fr; scrollbar-size: 1 1; }
+    #hurt { display: none; }
+    #hurt.shown { display: block; }
     .title { padding: 0 1; text-style: bold; }
     """
     TITLE = "epm-inspector"
@@ -99,17 +121,19 @@ class Screen(App[None]):
         self._paused = False
         self._wanted = ""
         # By table: number of the column, and whether the greatest comes first.
-        self._order = {"offers": (4, True), "findings": (0, True)}
+        self._order = {"hurt": (_AS_GIVEN, False), "offers": (4, True), "findings": (0, True)}
 
     def compose(self) -> ComposeResult:
         """Yield the parts, from above to below."""
         yield Static(id="state")
         yield Input(placeholder="text to look for; Enter keeps it, Escape shows all", id="filter")
         with Vertical():
+            yield Static(id="harm", classes="title")
+            yield _table("hurt")
             yield Static("What was offered", classes="title")
-            yield _table("offers", OFFERS)
+            yield _table("offers")
             yield Static("Last findings", classes="title")
-            yield _table("findings", FINDINGS)
+            yield _table("findings")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -146,15 +170,19 @@ class Screen(App[None]):
 
     def _draw(self) -> None:
         self.query_one("#state", Static).update(self._state())
-        self._fill("offers", OFFERS, offer_rows(self._view, self._before))
-        self._fill("findings", FINDINGS, finding_rows(self._view.findings))
+        self.query_one("#harm", Static).update(harm_title(self._view))
+        self.query_one("#hurt", DataTable).set_class(bool(self._view.hurt), "shown")
+        self._fill("hurt", hurt_rows(self._view))
+        self._fill("offers", offer_rows(self._view, self._before))
+        self._fill("findings", finding_rows(self._view.findings))
 
-    def _fill(self, name: str, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+    def _fill(self, name: str, rows: Iterable[Row]) -> None:
         """Put rows into a table, those that are wanted, in order; the cursor stays where it is."""
-        table = self.query_one(f"#{name}", DataTable)
+        table, columns = self.query_one(f"#{name}", DataTable), _COLUMNS[name]
         column, descending = self._order[name]
         chosen = [row for row in rows if self._wanted in " ".join(map(str, row)).lower()]
-        chosen.sort(key=lambda row: row[column], reverse=descending)
+        if column != _AS_GIVEN:
+            chosen.sort(key=lambda row: row[column], reverse=descending)
         cursor = table.cursor_coordinate
         table.clear(columns=True)
         for number, one in enumerate(columns):
@@ -165,7 +193,7 @@ class Screen(App[None]):
         table.cursor_coordinate = cursor
 
     def _state(self) -> Text:
-        """Return how the inspector stands, in four lines."""
+        """Return how the inspector stands, in some lines."""
         lines = state_lines(self._view, self._before)
         name = self._sources[self._number].name
         if len(self._sources) > 1:
@@ -190,7 +218,7 @@ class Screen(App[None]):
     def action_sort(self) -> None:
         """Order the table which has the focus by its next column."""
         name = self._focused_table()
-        columns = OFFERS if name == "offers" else FINDINGS
+        columns = _COLUMNS[name]
         column, _ = self._order[name]
         column = (column + 1) % len(columns)
         self._order[name] = column, columns[column].right
@@ -236,12 +264,12 @@ class Screen(App[None]):
         self._ask()
 
     def _focused_table(self) -> str:
-        return "findings" if self.query_one("#findings", DataTable).has_focus else "offers"
+        return next((name for name in _COLUMNS if self.query_one(f"#{name}", DataTable).has_focus), "offers")
 
 
-def _table(name: str, columns: Sequence[Column]) -> DataTable[Text]:
+def _table(name: str) -> DataTable[Text]:
     table: DataTable[Text] = DataTable(id=name, cursor_type="row", zebra_stripes=True)
-    for column in columns:
+    for column in _COLUMNS[name]:
         table.add_column(column.heading, width=column.width)
     return table
 
@@ -251,8 +279,42 @@ def _cell(value: str | float, column: Column) -> Text:
         text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
     else:
         text = harmless(str(value))
-    style = _STYLES.get(text, _BAD) if column.heading == "VERDICT" else ""
+    style = _STYLES.get(text, _BAD) if column.heading in ("VERDICT", "OUTCOME") else ""
     return Text(text, style=style, justify="right" if column.right else "left", no_wrap=True)
+
+
+def is_anybody_hurt(view: View) -> bool:
+    """Return whether a client was hurt lately."""
+    return any(datetime.fromisoformat(one["last"]).timestamp() >= view.seconds - _LATELY_S for one in view.hurt)
+
+
+def harm_title(view: View) -> Text:
+    """Return the title above those who are hurt; where nobody is, that is said."""
+    outcomes = view.state.get("outcomes") or {}
+    reached = outcomes.get("reached", 0)
+    if is_anybody_hurt(view):
+        return Text("Who is hurt", style=_BAD)
+    if view.hurt:
+        return Text(f"Who was hurt; nobody in the last {_LATELY_S // 60} minutes", style="yellow")
+    if reached:
+        return Text(f"Nobody is hurt: {reached:,} connections to what was offered got through", style="green")
+    return Text("Nobody is hurt, as far as was seen: no connection to what was offered")
+
+
+def hurt_rows(view: View) -> list[Row]:
+    """Return a row for each kind of harm; what began on another day has the month and day of that."""
+    today = view.state["time"][:10]
+    return [
+        (
+            one["since"][11:16] if one["since"].startswith(today) else one["since"][5:10],
+            one["asked"],
+            one["service"] or "port 135",
+            one["outcome"],
+            one["cause"],
+            one["count"],
+        )
+        for one in view.hurt
+    ]
 
 
 def offer_rows(view: View, before: View | None) -> list[Row]:
@@ -272,7 +334,7 @@ def _key(offer: Mapping[str, Any]) -> tuple[str, str | None, str | None, str]:
 
 
 def finding_rows(findings: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return a row for each finding."""
+    """Return a row for each finding, with its outcome in the place of the verdict where there is one."""
     rows: list[Row] = []
     for finding in findings:
         mappings = finding.get("mappings", [])
@@ -280,15 +342,13 @@ def finding_rows(findings: Iterable[Mapping[str, Any]]) -> list[Row]:
         offered = next((one["address"] for one in worst if one["address"]), None)
         names = [(finding.get("requested") or {}).get("name"), *(one["name"] for one in mappings)]
         service = next(filter(None, names), None)
-        time = finding["time"][11:19]
-        rows.append(
-            (time, finding["verdict"], finding["client"], finding["asked"], offered or _NOTHING, service or _NOTHING)
-        )
+        time, word = finding["time"][11:19], finding.get("outcome") or finding["verdict"]
+        rows.append((time, word, finding["client"], finding["asked"], offered or _NOTHING, service or _NOTHING))
     return rows
 
 
 def state_lines(view: View, before: View | None) -> list[tuple[str, str]]:
-    """Return lines about an inspector's state, each with its style: interfaces, packets and rings, verdicts."""
+    """Return lines about an inspector's state with their styles: interfaces, packets and rings, outcomes, verdicts."""
     state = view.state
     lines = []
     interfaces = state["interfaces"]
@@ -302,6 +362,9 @@ def state_lines(view: View, before: View | None) -> list[tuple[str, str]]:
     records = _rate(view, before, lambda one: one["records_consumed"])
     text = f"packets {packets}/s  records {records}/s  lost {lost:,}  ring {fill:.0f} %"
     lines.append((f"{text}  connections {state['tracked_connections']:,}", _BAD if lost else ""))
+    outcomes = [f"{outcome} {count:,}" for outcome, count in (state.get("outcomes") or {}).items() if count]
+    if outcomes:
+        lines.append(("  ".join(outcomes), _BAD if is_anybody_hurt(view) else ""))
     counts = [f"{verdict} {count:,}" for verdict, count in state["verdicts"].items() if count]
     anomalies = sum(state["anomalies"].values())
     lines.append(("  ".join([*counts, *([f"anomalies {anomalies:,}"] if anomalies else [])]) or "no answer so far", ""))

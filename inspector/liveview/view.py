@@ -19,11 +19,12 @@ class Source:
 
 
 class View(NamedTuple):
-    """What an inspector said at one moment: the objects of `/status`, `/offers` and `/findings`."""
+    """What an inspector said at one moment: objects of `/status`, `/offers`, `/findings` and `/outcomes`."""
 
     state: Mapping[str, Any]
     offers: Sequence[Mapping[str, Any]]
     findings: Sequence[Mapping[str, Any]]
+    hurt: Sequence[Mapping[str, Any]] = ()
 
     @property
     def seconds(self) -> float:
@@ -33,9 +34,10 @@ class View(NamedTuple):
 
 def look(source: Source) -> View:
     """Ask an inspector. Raises RunningError where it does not answer, or not as one that can be looked at so."""
-    state, offers, findings = (source.ask(path) for path in ("/status", "/offers", "/findings"))
+    paths = ("/status", "/offers", "/findings", "/outcomes")
+    state, offers, findings, outcomes = (source.ask(path) for path in paths)
     try:
-        view = View(state, offers["offers"], findings)
+        view = View(state, offers["offers"], findings, outcomes["hurt"])
         if view.seconds > 0 and isinstance(state["interfaces"], list) and isinstance(findings, list):
             return view
     except (KeyError, TypeError, ValueError, OverflowError):

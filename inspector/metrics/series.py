@@ -7,7 +7,7 @@ and verdicts, outcomes and causes are closed sets. Everything else is `other`.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
 from inspector.decode.tally import Tally
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from inspector.decode.batch import FindingBatch
     from inspector.metrics.families import Families
-    from inspector.model import Finding
+    from inspector.model import Finding, IPAddress
 
 LEARNED_INTERFACES: Final = 64
 ANSWERING: Final = 1024
@@ -30,6 +30,35 @@ ANSWERING: Final = 1024
 
 FOLLOW_UP_OUTCOMES: Final = tuple(one for one in Outcome if one not in {Outcome.UNDELIVERED, Outcome.NOT_FOLLOWED})
 MAPPER_OUTCOMES: Final = tuple(one for one in Outcome if one in HARMFUL and one is not Outcome.WRONG_SERVER)
+_ALIKE: Final = 8192
+
+
+class _Key(NamedTuple):
+    """All of a finding that its counters depend on."""
+
+    kind: FindingKind
+    source: str
+    direction: Direction
+    asked: IPAddress
+    verdict: Verdict
+    mismatch: bool
+    service: str | None
+    outcome: Outcome | None
+    cause: Cause | None
+
+
+def _key_of(finding: Finding) -> _Key:
+    return _Key(
+        finding.kind,
+        finding.source,
+        finding.direction,
+        finding.asked,
+        finding.verdict,
+        is_mismatch(finding),
+        service_name(finding),
+        finding.outcome,
+        finding.consequence.cause if finding.consequence is not None else None,
+    )
 
 
 class Series:
@@ -45,19 +74,39 @@ class Series:
         self._vips = {str(ip_address(vip)) for vip in vips}
         self._learned_vips = self._vips_left = learned_vips
         self._answering: set[str] = set()
-        self._tally = Tally(self._counters)
+        self._tally = Tally(self._counters_of)
+        self._alike: dict[_Key, list[Counter]] = {}
         self._prepared: set[tuple[str, ...]] = set()
 
     def totals(self, batch: FindingBatch) -> Iterator[tuple[Counter, int]]:
-        """Yield the counters of a batch's findings, and by how much each grows."""
+        """Yield the counters of a batch's findings and of their follow-ups, and by how much each grows."""
         return self._tally.totals(batch)
+
+    def _counters_of(self, finding: Finding) -> list[Counter]:
+        """Return the counters of a finding and of its follow-up: looked up once for findings that are counted alike."""
+        return [counter for one in finding.with_follow_up() for counter in self._counters_alike(one)]
+
+    def _counters_alike(self, finding: Finding) -> list[Counter]:
+        key = _key_of(finding)
+        counters = self._alike.get(key)
+        if counters is None:
+            counters = self._counters(finding)
+            if len(self._alike) >= _ALIKE:
+                self._alike.clear()
+            self._alike[key] = counters
+        return counters
+
+    def _forget(self) -> None:
+        """Forget which counters findings go to: a label has a value of its own from now on."""
+        self._tally.forget()
+        self._alike.clear()
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
         """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
         self._vips |= {str(ip_address(vip)) for vip in vips}
         self._vips_left += learned_vips - self._learned_vips
         self._learned_vips = learned_vips
-        self._tally.forget()
+        self._forget()
 
     def interface(self, name: str) -> str | None:
         """Return the label of an interface, None when none is left; on first sight its series are made."""
@@ -79,18 +128,15 @@ class Series:
         return name
 
     def _counters(self, finding: Finding) -> list[Counter]:
-        """Return the counters of a finding and of its follow-up, with those of labels that have no value for it."""
+        """Return the counters of a finding, with those of labels that have no value for it."""
         counters = self._of_answer(finding) if finding.kind is FindingKind.ANSWER else []
-        for one in finding.with_follow_up():
-            if one.outcome is not None:
-                counters += self._of_outcome(one, one.outcome)
-        return counters
+        return counters + self._of_outcome(finding, finding.outcome) if finding.outcome is not None else counters
 
     def _of_answer(self, finding: Finding) -> list[Counter]:
         families = self._families
         mismatch, asked, service = is_mismatch(finding), str(finding.asked), service_name(finding)
-        if finding.direction is Direction.FROM_SERVER and len(self._answering) < ANSWERING:
-            self._answering.add(asked)
+        if finding.direction is Direction.FROM_SERVER:
+            self._note_answering(asked)
         interface = self.interface(finding.source)
         vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
         of_interface = interface or OTHER_INTERFACES
@@ -111,6 +157,11 @@ class Series:
             families.mismatches.labels(*of_service)
         return counters + self._overflow(named)
 
+    def _note_answering(self, address: str) -> None:
+        if address not in self._answering and len(self._answering) < ANSWERING:
+            self._answering.add(address)
+            self._forget()
+
     def _of_outcome(self, finding: Finding, outcome: Outcome) -> list[Counter]:
         families, asked, service = self._families, str(finding.asked), service_name(finding)
         interface = self.interface(finding.source)
@@ -127,10 +178,11 @@ class Series:
         else:
             counters = [families.mapper_failures.labels(*labels, str(outcome))]
         named = {"interface": interface}
+        if harmful:
+            named |= {"vip": vip}
         if outcome in HARMFUL:
             cause = finding.consequence.cause if finding.consequence is not None else None
             counters.append(families.causes.labels(*labels, str(cause or Cause.UNKNOWN)))
-            named |= {"vip": vip}
             if finding.kind is FindingKind.FOLLOW_UP:
                 named |= {"service": service}
         return counters + self._overflow(named)
@@ -169,5 +221,5 @@ class Series:
         self._vips_left -= 1
         self._vips.add(address)
         # What was asked of this address so far was counted under `other`.
-        self._tally.forget()
+        self._forget()
         return address

@@ -51,10 +51,11 @@ class FollowUps:
         self._agenda: Agenda[FollowUp] = Agenda(limits.connections)
         self._strangers: Agenda[FollowUp] = Agenda(limits.strangers)
         self._early: dict[tuple[bytes, int], FollowUp] = {}
+        self._opened: dict[tuple[bytes, int, int], tuple[int, bytes]] = {}
         self._evicted = 0
 
     def __len__(self) -> int:
-        return self._agenda.size + self._strangers.size + len(self._early) + len(self._offers)
+        return self._agenda.size + self._strangers.size + len(self._early) + len(self._offers) + len(self._opened)
 
     @property
     def evicted(self) -> int:
@@ -146,7 +147,7 @@ class FollowUps:
             self._forget(connection)
             connection = None
         if connection is None:
-            if not knows_client:
+            if not knows_client or self._is_translated(header):
                 return
             connection = FollowUp(flow, header.time_ns, header.frame, header.interface)
             self._add_stranger(connection)
@@ -155,6 +156,20 @@ class FollowUps:
             return
         connection.feed(header, from_server=False)
         self._look_at(connection, header.time_ns, found)
+
+    def _is_translated(self, header: Header) -> bool:
+        """Return whether a SYN is one that was seen before a destination NAT, on another interface; note it if not."""
+        if self._live is None:
+            return False
+        key = header.source, header.source_port, header.destination_port
+        sequence, destination = self._opened.get(key, (-1, b""))
+        if sequence == header.sequence and destination != header.destination:
+            return True
+        self._opened.pop(key, None)
+        self._opened[key] = header.sequence, header.destination
+        if len(self._opened) > self._limits.strangers:
+            del self._opened[next(iter(self._opened))]
+        return False
 
     def _add_stranger(self, connection: FollowUp) -> None:
         oldest = self._strangers.add(connection)

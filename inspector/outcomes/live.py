@@ -18,6 +18,10 @@ class Live(Protocol):
     def name_of(self, interface: int) -> str:
         """Return the name of an interface."""
 
+    @property
+    def has_sides(self) -> bool:
+        """Whether there are several interfaces: what one of them shows may be known a moment later."""
+
     def acknowledged(self, flow: Flow) -> int | None:
         """Return the highest acknowledgment that a client has sent without payload, None where none is kept."""
 

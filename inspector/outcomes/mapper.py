@@ -120,14 +120,22 @@ class MapperConnections:
         if sent is not None:
             answer.frame = sent.frame
         if dropped is not None:
-            connection.concluded = True
-            facts = Facts(outcome=Outcome.UNDELIVERED, delivery=dropped.delivery, other_side=dropped)
-            time_ns = answer.finding.time_ns
-            answer.tell(self._maker.later(FindingKind.DELIVERY, answer, facts, connection, time_ns), found)
+            self.drop(answer, flow, dropped, found)
         elif sent is not None:
             sent.tag = answer
             connection.expect(sent)
             self._agenda.schedule(connection, mapper_due_ns(connection, self._limits))
+
+    def drop(self, answer: Answer, flow: Flow, dropped: OtherSide, found: list[Finding]) -> None:
+        """Tell that an answer did not come through."""
+        connection = self._agenda.get(flow)
+        if connection is None:
+            return
+        connection.concluded = True
+        connection.sent = [one for one in connection.sent if one.tag is not answer]
+        facts = Facts(outcome=Outcome.UNDELIVERED, delivery=dropped.delivery, other_side=dropped)
+        time_ns = answer.finding.time_ns
+        answer.tell(self._maker.later(FindingKind.DELIVERY, answer, facts, connection, time_ns), found)
 
     def advance(self, now_ns: int, found: list[Finding]) -> None:
         """Judge the connections whose time has come."""

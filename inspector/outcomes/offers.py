@@ -56,7 +56,7 @@ class Answer:
     def reference(self) -> AnswerReference:
         """What a later finding refers to it by."""
         finding = self.finding
-        return AnswerReference(format_time(finding.time_ns), finding.client_port, finding.call_id, self.frame)
+        return AnswerReference(format_time(finding.time_ns), finding.client_port, finding.call_id, self.frame or None)
 
 
 class Offer(NamedTuple):

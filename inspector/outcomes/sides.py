@@ -25,7 +25,7 @@ from inspector.outcomes.connection import Flow
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from ipaddress import IPv6Network
 
     from inspector.model import Finding, IPAddress
@@ -64,7 +64,7 @@ class Ties:
 
     learned: dict[IPAddress, tuple[IPv4Address, ...]] = field(default_factory=dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = field(default_factory=dict)
-    repeated: frozenset[tuple[str, IPAddress, int, IPAddress]] = frozenset()
+    repeated: Collection[tuple[str, IPAddress, int, IPAddress]] = frozenset()
     over_nat64: dict[IPAddress, IPv6Address] = field(default_factory=dict)
 
     def hides(self, finding: Finding) -> bool:
@@ -79,13 +79,20 @@ class Ties:
         return bool(self.learned or self.dropped or self.repeated)
 
 
-def tie(sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = ()) -> Ties:
-    """Return what the sides say of each other."""
+def tie(
+    sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = (), *, together: bool = False
+) -> Ties:
+    """Return what the sides say of each other.
+
+    `together`: one decoder reads all sides while they are seen. So what has the same addresses is one question already,
+    and proxies are not looked for: who else could be meant is known at the end only.
+    """
     ends_ns = {one.side: one.last_ns for one in sightings}
     everything = [conversation for one in sightings for conversation in one.conversations()]
     pairs = list(_translated(everything))
     tied = {id(conversation) for pair in pairs for conversation in (pair.here, pair.there)}
-    pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
+    if not together:
+        pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
     over_nat64: dict[IPAddress, IPv6Address] = {}
@@ -98,6 +105,8 @@ def tie(sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] 
             learned[asked][asked_there] = None
         lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
+        if together and pair.here.flow == pair.there.flow:
+            continue
         less = pair.here if lost else pair.there
         flow = less.flow
         repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
@@ -199,6 +208,9 @@ def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[I
 def _lost(pair: Pair, ends_ns: dict[str, int]) -> Iterator[Message]:
     """Yield the answers of the servers' side that the clients' side never saw, and would have seen."""
     here = pair.here.of_server()
+    if pair.here.starts[1] is None:
+        # A point that shows nothing of a server does not show what it drops.
+        return
     for answer in pair.there.of_server():
         if answer.type not in _ANSWERS or not _could_see(pair, answer, ends_ns):
             continue
@@ -214,7 +226,7 @@ def _could_see(pair: Pair, answer: Message, ends_ns: dict[str, int]) -> bool:
     """Return whether the clients' side was still there: the capture goes on, or shows how the conversation ended."""
     if ends_ns[pair.here.side] >= answer.time_ns + _AFTER_NS:
         return True
-    ended_ns = pair.here.client_ended_ns
+    ended_ns = pair.here.ended_ns
     return ended_ns is not None and ended_ns > answer.time_ns
 
 

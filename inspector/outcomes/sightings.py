@@ -49,7 +49,7 @@ class Conversation:
 
     `starts` are the first sequence numbers of client and server, None where that end was not seen. `handshake_ns` is
     the time from SYN to SYN-ACK. `acknowledged` is how far into the server's stream the client's acknowledgments go.
-    `opened` says that its SYN was seen, `client_ended_ns` when the client closed or reset it.
+    `opened` says that its SYN was seen, `ended_ns` when the client closed it or one of the ends reset it.
     """
 
     side: str
@@ -60,7 +60,7 @@ class Conversation:
     opened: bool = False
     handshake_ns: int | None = None
     acknowledged: int = 0
-    client_ended_ns: int | None = None
+    ended_ns: int | None = None
     messages: list[Message] = field(default_factory=list)
 
     def take(self, header: Header, *, from_server: bool) -> None:
@@ -74,8 +74,8 @@ class Conversation:
                 self.handshake_ns = header.time_ns - self.first_ns
         elif start is None and not header.flags & RST:
             start = self.starts[from_server] = header.sequence
-        if not from_server and header.flags & (FIN | RST):
-            self.client_ended_ns = header.time_ns
+        if header.flags & (RST if from_server else FIN | RST):
+            self.ended_ns = header.time_ns
         if not from_server and header.flags & ACK:
             self._acknowledge(header.acknowledgment)
         if header.payload_length and start is not None:
@@ -142,6 +142,14 @@ class Sightings:
         elif header.source_port in self._ports:
             flow = Flow(header.destination, header.destination_port, header.source, header.source_port)
             self._of(flow, header, from_server=True).take(header, from_server=True)
+
+    def forget_before(self, time_ns: int) -> None:
+        """Forget conversations which have been silent since then."""
+        for key, one in list(self._all.items()):
+            if one.last_ns < time_ns:
+                del self._all[key]
+                if self._current.get(one.flow) is one:
+                    del self._current[one.flow]
 
     def conversations(self) -> list[Conversation]:
         """Return the conversations, the oldest first."""

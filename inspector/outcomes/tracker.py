@@ -53,7 +53,7 @@ class Tracker:
         ties: Ties | None = None,
         live: Live | None = None,
     ) -> None:
-        self._ties = ties or Ties()
+        self._ties = ties if ties is not None else Ties()
         self._limits = limits or OutcomeLimits()
         self._ports = frozenset(ports)
         self._live = live
@@ -170,7 +170,7 @@ class Tracker:
             self._follow_ups.take_icmp(flow, error)
 
     def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
-        flow = Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
+        flow = _flow_of(finding)
         server = self._servers.of(finding.server)
         server.note_answer(finding)
         answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
@@ -179,7 +179,8 @@ class Tracker:
         elif finding.direction is Direction.FROM_SERVER:
             dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
             self._mapper.watch(answer, flow, dropped, found)
-            if self._follow_ups.expect(answer, flow.client, found):
+            followed = self._follow_ups.expect(answer, flow.client, found)
+            if followed or (self._live is not None and self._live.has_sides):
                 answer.due_ns = finding.time_ns + self._limits.hold_ns
         self._held.append(answer)
         self._held_mappings += len(finding.mappings)
@@ -208,16 +209,30 @@ class Tracker:
             self._held.popleft()
             self._held_mappings -= len(answer.finding.mappings)
             if answer.told is None:
+                self._look_for_drop(answer, found)
+            if answer.told is None:
                 self._follow_ups.decide_early(answer)
             found.append(self._maker.answer(answer))
             answer.held = False
             if len(answer.finding.mappings) > _KEPT_MAPPINGS:
                 answer.finding = replace(answer.finding, mappings=answer.finding.mappings[:_KEPT_MAPPINGS])
 
+    def _look_for_drop(self, answer: Answer, found: list[Finding]) -> None:
+        """Tell that another interface never showed an answer, if that has come to be known while it was held."""
+        finding = answer.finding
+        flow = _flow_of(finding)
+        dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+        if dropped is not None and self._live is not None:
+            self._mapper.drop(answer, flow, dropped, found)
+
 
 def _is_of(packet: Header | IcmpQuote | None, finding: Finding) -> bool:
     """Return whether a packet is of the connection that a finding is about: it has to be taken first."""
     return isinstance(packet, Header) and finding.client_port in (packet.source_port, packet.destination_port)
+
+
+def _flow_of(finding: Finding) -> Flow:
+    return Flow(_packed(finding.client), finding.client_port, _packed(finding.asked_raw), finding.server_port)
 
 
 def _packed(address: IPAddress) -> bytes:

@@ -16,6 +16,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final
 
+from inspector.consequence import HARMFUL, FindingKind
 from inspector.escape import harmless
 from inspector.losses import Trouble, reason_of
 from inspector.model import NOTEWORTHY, Finding, Verdict, format_time
@@ -35,7 +36,7 @@ MESSAGE_ID: Final = "2aaee1defb8c4ffd825aeabae67856a6"
 PER_SECOND: Final = 300
 
 # As syslog has them (RFC 5424 section 6.2.1).
-_WARNING, _NOTICE, _INFORMATIONAL = 4, 5, 6
+_ERROR, _WARNING, _NOTICE, _INFORMATIONAL = 3, 4, 5, 6
 _PRIORITIES: Final = {
     Verdict.MATCH: _INFORMATIONAL,
     Verdict.UNSPECIFIED: _INFORMATIONAL,
@@ -51,7 +52,10 @@ _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fc
 
 
 class Journal:
-    """Sends findings of some verdicts; `failed` counts what could not be sent, `left_out` what was above the rate."""
+    """Sends findings of some verdicts, and all of clients that are hurt.
+
+    `failed` counts what could not be sent, `left_out` what was above the rate.
+    """
 
     def __init__(
         self,
@@ -90,7 +94,10 @@ class Journal:
         self._socket.close()
 
     def _wants(self, finding: Finding) -> bool:
-        return finding.verdict in self._verdicts
+        if finding.harm is not None:
+            return True
+        # A follow-up that got through has the verdict of its answer, which was sent.
+        return finding.kind is not FindingKind.FOLLOW_UP and finding.verdict in self._verdicts
 
     def _room(self) -> int:
         """Return how many more entries may be sent in this second."""
@@ -130,12 +137,16 @@ class Journal:
 def fields_of(finding: Finding) -> Iterator[tuple[str, str]]:
     """Yield the fields of a finding's entry; EPM_OFFERED once for each address, EPM_FINDING for each part."""
     service = _service(finding)
-    yield "MESSAGE", harmless(f"{finding.verdict}: client {finding.client}, service {service or '-'}: {finding.why}")
-    yield "PRIORITY", str(_PRIORITIES.get(finding.verdict, _WARNING))
+    # What hurt the client is said before what the answer looks like.
+    about = next((one for one in finding.with_follow_up() if one.outcome in HARMFUL), finding)
+    word = finding.harm or finding.verdict
+    yield "MESSAGE", harmless(f"{word}: client {finding.client}, service {service or '-'}: {about.why}")
+    yield "PRIORITY", str(_ERROR if finding.harm is not None else _PRIORITIES.get(finding.verdict, _WARNING))
     yield "SYSLOG_IDENTIFIER", "epm-inspector"
     yield "MESSAGE_ID", MESSAGE_ID
     yield "EPM_TIME", format_time(finding.time_ns)
     yield "EPM_VERDICT", str(finding.verdict)
+    yield "EPM_KIND", str(about.kind)
     yield "EPM_SOURCE", finding.source
     yield "EPM_CLIENT", str(finding.client)
     yield "EPM_CLIENT_PORT", str(finding.client_port)
@@ -147,6 +158,8 @@ def fields_of(finding: Finding) -> Iterator[tuple[str, str]]:
         "EPM_SERVICE": service,
         "EPM_STATUS": finding.status,
         "EPM_EVIDENCE": finding.evidence,
+        "EPM_OUTCOME": about.outcome,
+        "EPM_CAUSE": about.consequence.cause if about.consequence is not None else None,
     }
     yield from ((name, str(value)) for name, value in optional.items() if value is not None)
     yield from (("EPM_FINDING", line) for line in lines_of(finding))

@@ -175,6 +175,16 @@ CASES: Final = [
         ("sent its bind 7 times in 18.9 s", "not even acknowledged"),
     ),
     Case(
+        cause_connection.mapper_resets,
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            operation="bind",
+            question=Question(waited_ns=9_000, acknowledged=False, reset=Reset(True, 64, 64)),
+        ),
+        Cause.MAPPER_MUTE,
+        ("sent its bind once, answered by a reset", "TTL 64, as its SYN-ACK"),
+    ),
+    Case(
         cause_follow_up.wrong_server,
         evidence(
             FOLLOW_UP,

@@ -70,8 +70,8 @@ class Maps:
 class Session:
     """As `Session`: interface names, rings that are never full, and the twin's counters."""
 
-    def __init__(self, maps: Maps) -> None:
-        self.interface_names: Mapping[int, str] = {1: "eth1", 2: "eth2"}
+    def __init__(self, maps: Maps, interfaces: int = 1) -> None:
+        self.interface_names: Mapping[int, str] = {number + 1: f"eth{number + 1}" for number in range(interfaces)}
         self.losing = False
         self.ring = (0, 1)
         self._maps = maps
@@ -88,10 +88,10 @@ class Session:
 class LiveInspection:
     """Takes frames in the order of time; `findings` are those which were given out."""
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, interfaces: int = 1) -> None:
         self.config = config or Config()
         self.maps = Maps()
-        self.session = Session(self.maps)
+        self.session = Session(self.maps, interfaces)
         names = self.session.interface_names
         self.pipeline = Pipeline(
             self.config.policy(), lambda index: names[index], self.config.decoder_limits(), engine=True

@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ALL = EXPECTED | EXPECTED_OF_VARIANTS
-TWO_SIDES = "two interfaces are not compared while the inspection runs"
+PROXY = "connections of proxies are not looked for while the inspection runs"
 GOES_ON = "the inspection goes on, and what is silent until then is given up"
 NOT_RECORDED = "neither calls to endpoints nor bare acknowledgments of servers are recorded"
 TOO_FEW = "fewer connections than a view in one direction takes"
 OTHERWISE = {
-    **dict.fromkeys(("01", "01-undeclared", "07a-other-numbers", "08a-original", "08a-undeclared"), TWO_SIDES),
-    "20a-balancer": TWO_SIDES,
+    **dict.fromkeys(("01", "01-undeclared", "07a-other-numbers", "08a-original", "08a-undeclared"), PROXY),
     "09": "bindings of DCOM answers are not decoded",
     "14c-very-slow": "a question is given up after 10 s, and its answer comes later",
     "18": "a bind is given up before the narrower one is answered",
@@ -42,7 +41,7 @@ OTHERWISE = {
 
 def inspect(case: Case, folder: Path) -> LiveInspection:
     """Let the frames of a case pass, and a minute and a half after them."""
-    live = LiveInspection(Config.model_validate(tomllib.loads(case.config)))
+    live = LiveInspection(Config.model_validate(tomllib.loads(case.config)), len(case.names))
     packets = []
     for interface, (name, content) in enumerate(zip(case.names, case.captures(), strict=True), 1):
         (folder / name).write_bytes(content)

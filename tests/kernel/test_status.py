@@ -141,7 +141,7 @@ def test_what_people_look_at(cable: Cable, tmp_path: Path) -> None:
         assert offer_rows(view, None) == [(cable.far_address, "SAMR", "10.11.2.7", "mismatch", 1, 0.0)]
         [running], _ = find_running(tmp_path / "run")
         page = running.ask("/").decode()
-        assert f"<td>{cable.far_address}</td><td>SAMR</td>" in page
+        assert f"<br>{cable.far_address}</td><td>SAMR</td>" in page
         assert f"{cable.far_address} was asked, the tower says 10.11.2.7" in page
 
 

@@ -71,7 +71,7 @@ def test_page(tmp_path: Path, scheme: str) -> None:
         browser(tmp_path, f"--blink-settings=preferredColorScheme={scheme == 'light':d}") as it,
     ):
         it.get(server.url + "/")
-        assert it.title == "3 mismatches - epm-inspector"
+        assert it.title == "1 failure in the last hour - epm-inspector"
         [offered] = [table for table in it.find_elements(By.TAG_NAME, "table") if "What was offered" in table.text]
         assert "10.11.2.2 MAPI 10.11.2.7 mismatch 1" in offered.text
         hour, servers = it.find_elements(By.CSS_SELECTOR, "svg[role=img]")

@@ -1,10 +1,12 @@
-"""What documents promise exists: the tests that the table of faults names."""
+"""What documents promise exists: the tests that the table of faults names, the scenarios of the laboratory."""
 
 from __future__ import annotations
 
 import ast
 import re
 from pathlib import Path
+
+from inspector.lab.scenarios.table import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,3 +22,9 @@ def test_every_test_in_the_table_of_faults_exists() -> None:
         for file, function in named:
             tree = ast.parse((ROOT / file).read_text())
             assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (file, function)
+
+
+def test_every_scenario_is_in_the_table_of_the_laboratory() -> None:
+    """docs/laboratory.md has one row for each, in the order of the table in the code."""
+    text = (ROOT / "docs" / "laboratory.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE) == list(SCENARIOS)

@@ -60,13 +60,14 @@ ALLOWED = {
         "outcomes",
         "pipeline",
         "systemd",
+        "wire",
     }
     | {"live", "live.attach", "live.bpf", "live.process", "live.rings"},
     "probing": FOUNDATION | {"capture", "judge", "pipeline", "wire"},
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
-    "lab": FOUNDATION | {"bounds", "config", "live.process", "log"},
+    "lab": FOUNDATION | {"bounds", "config", "live.process", "log", "wire"},
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
     | {"live", "live.attach", "liveview", "probing", "reading"},

@@ -21,6 +21,7 @@ from tests.build.blocks import batch_of
 from tests.build.findings import joined
 from tests.unit.test_console import FINDING
 from tests.unit.test_evidence import inspect, storm
+from tests.unit.test_follow_up_output import LATER, REACHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,7 @@ def test_the_fields_of_an_entry(daemon: Daemon) -> None:
         "MESSAGE_ID": [MESSAGE_ID],
         "EPM_TIME": [finding["time"]],
         "EPM_VERDICT": ["mismatch"],
+        "EPM_KIND": ["answer"],
         "EPM_SOURCE": [finding["source"]],
         "EPM_CLIENT": [finding["client"]],
         "EPM_CLIENT_PORT": [str(finding["client_port"])],
@@ -121,6 +123,22 @@ def test_the_fields_of_an_entry(daemon: Daemon) -> None:
         "EPM_EVIDENCE": ["a.pcapng"],
     }
     assert entry["MESSAGE"] == [f"mismatch: client 10.1.1.1, service MAPI: {FINDING.why}"]
+
+
+def test_who_is_hurt_is_in_the_journal(daemon: Daemon) -> None:
+    """Whatever the verdict, as an error, with outcome and cause; a follow-up that got through is not."""
+    match = replace(FINDING, verdict=Verdict.MATCH)
+    sink = journal(daemon)
+    later = replace(LATER, verdict=Verdict.MATCH)
+    sink.show(batch_of(match, replace(match, follow_up=later), later, REACHED, replace(FINDING, follow_up=REACHED)))
+    together, alone, well = daemon.entries()
+    for entry in (together, alone):
+        assert entry["MESSAGE"] == ["refused: client 10.1.1.1, service MAPI: it was refused"]
+        assert entry["PRIORITY"] == ["3"]
+        assert (entry["EPM_KIND"], entry["EPM_OUTCOME"]) == (["follow_up"], ["refused"])
+        assert (entry["EPM_VERDICT"], entry["EPM_CAUSE"]) == (["match"], ["ports_not_published"])
+    assert [json.loads(line)["kind"] for line in together["EPM_FINDING"]] == ["answer", "follow_up"]
+    assert (well["PRIORITY"], well["EPM_VERDICT"], "EPM_OUTCOME" in well) == (["4"], ["mismatch"], False)
 
 
 def test_line_ends_and_control_characters(daemon: Daemon) -> None:

@@ -142,7 +142,7 @@ def test_a_scan_of_the_network_learns_no_vip(tmp_path: Path) -> None:
     scraped = counted(network, tmp_path, learned_vips=2)
     assert scraped("connections_total", interface="eth0", vip="other", outcome="timed_out") == 99
     assert scraped("connections_total", **AT_VIP, outcome="refused") == 1
-    assert scraped("label_overflow_total", label="vip") == 99
+    assert scraped("label_overflow_total", label="vip") == 0
 
 
 def test_no_more_addresses_are_remembered_than_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,3 +164,26 @@ def test_harm_learns_a_vip(network: Network, tmp_path: Path) -> None:
     network.wait(40)
     assert follow_ups(counted(network, tmp_path), "SAMR", Outcome.REFUSED) == 1
     assert follow_ups(counted(network, tmp_path, learned_vips=0), "SAMR", Outcome.REFUSED) is None
+
+
+def test_an_address_that_answers_gets_a_label_from_then_on(tmp_path: Path) -> None:
+    """The same failure is counted under `other` before its first answer, and under the address afterwards."""
+    network = Network()
+    network.connect(CLIENT, VIP).refused()
+    network.wait(40)
+    mapped(network, VIP, SAMR, (VIP, 49155))
+    network.wait(40)
+    network.connect(CLIENT, VIP).refused()
+    scraped = counted(network, tmp_path)
+    for vip in ("other", VIP):
+        assert scraped("connections_total", interface="eth0", vip=vip, outcome="refused") == 1
+
+
+def test_what_is_kept_of_findings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many kinds of findings come, each is counted once."""
+    monkeypatch.setattr(series, "_ALIKE", 8)
+    metrics = Metrics(CollectorRegistry(), learned_vips=0)
+    for number in range(100):
+        metrics.observe(FindingBatch.of([finding(asked=f"10.0.0.{number}")] * 2))
+    assert len(metrics._series._alike) <= 8
+    assert Scraped(metrics)("responses_total", interface="eth0", verdict="mismatch") == 200

@@ -8,12 +8,15 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.consequence import HARMFUL
+from inspector.http import page as page_module
 from inspector.http.overview import FINDINGS, MAPPINGS, Overview
 from inspector.http.page import HEADERS, REFRESH_SECONDS, page
 from inspector.http.routes import ANSWER_BYTES, Routes
@@ -179,8 +182,11 @@ def test_who_is_hurt_comes_first() -> None:
     """How often and by what, then who, where, since when, why and what to do; a mismatch alone is no harm."""
     state = STATE | {"outcomes": STATE["outcomes"] | {"refused": 9, "reached": 3}}
     text = " ".join(Reader(page(state, OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)).text.split())
-    assert text.startswith("9 failures - epm-inspector")
-    first = "Clients are hurt: refused 9. 3 connections to what was offered got through."
+    assert text.startswith("9 failures in the last hour - epm-inspector")
+    first = (
+        "Clients were hurt in the last hour: refused 9. Since the start 3 connections to what was offered got through;"
+        " failed: refused 9."
+    )
     second = (
         "10.11.2.2 MAPI client 10.1.1.1 and 1 other refused 9 times 2026-11-25 08:59:09 2026-11-25 09:00:09 ports not"
         " published: a reset after 2 ms To do: publish the port"
@@ -188,8 +194,12 @@ def test_who_is_hurt_comes_first() -> None:
     assert 0 < text.index(first) < text.index("Attached to") < text.index(second) < text.index("Last findings")
     well = STATE | {"outcomes": STATE["outcomes"] | {"reached": 3}}
     html = page(well, NO_OUTCOMES, [OFFER], [FINDING], healthy=True, refresh=False)
-    assert '<span class="good">No client was hurt. 3 connections to what was offered got through.</span>' in html
+    assert "No client was hurt. Since the start 3 connections to what was offered got through." in html
     assert '<td class="doubt">mismatch</td>' in html
+    text = Reader(page(state, OUTCOMES | {"minutes": []}, [], [], healthy=True, refresh=False)).text
+    assert "3 mismatches - epm-inspector" in text
+    assert "No client was hurt in the last hour." in text
+    assert "got through; failed: refused 9." in text
 
 
 @pytest.fixture
@@ -259,6 +269,23 @@ def test_findings_and_page_are_bounded() -> None:
     assert len(routes.table()["/"]().body) < ANSWER_BYTES
 
 
+def test_who_is_hurt_is_bounded() -> None:
+    """However many kinds of harm come, of however many clients, with long names: page and JSON have a limit."""
+    clock = iter(range(1 << 30))
+    overview = Overview(clock=clock.__next__)
+    routes = Routes(Metrics(CollectorRegistry()), overview)
+    routes.inspection = Inspected()
+    base = int(ip_address("2001:db8:1111:2222:3333:4444:5555:0"))
+    for number in range(2000):
+        consequence = replace(LATER.consequence, outcome=sorted(HARMFUL)[number % len(HARMFUL)], remedy="<" * 500)
+        asked = IPv6Address(base + number // 10)
+        client = IPv6Address(base + number)
+        later = replace(LATER, asked=asked, client=client, why="<" * 500, consequence=consequence)
+        overview.observe(batch_of(replace(FINDING, asked=asked, client=client, follow_up=later)))
+    for path in ("/", "/outcomes"):
+        assert 50_000 < len(routes.table()[path]().body) < ANSWER_BYTES
+
+
 def test_a_follow_up_is_served_with_its_answer() -> None:
     """As two objects, the newer first; kept apart from harmless findings of the same verdict, which come more often."""
     clock = iter(range(1 << 30))
@@ -273,7 +300,9 @@ def test_a_follow_up_is_served_with_its_answer() -> None:
     assert [one["kind"] for one in found[-2:]] == ["follow_up", "answer"]
     assert found[-2:] == [later.as_dict(), FINDING.as_dict()]
     assert len(found) == FINDINGS + 2
-    assert b"it was refused" in routes.table()["/"]().body
+    html = routes.table()["/"]().body.decode()
+    assert "it was refused" in html
+    assert html.count('<td class="doubt">mismatch</td><td>10.1.1.1') == page_module.FINDINGS
 
 
 def test_a_long_listing_is_shortened() -> None:

@@ -24,7 +24,8 @@ from inspector.liveview import screen
 from inspector.liveview.screen import Screen, finding_rows, offer_rows, state_lines
 from inspector.liveview.view import Source, View, look
 from tests.unit.test_console import FINDING
-from tests.unit.test_page import OFFER, STATE
+from tests.unit.test_follow_up_output import LATER
+from tests.unit.test_page import HURT, OFFER, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,6 +44,7 @@ class Inspector:
     error: str = ""
     state: dict[str, Any] = field(default_factory=lambda: dict(STATE))
     asked: int = 0
+    hurt: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, path: str) -> Any:
         """Answer a request."""
@@ -52,6 +54,8 @@ class Inspector:
             self.asked += 1
             self.seconds += 1
             return self.state | {"time": SECOND.format(self.seconds), "records_consumed": 100 * self.seconds}
+        if path == "/outcomes":
+            return {"hurt": self.hurt}
         if path == "/offers":
             return {"offers": [OFFER | {"answers": 10 * self.seconds}, MATCH]}
         return [FINDING.as_dict()]
@@ -117,6 +121,57 @@ def test_what_is_shown() -> None:
         assert sum(one.width + 2 for one in screen.OFFERS) <= 80
 
     drive([Inspector()], steps)
+
+
+def test_who_is_hurt_comes_first() -> None:
+    """With outcome, cause, how often and since when, in the inspector's order; in 80 columns and 24 lines."""
+    other = HURT | {"service": None, "outcome": "timed_out", "cause": "mapper_down", "count": 1234}
+    other["since"] = "2026-11-23T10:00:00.000000000Z"
+    state_of = STATE | {"outcomes": STATE["outcomes"] | {"refused": 9, "timed_out": 1234, "reached": 3}}
+
+    async def steps(pilot: Pilot[None]) -> None:
+        assert rows(pilot, "hurt") == [
+            ["08:59", "10.11.2.2", "MAPI", "refused", "ports_not_published", "9"],
+            ["11-23", "10.11.2.2", "port 135", "timed_out", "mapper_down", "1,234"],
+        ]
+        assert "Who is hurt" in str(pilot.app.query_one("#harm", Static).render())
+        assert "reached 3  refused 9  timed_out 1,234" in state(pilot)
+        tables = [pilot.app.query_one(f"#{name}", DataTable) for name in ("hurt", "offers", "findings")]
+        assert all(table.size.height >= 3 for table in tables)
+        assert [table.region.y for table in tables] == sorted(table.region.y for table in tables)
+        assert sum(one.width + 2 for one in screen.HURT) < 80, "no room for a scroll bar"
+        tables[0].focus()
+        await pilot.press("s", "s", "s", "s", "s", "s", "r")
+        await until(pilot, lambda: [row[5] for row in rows(pilot, "hurt")] == ["9", "1,234"])
+
+    drive([Inspector(state=state_of, hurt=[HURT, other])], steps)
+
+
+def test_nobody_is_hurt() -> None:
+    """One line says so, and the table makes room; a mismatch by itself is no harm."""
+    well = STATE | {"outcomes": STATE["outcomes"] | {"reached": 1000}}
+
+    async def steps(pilot: Pilot[None]) -> None:
+        title = pilot.app.query_one("#harm", Static)
+        assert str(title.render()) == "Nobody is hurt: 1,000 connections to what was offered got through"
+        assert not pilot.app.query_one("#hurt", DataTable).display
+        assert screen._cell("mismatch", screen.OFFERS[3]).style == "yellow"
+        await pilot.press("q")
+
+    drive([Inspector(state=well)], steps)
+
+
+def test_harm_that_is_over() -> None:
+    """It stays in the table, and the title says that it has ended."""
+    over = HURT | {"last": "2026-11-25T08:40:00.000000000Z"}
+
+    async def steps(pilot: Pilot[None]) -> None:
+        title = str(pilot.app.query_one("#harm", Static).render())
+        assert title == "Who was hurt; nobody in the last 10 minutes"
+        assert rows(pilot, "hurt")
+        await pilot.press("q")
+
+    drive([Inspector(hurt=[over])], steps)
 
 
 def test_pause() -> None:
@@ -242,6 +297,7 @@ def test_rows_of_what_is_missing() -> None:
     """Findings without mappings or request, offers without service or address; hostile text is harmless."""
     unanswered = {key: value for key, value in FINDING.as_dict().items() if key not in ("requested", "mappings")}
     assert finding_rows([unanswered]) == [("22:13:20", "mismatch", "10.1.1.1", "10.11.2.2", "-", "-")]
+    assert finding_rows([LATER.as_dict()])[0][1] == "refused"
     view = View(STATE, [OFFER | {"service": None, "offered": None}], [])
     assert offer_rows(view, None) == [("10.11.2.2", "-", "-", "mismatch", 3, 0.0)]
     evil = STATE | {"interfaces": [STATE["interfaces"][0] | {"name": "\x1b[2Jeth"}]}
@@ -252,7 +308,7 @@ def test_rows_of_what_is_missing() -> None:
 def test_what_is_no_inspector(answer: Any) -> None:
     """Something else that answers in JSON is named, with what may be the reason."""
     with pytest.raises(RunningError, match="of another version"):
-        look(Source("it", lambda path: {"offers": []} if path == "/offers" else answer))
+        look(Source("it", lambda path: {"/offers": {"offers": []}, "/outcomes": {"hurt": []}}.get(path, answer)))
 
 
 def test_one_on_another_machine() -> None:
@@ -260,7 +316,7 @@ def test_one_on_another_machine() -> None:
     inspector = Inspector()
     routes = {
         path: (lambda path=path: Response(200, json.dumps(inspector.ask(path)).encode()))
-        for path in ("/status", "/offers")
+        for path in ("/status", "/offers", "/outcomes")
     }
     with MetricsServer("127.0.0.1", 0, routes | {"/findings": lambda: Response(200, b"[]")}) as server:
         assert look(remote(f"127.0.0.1:{server.port}/metrics")).state["version"] == "1.0"

@@ -14,7 +14,7 @@ from inspector.outcomes.sides import Ties, tie
 from inspector.outcomes.sightings import Sightings
 from inspector.wire.headers import Header, read_header
 from tests.build import pdu
-from tests.build.connection import ACK, PSH, Wire, raw_address
+from tests.build.connection import ACK, PSH, RST, Wire, raw_address
 from tests.cases import connections, gateways  # noqa: F401  # each registers its cases
 from tests.cases.case import CASES
 from tests.cases.dialogue import (
@@ -196,6 +196,16 @@ def test_what_the_client_acknowledges_was_not_dropped() -> None:
 def test_a_capture_that_had_ended_proves_no_drop() -> None:
     """The answer came after the last packet of the other file."""
     assert gateway_that_drops(ends_early=True).dropped == {}
+
+
+def test_a_reset_in_the_answers_place_proves_a_drop() -> None:
+    """The filter resets the client in the server's name, and both captures end there: nothing more was to come."""
+    network = Network(gateway=True)
+    connection = bound(network.connect(CLIENT, VIP), wide=False).say(0, map_question(SAMR, wide=False))
+    answer = map_answer(SAMR, (DIP, 49152), wide=False)
+    connection.send(1, PSH | ACK, answer, at=(1,), arrives=False)
+    connection.back(1, len(answer)).send(1, RST | ACK, at=(0,))
+    assert len(tie(sighted(network)).dropped) == 1
 
 
 def test_an_answer_cut_otherwise_was_not_dropped() -> None:

@@ -173,7 +173,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
     )
     parser.add_argument("--scenario", metavar="NAME", help="show a scenario (an unknown name lists all of them)")
-    parser.add_argument("--captures", type=_path, metavar="DIR", help="keep a scenario's captures there")
+    parser.add_argument("--captures", type=types.path, metavar="DIR", help="keep a scenario's captures there")
     parser.set_defaults(run=_demo)
 
 

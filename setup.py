@@ -14,11 +14,22 @@ PACKAGE = Path("inspector")
 MODULES = (
     *(
         f"decode.{name}"
-        for name in ("table", "templates", "reader", "answers", "calls", "streams", "rows", "engine", "followed")
+        for name in (
+            "table",
+            "templates",
+            "reader",
+            "answers",
+            "calls",
+            "streams",
+            "rows",
+            "engine",
+            "buckets",
+            "followed",
+        )
     ),
     "live.rings.scan",
     "output.lines",
-    "capture.scan",
+    *(f"capture.{name}" for name in ("octets", "flows", "associations", "triage", "scan")),
 )
 LAYOUTS = [PACKAGE / folder / "layout.py" for folder in ("capture", "decode", "output")]
 BUILD = "build/cython"

@@ -94,11 +94,11 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         type=types.verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
-        help="exit with status 3 where such a verdict, or such an outcome of --follow-up, was found; with 4 where none "
+        help="exit with status 3 where such a verdict, or such an outcome, was found; with 4 where none "
         "was, and the capture keeps only the beginning of packets",
     )
     types.add_switch(
-        parser, "--follow-up", "say what answers led to: were they delivered, and did the client get through (slower)"
+        parser, "--follow-up", "say what answers led to: whether they arrived, and the client got through (default: on)"
     )
     types.add_switch(
         parser,
@@ -285,7 +285,7 @@ def _read(arguments: argparse.Namespace) -> int:
         config = _with(config, {"tunnels": True})
     outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
     if outcomes and not config.follow_up:
-        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are known with --follow-up only")
+        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are not known with --no-follow-up")
     return read.run(
         filereader.ReadArguments(
             files=arguments.files,

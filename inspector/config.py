@@ -168,7 +168,7 @@ class Config(_Table):
     netns: OptionalName = None
     ports: Annotated[list[Port], Field(min_length=1, max_length=64)] = list(EPM_PORTS)
     tunnels: StrictBool = False
-    follow_up: StrictBool | None = None
+    follow_up: StrictBool = True
     listen: Listen = DEFAULT_LISTEN
     serve_findings: StrictBool = True
     hosts: Annotated[list[HostName], Field(max_length=bounds.LIST)] = []
@@ -217,11 +217,6 @@ class Config(_Table):
         for number, virtual in enumerate(self.vip):
             for address in virtual.address:
                 yield number, address, unmap(address, prefixes)
-
-    @property
-    def follows_live(self) -> bool:
-        """Whether `attach` says what answers led to, as it does unless told otherwise; `read` only if it is told to."""
-        return self.follow_up is not False
 
     def policy(self) -> Policy:
         """Return what the verdicts need: pools by unmapped VIP, and NAT64 prefixes."""

@@ -241,12 +241,14 @@ class Finding:
         return self.consequence.outcome if self.consequence is not None else None
 
     @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What became of it and of the follow-up that goes with it, as far as is known."""
+        return tuple(one.outcome for one in self.with_follow_up() if one.outcome is not None)
+
+    @property
     def harm(self) -> Outcome | None:
         """The outcome that hurt a client: of the finding, or of the follow-up that goes with it."""
-        for one in (self, self.follow_up):
-            if one is not None and one.outcome in HARMFUL:
-                return one.outcome
-        return None
+        return next((outcome for outcome in self.outcomes if outcome in HARMFUL), None)
 
     def with_follow_up(self) -> tuple[Finding, ...]:
         """Return the finding, and the one of its follow-up where there is one."""

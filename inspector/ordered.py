@@ -88,6 +88,15 @@ def count_rows(batches: Sequence[Batch]) -> int:
     return sum(1 if isinstance(batch, bytes | memoryview) else len(batch) for batch in batches)
 
 
+def places_of(batches: Sequence[Block]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Return where the rows of blocks are, and the bytes of each."""
+    if isinstance(batches, OrderedRows):
+        return batches.addresses, batches.widths
+    starts = [block.ctypes.data + np.arange(len(block), dtype=np.int64) * block.strides[0] for block in batches]
+    widths = [np.full(len(block), block.strides[0], np.int32) for block in batches]
+    return np.concatenate([np.zeros(0, np.int64), *starts]), np.concatenate([np.zeros(0, np.int32), *widths])
+
+
 def newest_ns(blocks: Sequence[Block]) -> int:
     """Return the time of the last row."""
     return int(blocks.times[-1]) if isinstance(blocks, OrderedRows) else record_time(record_of(blocks[-1][-1]))

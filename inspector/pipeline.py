@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
-from inspector.decode.tally import Tally
+from inspector.decode.grouping import GroupCounts
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -73,7 +73,7 @@ class Pipeline:
         self._conversations = Conversations(limits)
         self._records = 0
         self.verdicts: Counter[Verdict] = Counter()
-        self._tally = Tally(_verdict_of)
+        self._groups = GroupCounts(_verdict_of)
         self._decoder: Decoder | None = None
         if engine:
             # Where nothing was compiled, memory stays small.
@@ -106,6 +106,16 @@ class Pipeline:
     def tracked_connections(self) -> int:
         """Connections in the tables now."""
         return len(self._conversations) + (len(self._decoder) if self._decoder is not None else 0)
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which `advance` has something to do next, or None."""
+        return self._decoder.waiting[0] if self._decoder is not None else self._conversations.standing()[2]
+
+    @property
+    def held(self) -> int:
+        """How many findings wait, after `feed` with `hold`."""
+        return self._decoder.waiting[1] if self._decoder is not None else 0
 
     def reconfigure(self, policy: Policy, limits: Limits) -> None:
         """Judge by another policy and wait for other times from now on; limits on memory stay what they were."""
@@ -176,7 +186,7 @@ class Pipeline:
                 yield FindingBatch.of(held)
                 held = []
             if isinstance(one, FindingBatch):
-                for verdict, count in self._tally.totals(one):
+                for verdict, count in self._groups.totals(one):
                     self.verdicts[verdict] += count
                 yield one
         if held:

@@ -1,8 +1,8 @@
-"""Numbers of the internet's protocols that several modules need, each once.
+"""Numbers and names of the internet's protocols that several modules need, each once.
 
 Sources: RFC 9293 section 3.1 (TCP), IEEE 802.1Q and the IEEE's registry of ethertypes, RFC 4291 section 2.5.5.2
-(IPv4-mapped addresses), MS-RPCE section 2.1.1.1 and MS-RPCH section 2.1.1 (ports). Compiled modules have them in
-layouts of their own, since those become constants of C; a test compares them.
+(IPv4-mapped addresses), MS-RPCE section 2.1.1.1 and MS-RPCH section 2.1.1 (ports), C706 appendix I (protocol
+sequences). Compiled modules have them in layouts of their own, since those become constants of C; a test compares them.
 """
 
 from __future__ import annotations
@@ -27,3 +27,6 @@ EPM_PORT: Final = 135
 EPM_HTTP_PORT: Final = 593
 EPM_PORTS: Final = (EPM_PORT, EPM_HTTP_PORT)
 """Where endpoint mappers listen, over TCP and UDP, and over HTTP, unless the configuration says otherwise."""
+
+TCP_SEQUENCES: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
+"""Protocol sequences whose endpoint is a TCP port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import Final, TextIO
@@ -17,7 +18,8 @@ _DIRECTIONS: Final = (os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)
 def open_standard_streams() -> None:
     """Take the numbers of closed standard streams, before a socket or a capture file gets them and is written to.
 
-    Python has None for the stream of a closed descriptor: it gets one.
+    Python has None for the stream of a closed descriptor: it gets one. With PYTHONUNBUFFERED a write of standard output
+    may write a part and not say so: it gets a buffer, which everything here flushes.
     """
     for descriptor, flags in enumerate(_DIRECTIONS):
         try:
@@ -30,6 +32,10 @@ def open_standard_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False, errors="backslashreplace")
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        sys.stdout = open(  # noqa: SIM115 - as long as the process
+            1, "w", closefd=False, encoding=sys.stdout.encoding, errors=sys.stdout.errors, buffering=1
+        )
 
 
 def _fill(descriptor: int, flags: int) -> None:

@@ -17,7 +17,8 @@ SECOND: Final = 4  # ticks of a second; used in the classic format
 INTERFACE_WORDS: Final = 5
 BY_VERSION: Final = -1  # no ethertype: the first half-byte of the network header tells
 
-# Words of a row: struct epm_record behind one word.
+# Words of a row: struct epm_record behind one word, the number of the packet in the file.
+ROW_FRAME: Final = 0
 ROW_TIME: Final = 1
 ROW_SOURCE: Final = 2
 ROW_DESTINATION: Final = 4
@@ -61,3 +62,106 @@ SLACK: Final = 8
 SKIPPED: Final = 0
 WRITTEN: Final = 1
 UNUSUAL: Final = 2
+# Why the loop stopped.
+PACKET: Final = 0
+ROWS_FULL: Final = 1
+TIME_DUE: Final = 2
+NEVER: Final = 9223372036854775807
+
+# An entry of the table of connections (inspector.capture.flows), in 64-bit words.
+FLOW_CLIENT: Final = 0  # address, two words
+FLOW_SERVER: Final = 2
+FLOW_PORTS: Final = 4  # client's, server's << 16
+FLOW_TAG: Final = 5  # hash of its addresses and ports
+FLOW_TOUCHED: Final = 6  # whether a packet came since the table was last searched for a silent one
+FLOW_LAST: Final = 7  # time of the last packet
+FLOW_STATE: Final = 8  # flags below
+FLOW_NEXT: Final = 9  # sequence number behind the client's stream, and the server's
+FLOW_ACKNOWLEDGED: Final = 11  # of the client's stream, and of the server's
+FLOW_FIRST: Final = 13  # time of the SYN
+FLOW_AGAIN: Final = 14  # how often the server repeated what the client has not acknowledged, or the client its question
+FLOW_HOP_LIMIT: Final = 15  # of the SYN-ACK
+FLOW_CONTEXTS: Final = 16  # of the last bind
+FLOW_TAIL: Final = 17  # the last bytes of the server's stream
+FLOW_INITIAL: Final = 18  # sequence number of the SYN
+FLOW_OPENED: Final = 19  # time of the SYN-ACK
+FLOW_WORDS: Final = 20
+
+# Its state.
+STATE_PYTHON: Final = 1  # its packets are for the tracker in Python
+STATE_ANSWERED: Final = 2  # a SYN-ACK came
+STATE_CONFIRMED: Final = 4  # the client acknowledged it
+STATE_PENDING: Final = 8  # the client has sent, the server not since
+STATE_CLIENT_ENDED: Final = 16  # a FIN came, and one bit higher the server's
+STATE_CLIENT_RESET: Final = 64  # a reset came, and one bit higher the server's
+STATE_BOUND: Final = 256  # the server accepted a bind
+STATE_IGNORED: Final = 512  # no answer can have led to it
+STATE_ASKED: Final = 1024  # the client proposed a bind
+STATE_ENDED: Final = 240  # either end, by FIN or reset
+STATE_ANY_RESET: Final = 192
+
+# What is known of a client, a byte for each hash of an address.
+CLIENTS: Final = 4194304
+CLIENT_KNOWN: Final = 1  # it has talked to an endpoint mapper
+CLIENT_PYTHON: Final = 2  # not all of its connections are healthy
+CLIENT_FOLLOWS: Final = 4  # it has connected to an offered port
+CLIENT_SEALED: Final = 8  # it has got an authenticated answer, which may offer any port
+
+# Connections to ports that no answer has offered yet, kept until one does.
+EARLY: Final = 65536
+
+# What happened, for the tracker: a row of 64-bit words.
+EVENTS: Final = 4096
+EVENT_KIND: Final = 0
+EVENT_FRAME: Final = 1
+EVENT_TIME: Final = 2
+EVENT_CLIENT: Final = 3
+EVENT_SERVER: Final = 5
+EVENT_PORTS: Final = 7
+EVENT_HOP_LIMIT: Final = 8
+EVENT_CONTEXTS: Final = 9
+EVENT_SIZE: Final = 10
+EVENT_WAITED: Final = 10  # from SYN to SYN-ACK, of EVENT_REACHED
+EVENT_WORDS: Final = 11
+EVENT_OPENED: Final = 1  # a SYN of a follow-up
+EVENT_REACHED: Final = 2  # its bind was accepted
+EVENT_SERVER_SEEN: Final = 3  # facts of a server of port 135 have changed
+
+SERVERS: Final = 1024  # whose facts are compared, by hash
+SERVER_WORDS: Final = 5  # address, two words; hop limit + 1; contexts; size of an answer
+SMALL: Final = 512  # as in inspector.outcomes.servers
+# A floor of a tower, up to its port: lengths are little-endian.
+FLOOR_TCP: Final = 4295426560
+FLOOR_HTTP: Final = 4296999424
+FLOOR_MASK: Final = 72057594037927935
+
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+ACK: Final = 16
+ICMP: Final = 1
+ICMP6: Final = 58
+LATEST_TIME: Final = 8070450532247928832  # as in inspector.record
+HALF: Final = 2147483648  # of the sequence numbers
+LOW: Final = 4294967295
+SOON: Final = 1000000000  # a healthy connection is open, and acknowledges, within this time
+COPY: Final = 1000000  # the same packet within this time is a copy
+PATIENCE: Final = 5000000000  # a healthy mapper answers within this time
+JUMP: Final = 1048576  # how far a segment may be ahead of the others
+
+# PDU types.
+PDU_RESPONSE: Final = 2
+PDU_FAULT: Final = 3
+PDU_BIND: Final = 11
+PDU_BIND_ACK: Final = 12
+PDU_BIND_NAK: Final = 13
+PDU_ALTER: Final = 14
+PDU_ALTER_ACK: Final = 15
+PDU_HEADER: Final = 16
+PDU_LAST: Final = 20
+PDUS: Final = 16  # of a segment that are read
+
+# Results of the triage of a segment.
+OF_OTHERS: Final = 0
+FOR_PYTHON: Final = 1
+HEALTHY: Final = 2

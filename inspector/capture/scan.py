@@ -11,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cython
+import numpy as np
 
 from inspector.capture import layout
+from inspector.capture.triage import Triage
 from inspector.decode import hints
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 
@@ -25,29 +26,44 @@ def joined(low: int, high: int) -> int:
     return cython.cast(cython.ulonglong, low) | cython.cast(cython.ulonglong, high) << 32
 
 
-class Scan:
+class Scan(Triage):
     """The state of the loop.
 
-    `at` is the offset of the next packet, `count` the number of rows written, `time` the time of the last packet;
+    `at` is the offset of the next packet, `count` the number of rows written, `time_ns` the time of the last packet;
     `packets`, `to_server` and `from_server` count packets, the last two those of interest, with or without a record.
+    With `flows` the loop follows that many connections (see `Triage`), and stops before a packet which is not of a
+    healthy one, and before time reaches `due`. `clients` and `secret` are those of an earlier run.
     """
 
-    def __init__(self, ports: npt.NDArray[np.uint8]) -> None:
-        self.ports = ports.data
-        self.at = self.count = self.packets = self.to_server = self.from_server = self.time = 0
+    def __init__(
+        self,
+        ports: npt.NDArray[np.uint8],
+        *,
+        flows: int = 0,
+        clients: npt.NDArray[np.uint8] | None = None,
+        secret: int = 0,
+    ) -> None:
+        Triage.__init__(self, flows, clients, secret)
+        self.ports = np.bitwise_and(ports, layout.OF_INTEREST).data
+        self.udp_ports = ports.data
+        self.follows = flows > 0
+        self.due = layout.NEVER
+        self.time_due = 0
+        self.at = self.count = self.packets = self.to_server = self.from_server = self.time_ns = 0
         self.interfaces = self.first_interface = 0
         self.classic = self.big_endian = False
 
-    def run(self, data: memoryview, table: npt.NDArray[np.int64], rows: npt.NDArray[np.uint64]) -> bool:
-        """Read packets from the start of `data` on, and write rows from `count` on; return whether the rows are full.
+    def run(self, data: memoryview, table: npt.NDArray[np.int64], rows: npt.NDArray[np.uint64]) -> int:
+        """Read packets from the start of `data` on, and write rows from `count` on; return why it stopped.
 
-        It stops before a packet that is unusual or not whole. `table` has the interfaces. `at` and the counts of
-        packets are those of this call.
+        ROWS_FULL: there is no room for rows or events. TIME_DUE: time would reach `due`, and be `time_due`. PACKET:
+        before a packet that is unusual, or not whole. `table` has the interfaces. `at` and the counts of packets are
+        those of this call.
         """
         self.at = self.packets = self.to_server = self.from_server = 0
         self.size = len(data)
         if self.size < layout.SLACK:
-            return False
+            return layout.PACKET
         # An offset at which one byte may be read is one at which eight bytes are there.
         self.data = data[: self.size - layout.SLACK + 1]
         if not cython.compiled:
@@ -57,41 +73,39 @@ class Scan:
         self.octets = rows.view("u1").data
         try:
             with cython.nogil:
-                full = self.loop()
-            return bool(full)
+                stopped = self.loop()
+            return int(stopped)
         finally:
             self.data = self.table = self.rows = self.octets = None
 
-    def read_8(self, at: int) -> int:
-        """Return the 8-bit number at an offset."""
-        return self.data[at]
-
-    def read_16_big(self, at: int) -> int:
-        """Return the big-endian 16-bit number at an offset."""
-        if cython.compiled:
-            value = hints.short_at(cython.address(self.data[at]), 0)
-            return (value & 0xFF) << 8 | value >> 8
-        return self.read_32_big(at) >> 16
-
-    def read_32(self, at: int) -> int:
-        """Return the little-endian 32-bit number at an offset."""
-        if cython.compiled:
-            return hints.long_at(cython.address(self.data[at]), 0)
-        return self.read_64(at) & 0xFFFFFFFF
-
-    def read_32_big(self, at: int) -> int:
-        """Return the big-endian 32-bit number at an offset."""
-        value = cython.cast(cython.uint, self.read_32(at))
-        return (value & 0xFF) << 24 | (value >> 8 & 0xFF) << 16 | (value >> 16 & 0xFF) << 8 | value >> 24
-
-    def read_64(self, at: int) -> int:
-        """Return the little-endian 64-bit number at an offset."""
-        if cython.compiled:
-            return hints.hyper_at(cython.address(self.data[at]), 0)
-        else:  # noqa: RET505 - compiled code has no second branch
-            if not 0 <= at < len(self.data):
-                raise IndexError(at)
-            return hints.hyper_at(self.whole, at)
+    def read_one(
+        self,
+        frame: bytes,
+        table: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.uint64],
+        time_ns: int,
+        interface: int,
+    ) -> bool:
+        """Read a single frame, as `run` does; return whether that was possible. `table` has its link type."""
+        self.to_server = self.from_server = 0
+        data = frame + bytes(layout.SLACK)
+        self.data = data[: len(frame) + 1]
+        if not cython.compiled:
+            self.whole = data
+        self.table = table.data
+        self.rows = rows.data
+        self.octets = rows.view("u1").data
+        first, self.first_interface = self.first_interface, interface
+        try:
+            done = self.read_frame(0, len(frame), 0, time_ns)
+        finally:
+            self.data = self.table = self.rows = self.octets = None
+            self.first_interface = first
+        if done == layout.UNUSUAL:
+            return False
+        self.frame += 1
+        self.count += done == layout.WRITTEN
+        return True
 
     def read_number(self, at: int) -> int:
         """Return a 32-bit number in the file's byte order."""
@@ -100,50 +114,60 @@ class Scan:
     def loop(self) -> int:
         """Do what `run` says."""
         number = cython.cast(cython.longlong, 0)
-        while self.count < self.rows.shape[0]:
+        while self.count < self.rows.shape[0] and self.event_count < layout.EVENTS - 4:
             at = self.at
             left = self.size - at
             if self.classic:
                 if left < layout.CLASSIC_HEADER + layout.SLACK:
-                    return 0
+                    return layout.PACKET
                 ticks = self.read_number(at) * self.table[0, layout.SECOND] + self.read_number(at + 4)
                 length = self.read_number(at + 8)
                 frame = at + layout.CLASSIC_HEADER
                 total = layout.CLASSIC_HEADER + length
             else:
                 if left < layout.BLOCK_OVERHEAD + layout.SLACK or self.read_number(at) != layout.ENHANCED_PACKET:
-                    return 0
+                    return layout.PACKET
                 total = self.read_number(at + 4)
                 number = self.read_number(at + 8)
                 high = self.read_number(at + 12)
                 # Such times are beyond what any clock says.
                 if high > layout.HIGHEST_TICKS:
-                    return 0
+                    return layout.PACKET
                 ticks = high << 32 | self.read_number(at + 16)
                 length = self.read_number(at + 20)
                 frame = at + layout.ENHANCED_HEADER
                 if total & 3 or total > layout.MAXIMUM_PIECE or length + layout.BLOCK_OVERHEAD > total:
-                    return 0
+                    return layout.PACKET
                 if total + layout.SLACK > left:
-                    return 0
+                    return layout.PACKET
                 if number >= self.interfaces or self.read_number(at + total - 4) != total:
-                    return 0
+                    return layout.PACKET
             if (
                 length > layout.MAXIMUM_PIECE
                 or total + layout.SLACK > left
                 or ticks > self.table[number, layout.LAST_TICK]
             ):
-                return 0
+                return layout.PACKET
             time_ns = ticks * self.table[number, layout.NANOSECONDS]
+            if self.frame >= self.known_frames:
+                self.everything = True
+            if self.follows and time_ns > self.latest:
+                if time_ns > layout.LATEST_TIME:
+                    return layout.PACKET
+                if time_ns >= self.due:
+                    self.time_due = time_ns
+                    return layout.TIME_DUE
+                self.latest = time_ns
             done = self.read_frame(frame, length, number, time_ns)
             if done == layout.UNUSUAL:
-                return 0
+                return layout.PACKET
             self.packets += 1
-            self.time = time_ns
+            self.frame += 1
+            self.time_ns = time_ns
             if done == layout.WRITTEN:
                 self.count += 1
             self.at = at + total
-        return 1
+        return layout.ROWS_FULL
 
     def network_at(self, at: int, length: int, number: int) -> int:
         """Return offset and ethertype of the network header, offset << 16; or SKIPPED, or UNUSUAL."""
@@ -202,13 +226,13 @@ class Scan:
         return (at + 40) << 8 | protocol
 
     def is_datagram_of_others(self, at: int, frame_end: int, end: int) -> int:
-        """Return whether a UDP header can be read and neither port is of interest."""
+        """Return whether a UDP header can be read and neither port is of interest, or of tunnels."""
         if frame_end < at + 8 or at + 8 > end:
             return 0
         length = self.read_16_big(at + 4)
         if length and (length < 8 or at + length > end):
             return 0
-        return not (self.ports[self.read_16_big(at)] or self.ports[self.read_16_big(at + 2)])
+        return not (self.udp_ports[self.read_16_big(at)] or self.udp_ports[self.read_16_big(at + 2)])
 
     def read_frame(self, at: int, length: int, number: int, time_ns: int) -> int:
         """Read a frame of `length` bytes, as `inspector.wire.frame.read_frame` does: SKIPPED, WRITTEN or UNUSUAL."""
@@ -232,12 +256,23 @@ class Scan:
         if protocol == layout.TCP:
             interface = self.first_interface + number
             return self.read_segment(network, transport, frame_end, end, attributes, interface, time_ns)
-        # These are tunnels; those over UDP have a port in `ports`.
+        if self.follows and protocol in (layout.ICMP, layout.ICMP6):
+            return self.read_error(transport, frame_end, attributes)
+        # These may be tunnels; those over UDP have a port of their own.
         if protocol in (4, 41, 47):
             return layout.UNUSUAL
         if protocol == layout.UDP and not self.is_datagram_of_others(transport, frame_end, end):
             return layout.UNUSUAL
         return layout.SKIPPED
+
+    def read_error(self, at: int, frame_end: int, attributes: int) -> int:
+        """Leave ICMP errors to Python: those of RFC 792 that quote a packet, and all of RFC 4443."""
+        if frame_end < at + 8:
+            return layout.SKIPPED
+        kind = self.read_8(at)
+        if attributes & layout.OF_IPV6:
+            return layout.UNUSUAL if kind < 128 else layout.SKIPPED
+        return layout.UNUSUAL if kind in (3, 11, 12) else layout.SKIPPED
 
     def read_segment(
         self, network: int, transport: int, frame_end: int, end: int, attributes: int, interface: int, time_ns: int
@@ -248,12 +283,22 @@ class Scan:
         payload = transport + (self.read_8(transport + 12) >> 4) * 4
         if payload < transport + 20 or payload > frame_end or payload > end:
             return layout.UNUSUAL
-        if not self.ports[self.read_16_big(transport + 2)] & layout.OF_INTEREST:
-            if not self.ports[self.read_16_big(transport)] & layout.OF_INTEREST:
-                return layout.SKIPPED
-            attributes |= layout.FROM_SERVER
         payload_length = end - payload
         captured = min(payload_length, frame_end - payload)
+        if self.follows:
+            self.select(network, transport, attributes, time_ns)
+            self.payload_at = payload
+            self.payload_length = payload_length
+            self.captured = captured
+            found = self.classify()
+            if self.survey or found == layout.OF_OTHERS:
+                return layout.SKIPPED
+            if found == layout.FOR_PYTHON:
+                return layout.UNUSUAL
+        if not self.ports[self.read_16_big(transport + 2)]:
+            if not self.ports[self.read_16_big(transport)]:
+                return layout.SKIPPED
+            attributes |= layout.FROM_SERVER
         if captured > (self.rows.shape[1] - layout.ROW_PAYLOAD) * 8:
             return layout.UNUSUAL
         if attributes & layout.FROM_SERVER:
@@ -264,6 +309,27 @@ class Scan:
             return layout.SKIPPED
         self.write_row(network, transport, payload, payload_length, captured, attributes, interface, time_ns)
         return layout.WRITTEN
+
+    def select(self, network: int, transport: int, attributes: int, time_ns: int) -> int:
+        """Note what a segment's headers say, for its triage."""
+        self.time = time_ns
+        if attributes & layout.OF_IPV6:
+            self.source_high = self.read_64(network + 8)
+            self.source_low = self.read_64(network + 16)
+            self.destination_high = self.read_64(network + 24)
+            self.destination_low = self.read_64(network + 32)
+            self.hop_limit = self.read_8(network + 7)
+        else:
+            self.source_high = self.destination_high = 0
+            self.source_low = joined(layout.MAPPED, self.read_32(network + 12))
+            self.destination_low = joined(layout.MAPPED, self.read_32(network + 16))
+            self.hop_limit = self.read_8(network + 8)
+        self.source_port = self.read_16_big(transport)
+        self.destination_port = self.read_16_big(transport + 2)
+        self.sequence = self.read_32_big(transport + 4)
+        self.acknowledgment = self.read_32_big(transport + 8)
+        self.tcp_flags = self.read_8(transport + 13)
+        return 0
 
     def write_row(
         self,
@@ -278,6 +344,7 @@ class Scan:
     ) -> int:
         """Write a record: header and payload."""
         number = self.count
+        self.rows[number, layout.ROW_FRAME] = self.frame + 1
         self.rows[number, layout.ROW_TIME] = time_ns
         if attributes & layout.OF_IPV6:
             for word in range(4):

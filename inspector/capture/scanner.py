@@ -15,8 +15,11 @@ from inspector.wire.encapsulation import CARRIER_PORTS
 from inspector.wire.frame import LinkType
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
 
+    from inspector.capture.packet import Packet
     from inspector.capture.pcap import SegmentReader
     from inspector.capture.pcapng import CaptureInterface, PcapngReader, Section
     from inspector.capture.stored import PieceReader
@@ -46,31 +49,48 @@ _LINKS: Final = {
 class Scanner:
     """Reads a file's packets into the rows of blocks, which are used again and again, each in its turn.
 
-    What it reads is noted in `segments`, which also says what is of interest.
+    What it reads is noted in `segments`, which also says what is of interest. `loop` may be one that follows
+    connections.
     """
 
-    def __init__(self, segments: SegmentReader, blocks: int = 1) -> None:
+    def __init__(self, segments: SegmentReader, blocks: int = 1, loop: Scan | None = None) -> None:
         self._segments = segments
-        ports = np.zeros(_PORTS, np.uint8)
-        ports[list(CARRIER_PORTS)] = layout.OF_TUNNELS
-        ports[list(segments.ports)] |= layout.OF_INTEREST
         self._blocks = itertools.cycle([np.zeros((ROWS, WORDS), np.uint64) for _ in range(blocks)])
         self._block = next(self._blocks)
-        self._scan = Scan(ports)
+        self.loop = loop or Scan(port_flags(segments.ports))
         self._interfaces = np.zeros((1, layout.INTERFACE_WORDS), np.int64)
         self._section: Section | None = None
         self._known = 0
 
     def __len__(self) -> int:
         """How many records the block holds."""
-        return int(self._scan.count)
+        return int(self.loop.count)
 
     def take(self) -> npt.NDArray[np.uint64]:
         """Return the records so far, uint64[n, WORDS], valid until the block's next turn; another one begins."""
         taken = self._block[: len(self)]
-        self._scan.count = 0
+        self.loop.count = 0
         self._block = next(self._blocks)
         return taken
+
+    def read_packet(self, packet: Packet) -> bool:
+        """Read a packet that stood at the end of what was read of the file; return whether compiled code could."""
+        before = len(self)
+        if packet.link_type not in _LINKS or before == len(self._block) or packet.time_ns > layout.LATEST_TIME:
+            return False
+        table = np.array([_interface(packet.link_type, 1)], np.int64)
+        if not self.loop.read_one(bytes(packet.data), table, self._block, packet.time_ns, packet.interface):
+            return False
+        self.loop.time_ns = packet.time_ns
+        self._note(len(self) - before)
+        return True
+
+    def take_events(self) -> list[list[int]]:
+        """Return what happened so far, rows as in `inspector.capture.layout`."""
+        count = int(self.loop.event_count)
+        self.loop.event_count = 0
+        events: list[list[int]] = self.loop.event_rows[:count].tolist()
+        return events
 
     def add(self, segment: Segment) -> bool:
         """Append one record, if it fits; one which came through a tunnel never does."""
@@ -80,46 +100,47 @@ class Scanner:
         if _HEADER + len(record) > WORDS * 8:
             return False
         self._block[count].view(np.uint8)[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
-        self._scan.count += 1
+        self.loop.count += 1
         return True
 
-    def scan(self, pieces: PieceReader, reader: ClassicReader | PcapngReader) -> bool:
-        """Read packets until the block is full, which is said by True, or one comes that `reader` must read."""
+    def scan(self, pieces: PieceReader, reader: ClassicReader | PcapngReader) -> int:
+        """Read packets until the block is full, or one comes that `reader` must read; return why, as `Scan.run`."""
         ahead, before = pieces.ahead(), len(self)
         if not ahead or before == len(self._block):
-            return before == len(self._block)
+            return layout.ROWS_FULL if before == len(self._block) else layout.PACKET
         self._describe(reader)
-        full = self._scan.run(ahead, self._interfaces, self._block)
-        pieces.skip(int(self._scan.at))
-        if self._scan.packets:
+        stopped = self.loop.run(ahead, self._interfaces, self._block)
+        pieces.skip(int(self.loop.at))
+        if self.loop.packets:
             self._note(len(self) - before)
-        return bool(full)
+        return int(stopped)
 
     def _note(self, records: int) -> None:
         """Note what was read, as if it had been read one by one."""
         counters = self._segments.counters
-        counters[KernelCounter.PACKETS_TO_SERVER] += int(self._scan.to_server)
-        counters[KernelCounter.PACKETS_FROM_SERVER] += int(self._scan.from_server)
+        counters[KernelCounter.PACKETS_TO_SERVER] += int(self.loop.to_server)
+        counters[KernelCounter.PACKETS_FROM_SERVER] += int(self.loop.from_server)
         counters[KernelCounter.MATCHED] += records
         counters[KernelCounter.SUBMITTED] += records
         self._segments.readable = True
-        self._segments.seen.latest_ns = max(self._segments.seen.latest_ns, int(self._scan.time))
+        self._segments.seen.latest_ns = max(self._segments.seen.latest_ns, int(self.loop.time_ns))
         if self._section is not None:
-            self._section.time_ns = int(self._scan.time)
+            self._section.time_ns = int(self.loop.time_ns)
 
     def _describe(self, reader: ClassicReader | PcapngReader) -> None:
         """Tell the loop what format the file is of, and what its interfaces are."""
-        scan = self._scan
+        scan = self.loop
         if isinstance(reader, ClassicReader):
             if not self._known:
                 self._known = 1
-                scan.classic, scan.big_endian = True, reader.order == ">"
+                scan.classic, scan.big_endian, scan.first_interface = True, reader.order == ">", 0
                 self._interfaces[0] = _interface(reader.link_type, reader.unit)
             return
         section = reader.section
         if section is not self._section:
             self._section, self._known = section, 0
-            scan.big_endian, scan.first_interface = section.order == ">", section.first_interface
+            scan.classic, scan.big_endian = False, section.order == ">"
+            scan.first_interface = section.first_interface
         count = len(section.interfaces)
         if count > self._known:
             if count > len(self._interfaces):
@@ -130,6 +151,14 @@ class Scanner:
                 self._interfaces[number] = _interface_of(section.interfaces[number])
             self._known = count
         scan.interfaces = count
+
+
+def port_flags(ports: Collection[int]) -> npt.NDArray[np.uint8]:
+    """Return what each port number is: OF_INTEREST, OF_TUNNELS, both, or 0."""
+    flags = np.zeros(_PORTS, np.uint8)
+    flags[list(CARRIER_PORTS)] = layout.OF_TUNNELS
+    flags[list(ports)] |= layout.OF_INTEREST
+    return flags
 
 
 def _interface_of(interface: CaptureInterface) -> tuple[int, int, int, int, int]:

@@ -65,7 +65,7 @@ def run(arguments: AttachArguments) -> int:
         CollectorRegistry(),
         vips=config.vip_labels(),
         learned_vips=config.learned_vips,
-        follow_up=config.follows_live,
+        follow_up=config.follow_up,
     )
     host, port = split_listen(arguments.listen)
     with contextlib.ExitStack() as stack:
@@ -89,7 +89,7 @@ def run(arguments: AttachArguments) -> int:
                 ports=config.ports,
                 netns=arguments.netns,
                 tunnels=config.tunnels,
-                follow_up=config.follows_live,
+                follow_up=config.follow_up,
             )
         )
         files = Files.of(config, arguments.config_file, arguments.write)

@@ -122,7 +122,17 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
             threads = 1 if arguments.summary else 2
         more = arguments.follow_on.get(path, ())
         sums = Sums() if arguments.needs_sums else None
-        reader = FileReader(path, arguments.config, evidence, threads, ties, more, arguments.selection, sums)
+        reader = FileReader(
+            path,
+            arguments.config,
+            evidence,
+            threads,
+            ties,
+            shown=not arguments.summary,
+            more=more,
+            selection=arguments.selection,
+            sums=sums,
+        )
         try:
             for batch in reader.findings(warn, shares.of(number)):
                 if not arguments.summary and not output.show(batch):

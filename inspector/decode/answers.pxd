@@ -8,6 +8,7 @@ cdef class Answers(Reader):
     cdef public bint anomalous, repeated
     cdef public long long unidentified, skipped
     cdef long long[::1] refusals
+    cdef long long matched, known, transfer
 
     @cython.final
     cdef long long client_bucket(self, long long slot) noexcept nogil
@@ -22,7 +23,7 @@ cdef class Answers(Reader):
     @cython.final
     cdef int try_reading(self, long long question, long long opnum, long long transfer, unsigned long long flags) noexcept nogil
     @cython.final
-    cdef bint is_like(self, long long question, long long context_id, long long known, long long transfer) noexcept nogil
+    cdef int match_call(self, long long context_id) noexcept nogil
     @cython.final
     cdef unsigned long long flags_of(self, long long question, long long known, long long transfer) noexcept nogil
     @cython.final

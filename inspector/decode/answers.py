@@ -25,7 +25,7 @@ class Answers(Reader):
     def __init__(self, connections: int) -> None:
         Reader.__init__(self, connections)
         self.anomalous = self.repeated = False
-        self.unidentified = self.skipped = 0
+        self.unidentified = self.skipped = self.matched = self.known = self.transfer = 0
         # For each quota the time until which it takes nothing: of nobody, then of the clients of each bucket.
         self.refusals = np.zeros(layout.QUOTAS * layout.REFUSALS, np.int64).data
 
@@ -121,13 +121,30 @@ class Answers(Reader):
             self.drop_question(self.slot, question)
         return code
 
-    def is_like(self, question: int, context_id: int, known: int, transfer: int) -> bool:
-        """Return whether a call's context is the answer's, and what is known of it is what was known then."""
-        base = question * layout.QUESTION_WORDS
-        about_context = layout.EPM_KNOWN | 3 << layout.AGREED
-        return self.questions[base + layout.QUESTION_CONTEXT] == context_id and (
-            self.questions[base + layout.QUESTION_READING] & about_context
-        ) == (known | transfer << layout.AGREED)
+    def match_call(self, context_id: int) -> int:
+        """Note the call that a PDU ends (`matched`, 0: of none), and what is known of its context.
+
+        Return MATCHED, or DONE where the context is another interface's; HAND_OVER where it is not the call's, or more
+        is known of it than when the call came.
+        """
+        word = self.context_of(context_id)
+        abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN
+        self.transfer = word >> 20 & 15 if word >= 0 else layout.TRANSFER_NONE
+        self.known = layout.EPM_KNOWN if abstract == layout.ABSTRACT_EPM else 0
+        self.matched = self.find_question(self.slot, layout.CALL, self.call_id)
+        if abstract == layout.ABSTRACT_OTHER:
+            if self.matched:
+                self.drop_question(self.slot, self.matched)
+            return layout.DONE
+        base = self.matched * layout.QUESTION_WORDS
+        of_context = layout.EPM_KNOWN | 3 << layout.AGREED
+        if self.matched and (
+            self.questions[base + layout.QUESTION_CONTEXT] != context_id
+            or (self.questions[base + layout.QUESTION_READING] & of_context)
+            != (self.known | self.transfer << layout.AGREED)
+        ):
+            return layout.HAND_OVER
+        return layout.MATCHED
 
     def flags_of(self, question: int, known: int, transfer: int) -> int:
         """Return the flags of the key of an answer to a call, or to none that was seen."""
@@ -155,18 +172,10 @@ class Answers(Reader):
             return self.lose_fragment()
         if end - stub > self.stub_limit:
             return layout.HAND_OVER
-        context_id = hints.short_at(self.data, at + 4)
-        word = self.context_of(context_id)
-        abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN
-        transfer = word >> 20 & 15 if word >= 0 else layout.TRANSFER_NONE
-        question = self.find_question(self.slot, layout.CALL, self.call_id)
-        if abstract == layout.ABSTRACT_OTHER:
-            if question:
-                self.drop_question(self.slot, question)
-            return layout.DONE
-        known = layout.EPM_KNOWN if abstract == layout.ABSTRACT_EPM else 0
-        if question and not self.is_like(question, context_id, known, transfer):
-            return layout.HAND_OVER
+        code = self.match_call(hints.short_at(self.data, at + 4))
+        if code != layout.MATCHED:
+            return code
+        question, known, transfer = self.matched, self.known, self.transfer
         if self.sealed and not known:
             return self.leave_unidentified(question)
         opnum = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_OPNUM] if question else 0
@@ -223,18 +232,10 @@ class Answers(Reader):
         at = self.pdu_at + layout.HEADER
         if at + 12 > self.body_end:
             return self.lose_body()
-        context_id = hints.short_at(self.data, at + 4)
-        word = self.context_of(context_id)
-        abstract = word >> 16 & 15 if word >= 0 else layout.ABSTRACT_UNKNOWN
-        transfer = word >> 20 & 15 if word >= 0 else layout.TRANSFER_NONE
-        question = self.find_question(self.slot, layout.CALL, self.call_id)
-        if abstract == layout.ABSTRACT_OTHER:
-            if question:
-                self.drop_question(self.slot, question)
-            return layout.DONE
-        known = layout.EPM_KNOWN if abstract == layout.ABSTRACT_EPM else 0
-        if question and not self.is_like(question, context_id, known, transfer):
-            return layout.HAND_OVER
+        code = self.match_call(hints.short_at(self.data, at + 4))
+        if code != layout.MATCHED:
+            return code
+        question, known, transfer = self.matched, self.known, self.transfer
         if not known and not question:
             return self.leave_unidentified(0)
         opnum = self.questions[question * layout.QUESTION_WORDS + layout.QUESTION_OPNUM] if question else 0

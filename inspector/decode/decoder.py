@@ -103,6 +103,11 @@ class Decoder:
     def losing(self, losing: bool) -> None:
         self._engine.losing = losing
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The time at which `advance` has something to do next, and how many findings are held."""
+        return int(self._engine.due), int(self._engine.found) + sum(map(len, self._stashed))
+
     def __len__(self) -> int:
         """How many connections the engine holds."""
         return int(self._engine.count)
@@ -128,7 +133,7 @@ class Decoder:
     def advance(self, now_ns: int) -> Iterator[FindingBatch | Observed]:
         """Move time forward when no record does."""
         yield from self._take_findings()
-        if now_ns > self._engine.now:
+        if now_ns > self._engine.now or now_ns >= self._engine.sweep:
             yield from self._advance(now_ns)
 
     def dropped(self, flow: Flow) -> None:

@@ -19,7 +19,8 @@ import cython
 import numpy as np
 
 from inspector.decode import hints, layout
-from inspector.ordered import OrderedRows, count_rows
+from inspector.decode.buckets import Buckets
+from inspector.ordered import count_rows, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +41,14 @@ RATE_OF_CLIENT: Final = 200
 RECORDS: Final = 6_000
 """Records a second: with what they lead to, they take about a fifth of a processor."""
 
+_MARKS: Final = 1 << 20
+_MARKED_NS: Final = 60_000_000_000
 _SECOND: Final = 10**9
+_BURST: Final = _SECOND // 10
+"""How much of their rate the quotas of all clients allow at once: the rings hold what comes meanwhile."""
 
 
-class Followed:
+class Followed(Buckets):
     """The table of connections, by client, its port and server, and the quotas.
 
     `is_open` is whether more connections may be taken: not while records get lost, or wait in the rings. With
@@ -55,11 +60,17 @@ class Followed:
         self.halves = np.asarray(self.entries).view(np.uint32).data
         self.clients = np.zeros(layout.FOLLOWED_CLIENTS, np.uint64).data
         self.client_times = np.zeros(layout.FOLLOWED_CLIENTS, np.int64).data
-        # When each bucket is empty again: of clients, then of all.
-        self.buckets = np.zeros(layout.FOLLOWED_BUCKETS + 4, np.int64).data
+        # Of clients, then of all.
+        super().__init__(layout.FOLLOWED_BUCKETS + 4)
         self.secret = int.from_bytes(os.urandom(8), "little")
         self.multiplier = int.from_bytes(os.urandom(8), "little") | 1
         self.mask = CONNECTIONS - 1
+        # Of connections that were followed within the last two minutes, by client and port: the generation, 1 or 2.
+        self.marks = np.zeros(_MARKS, np.uint8).data
+        self.marks_mask = _MARKS - 1
+        self.marks_until = 0
+        self.generation = 1
+        self.burst = _BURST
         self.cost = _SECOND // rate
         self.cost_of_client = _SECOND // rate_of_client
         self.cost_of_record = _SECOND // records
@@ -86,7 +97,7 @@ class Followed:
         if len(self.chosen) < count:
             self.chosen = np.zeros(2 * count, np.int64).data
         if cython.compiled:
-            addresses, widths = _places_of(batches)
+            addresses, widths = places_of(batches)
             self.addresses = addresses.data
             self.widths = widths.data
         else:
@@ -94,6 +105,11 @@ class Followed:
             self.opened = [(row.view(np.int64).data, row.view(np.uint32).data) for row in rows]
         self.count = 0
         self.loop(count)
+        if self.time >= self.marks_until or self.time < self.marks_until - 2 * _MARKED_NS:
+            self.generation = 3 - self.generation
+            marks = np.asarray(self.marks)
+            marks[marks == self.generation] = 0
+            self.marks_until = self.time + _MARKED_NS
         return np.asarray(self.chosen)[: self.count].copy()
 
     def record_of(self, number: int) -> bytes:
@@ -106,6 +122,23 @@ class Followed:
             used = cython.cast(cython.longlong, 8 * layout.ROW_PAYLOAD + layout.TUNNEL_BYTES + (flags & 0xFFFF))
             return data[8 : min(used, width)]
         return self.opened[number][0].tobytes()[8:]
+
+    def may_be_followed(self, clients: npt.NDArray[np.uint64], ports: Numbers) -> npt.NDArray[np.bool_]:
+        """Return which connections may be followed, by addresses, uint64[n, 2], and ports of clients: most are not."""
+        found = np.zeros(len(ports), np.uint8)
+        self.find_marks(clients, ports, found.data)
+        return found.view(np.bool_)
+
+    def find_marks(self, clients: npt.NDArray[np.uint64], ports: Numbers, found: memoryview) -> None:
+        """Write 1 for each connection that may be followed."""
+        for number in range(len(ports)):
+            at = self.mark_of(
+                cython.cast(cython.longlong, clients[number, 0]),
+                cython.cast(cython.longlong, clients[number, 1]),
+                ports[number],
+            )
+            if self.marks[at]:
+                found[number] = 1
 
     def are_followed(
         self, clients: npt.NDArray[np.uint64], ports: Numbers, servers: npt.NDArray[np.uint64]
@@ -194,7 +227,7 @@ class Followed:
             if not self.with_copies:
                 return 0
             copies = 1
-        if not self.take(layout.FOLLOWED_BUCKETS + 3, self.cost_of_record, layout.FOLLOWED_BURST):
+        if not self.take(layout.FOLLOWED_BUCKETS + 3, self.cost_of_record, self.burst):
             self.refused += 1
             self.entries[at + layout.FOLLOWED_STATE] &= ~layout.FOLLOWED
             return -1
@@ -243,13 +276,14 @@ class Followed:
         self.entries[at + layout.FOLLOWED_TIME] = self.time
         if (
             self.is_open
-            and self.has_room(layout.FOLLOWED_BUCKETS + 3, layout.FOLLOWED_BURST // 2)
-            and self.has_room(quota, layout.FOLLOWED_BURST)
-            and self.has_room(of_client, layout.FOLLOWED_SECOND)
+            and self.has_room(layout.FOLLOWED_BUCKETS + 3, self.burst // 2)
+            and self.has_room(quota, self.burst)
+            and self.has_room(of_client, layout.SECOND)
         ):
-            self.take(quota, self.cost, layout.FOLLOWED_BURST)
-            self.take(of_client, self.cost_of_client, layout.FOLLOWED_SECOND)
+            self.take(quota, self.cost, self.burst)
+            self.take(of_client, self.cost_of_client, layout.SECOND)
             self.entries[at + layout.FOLLOWED_STATE] = layout.FOLLOWED
+            self.set_mark(side)
             if not attributes & layout.ENDPOINT:
                 self.note_client(hashed)
         else:
@@ -285,6 +319,17 @@ class Followed:
             state |= layout.FOLLOWED_CLOSED
         self.entries[at + layout.FOLLOWED_STATE] = state
         return True
+
+    def set_mark(self, side: int) -> None:
+        """Note that the connection of the row is followed."""
+        client = layout.ROW_DESTINATION if side else layout.ROW_SOURCE
+        port = self.row_halves[layout.ROW_PORTS] >> (16 if side else 0) & 0xFFFF
+        self.marks[self.mark_of(self.rows[client], self.rows[client + 1], port)] = self.generation
+
+    def mark_of(self, high: int, low: int, port: int) -> int:
+        """Return where the mark of a client's port is."""
+        value = hints.mix(hints.mix(self.secret, high, self.multiplier), low, self.multiplier)
+        return cython.cast(cython.longlong, hints.mix(value, port, self.multiplier) >> 40) & self.marks_mask
 
     def key_of(self, high: int, low: int, port: int, server_high: int, server_low: int) -> int:
         """Return the hash of a client's address and port and of a server's address, never 0."""
@@ -331,20 +376,6 @@ class Followed:
                 oldest = time
         return found
 
-    def has_room(self, bucket: int, burst: int) -> bool:
-        """Return whether a quota is not used up; one that a clock has left behind begins again."""
-        ahead = self.buckets[bucket] - self.time
-        return ahead < burst or ahead > 2 * layout.FOLLOWED_SECOND
-
-    def take(self, bucket: int, cost: int, burst: int) -> bool:
-        """Take one from a quota; False where it is used up."""
-        if not self.has_room(bucket, burst):
-            return False
-        ahead = self.buckets[bucket] - self.time
-        start = self.buckets[bucket] if 0 < ahead <= 2 * layout.FOLLOWED_SECOND else self.time
-        self.buckets[bucket] = start + cost
-        return True
-
     def knows(self, hashed: int) -> bool:
         """Return whether a client has a connection that was followed."""
         first = hashed >> 20 & (layout.FOLLOWED_CLIENTS - 4)
@@ -365,12 +396,3 @@ class Followed:
                 found = first + way
         self.clients[found] = hashed
         self.client_times[found] = self.time
-
-
-def _places_of(batches: Sequence[Block]) -> tuple[Numbers, npt.NDArray[np.int32]]:
-    """Return where the rows of blocks are, and the bytes of each."""
-    if isinstance(batches, OrderedRows):
-        return batches.addresses, batches.widths
-    starts = [block.ctypes.data + np.arange(len(block), dtype=np.int64) * block.strides[0] for block in batches]
-    widths = [np.full(len(block), block.strides[0], np.int32) for block in batches]
-    return np.concatenate([np.zeros(0, np.int64), *starts]), np.concatenate([np.zeros(0, np.int32), *widths])

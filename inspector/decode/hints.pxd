@@ -33,6 +33,15 @@ cdef extern from *:
         value = (value ^ word) * by;
         return value ^ value >> 29;
     }
+    static inline unsigned int epm_tag_of(
+        unsigned long long secret, unsigned long long by, unsigned long long high, unsigned long long low,
+        unsigned long long server_high, unsigned long long server_low, unsigned long long ports
+    ) {
+        unsigned long long value = epm_mix(epm_mix(epm_mix(secret, low, by), server_low, by), ports, by);
+        if (high | server_high)
+            value = epm_mix(epm_mix(value, high, by), server_high, by);
+        return (unsigned int)(epm_mix(value, 0, by) >> 32);
+    }
     """
     void fetch "epm_fetch"(const void *address) noexcept nogil
     void fetch_row "epm_fetch_row"(const void *address) noexcept nogil
@@ -42,6 +51,10 @@ cdef extern from *:
     unsigned int long_at "epm_long_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned long long hyper_at "epm_hyper_at"(const unsigned char *data, long long at) noexcept nogil
     unsigned long long mix "epm_mix"(unsigned long long value, unsigned long long word, unsigned long long multiplier) noexcept nogil
+    unsigned int tag_of "epm_tag_of"(
+        unsigned long long secret, unsigned long long multiplier, unsigned long long high, unsigned long long low,
+        unsigned long long server_high, unsigned long long server_low, unsigned long long ports
+    ) noexcept nogil
 
 
 cdef inline int view_of(object batch, Py_buffer *view) except -1:

@@ -31,6 +31,15 @@ def mix(value: int, word: int, multiplier: int) -> int:
     return value ^ value >> 29
 
 
+def tag_of(secret: int, multiplier: int, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
+    """Return the hash of a connection, 32 bits, from the words of both addresses and both ports."""
+    value = mix(mix(mix(secret, low, multiplier), server_low, multiplier), ports, multiplier)
+    # Both are 0 in IPv4.
+    if high | server_high:
+        value = mix(mix(value, high, multiplier), server_high, multiplier)
+    return mix(value, 0, multiplier) >> 32
+
+
 # Of these, code that is not compiled has no use.
 
 

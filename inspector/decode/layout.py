@@ -174,6 +174,7 @@ NO_ARRAY: Final = 0
 ARRAY: Final = 1
 UNSURE: Final = 2
 NOT_READ: Final = 8  # by found_template: REFUSED
+MATCHED: Final = 9  # by match_call
 
 # TCP flags and attributes of a record.
 FIN: Final = 1
@@ -203,8 +204,6 @@ FOLLOWED_COPY: Final = 1073741824
 FOLLOWED_PROBES: Final = 8
 FOLLOWED_CLIENTS: Final = 16384
 FOLLOWED_BUCKETS: Final = 16384
-FOLLOWED_SECOND: Final = 1000000000
-FOLLOWED_BURST: Final = 500000000  # nanoseconds of its rate which a quota of all clients allows at once
 FOLLOWED_IDLE: Final = 60000000000
 FOLLOWED_LINGER: Final = 10000000000  # of a connection that has ended
 

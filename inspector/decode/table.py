@@ -155,12 +155,7 @@ class Table:
 
     def tag_of(self, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
         """Return the hash of a connection's key."""
-        by = self.multiplier
-        value = hints.mix(hints.mix(hints.mix(self.secret, low, by), server_low, by), ports, by)
-        # Both are 0 in IPv4.
-        if high | server_high:
-            value = hints.mix(hints.mix(value, high, by), server_high, by)
-        return hints.mix(value, 0, by) >> 32
+        return hints.tag_of(self.secret, self.multiplier, high, low, server_high, server_low, ports)
 
     def find(self, tag: int, high: int, low: int, server_high: int, server_low: int, ports: int) -> int:
         """Return the entry of a connection, or 0."""

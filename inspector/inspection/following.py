@@ -18,6 +18,7 @@ from inspector.inspection.kernelview import KernelView
 from inspector.outcomes.livesides import LiveSides
 from inspector.outcomes.records import packet_of
 from inspector.outcomes.tracker import Tracker
+from inspector.protocols import TCP_SEQUENCES
 from inspector.record import unpack_record
 from inspector.wire.headers import Header
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from inspector.live.session import Session
     from inspector.model import Finding
 
-_PROTOCOLS: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
 _PER_ANSWER: Final = 8
 _FINDINGS: Final = 4096
 """Findings of one part of the records that wait for their outcome: one record may carry many answers."""
@@ -142,17 +142,19 @@ class Following:
         for finding in found:
             if self._sides is None or not self._sides.ties.hides(finding):
                 shown.append(finding)
-                continue
-            for one in (finding, finding.follow_up):
-                if one is not None and one.consequence is not None and one.consequence.outcome is not None:
-                    self._hidden[one.consequence.outcome] += 1
+            else:
+                self._hidden.update(finding.outcomes)
         if shown:
             yield FindingBatch.of(shown)
 
     def _divide(self, batch: FindingBatch, findings: list[Finding]) -> Iterator[FindingBatch]:
         """Append the findings of followed connections, and yield the others."""
         columns = batch.columns()
-        followed = self._followed.are_followed(columns.clients, columns.ports, batch.servers())
+        followed = self._followed.may_be_followed(columns.clients, columns.ports)
+        if followed.any():
+            some = batch.chosen(followed)
+            columns = some.columns()
+            followed[followed] = self._followed.are_followed(columns.clients, columns.ports, some.servers())
         count = int(followed.sum())
         if count == 0:
             yield batch
@@ -199,7 +201,7 @@ class Following:
                 continue
             now_ns, asked, wanted = finding.time_ns, packed(finding.asked_raw), []
             for mapping in finding.mappings[:_PER_ANSWER]:
-                if mapping.port and mapping.protocol in _PROTOCOLS:
+                if mapping.port and mapping.protocol in TCP_SEQUENCES:
                     wanted.append((asked, mapping.port))
                     if mapping.address is not None and not mapping.address.is_unspecified:
                         wanted.append((packed(mapping.address), mapping.port))

@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import Final
 
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
-from inspector.judge.cause_answer import ANSWER_ROWS, LOSS_ROWS, dropped_here
+from inspector.judge.cause_answer import ANSWER_ROWS, LOSS_ROWS, REFUSAL_ROWS, dropped_here
 from inspector.judge.cause_connection import CONNECT_ROWS, FILTER_ROWS, QUESTION_ROWS, VIEW_ROWS
 from inspector.judge.cause_follow_up import FOLLOW_UP_ROWS
 from inspector.judge.diagnosis import Diagnosis, Row, seconds, sender_of, syns_sent, times
 from inspector.judge.evidence import Evidence
+from inspector.model import Verdict
 
 
 def unknown(evidence: Evidence) -> Diagnosis | None:
@@ -32,6 +33,8 @@ def unknown(evidence: Evidence) -> Diagnosis | None:
                 "check what accepts the connection: a SYN proxy, a load balancer without members, or a firewall that "
                 "drops what the client sends"
             )
+    if not facts and evidence.verdict is Verdict.UNANSWERED:
+        facts = (f"{evidence.client} sent its {evidence.operation or 'request'}, and no answer was seen",)
     return Diagnosis(Cause.UNKNOWN, remedy, facts) if facts else None
 
 
@@ -59,6 +62,7 @@ ROWS: Final[tuple[Row, ...]] = (
     *VIEW_ROWS,
     *CONNECT_ROWS,
     dropped_here,
+    *REFUSAL_ROWS,
     *FILTER_ROWS,
     *FOLLOW_UP_ROWS,
     *LOSS_ROWS,

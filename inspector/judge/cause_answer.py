@@ -8,16 +8,13 @@ from typing import Final
 
 from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.judge.addresses import undeclared_nat64
-from inspector.judge.cause_connection import MTU_REMEDY
+from inspector.judge.cause_connection import LARGE_SEGMENT, MTU_REMEDY
 from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
 from inspector.judge.diagnosis import Diagnosis, Row, listed, seconds, sender_of, service_of, times
 from inspector.judge.evidence import Delivery, Evidence
 from inspector.model import IPAddress, Verdict
 
 SLOW_NS: Final = 500_000_000
-LARGE_SEGMENT: Final = 1000
-"""Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
-
 _STRICT: Final = (
     "relax the RPC filter: 'Enforce strict RPC compliance' off for this rule (ISA, TMG, UAG), 'skeletons only if the "
     "address is the server's' off (Stormshield), or let the servers answer with the address that clients ask"
@@ -55,6 +52,9 @@ def _lost(evidence: Evidence) -> Delivery | None:
 def _delivery_facts(evidence: Evidence, delivery: Delivery) -> tuple[str, ...]:
     span = f" in {seconds(delivery.span_ns)}" if delivery.sent > 1 else ""
     facts = [f"{evidence.client} never acknowledged this answer: sent {times(delivery.sent)}{span}"]
+    if delivery.acknowledged_part:
+        part = f"{delivery.acknowledged_part} bytes of its last segment"
+        facts.append(f"{evidence.client} acknowledges {part}: it got something else")
     if delivery.reset is not None:
         name = evidence.asked if delivery.reset.from_server else evidence.client
         facts.append(sender_of(delivery.reset, str(name)))
@@ -85,6 +85,47 @@ def strict_filter_beyond(evidence: Evidence) -> Diagnosis | None:
     return Diagnosis(
         Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (*_delivery_facts(evidence, delivery), names)
     )
+
+
+def refused_beyond(evidence: Evidence) -> Diagnosis | None:
+    """A device refuses an answer that names another address: it resets in the client's name, or replaces the answer."""
+    delivery = _lost(evidence)
+    if delivery is None or not evidence.names_other:
+        return None
+    reset = delivery.reset
+    if not delivery.acknowledged_part and (reset is None or reset.from_server or not reset.by_device):
+        return None
+    facts = _delivery_facts(evidence, delivery)
+    names = f"the answer names {listed(evidence.offered)}, {evidence.asked} was asked: strict RPC filters refuse it"
+    return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (*facts, names))
+
+
+def call_rejected(evidence: Evidence) -> Diagnosis | None:
+    """A bind_nak answers a request: an endpoint mapper rejects binds only, so a filter has replaced its answer."""
+    if not evidence.call_rejected:
+        return None
+    return Diagnosis(
+        Cause.STRICT_RPC_FILTER,
+        f"{_STRICT}; {_STRICT_CLIENTS}",
+        (
+            f"{evidence.asked} accepted the bind, and a bind_nak of {evidence.call_rejected} bytes answers the request",
+            "no endpoint mapper does so: a filter on the way has replaced its answer",
+        ),
+    )
+
+
+def lost_before(evidence: Evidence) -> Diagnosis | None:
+    """The server has sent an answer, by its sequence numbers, which did not come as far as here."""
+    question = evidence.question
+    if question is None or not question.missing:
+        return None
+    seen = (
+        f"the server has sent {question.missing} bytes that did not come here, by its later sequence numbers: its "
+        f"answer is dropped between server and here"
+    )
+    if question.missing >= LARGE_SEGMENT:
+        return Diagnosis(Cause.PATH_MTU, MTU_REMEDY, (seen,))
+    return Diagnosis(Cause.STRICT_RPC_FILTER, f"{_STRICT}; {_STRICT_CLIENTS}", (seen,))
 
 
 def access_denied(evidence: Evidence) -> Diagnosis | None:
@@ -145,12 +186,13 @@ def service_not_registered(evidence: Evidence) -> Diagnosis | None:
     """The endpoint mapper answered that it does not know the interface."""
     if evidence.verdict is not Verdict.NOT_REGISTERED:
         return None
+    what = service_of(evidence) if evidence.service else "such service"
     status = f" (error 1753, status {evidence.status:#x})" if evidence.status else ""
     return Diagnosis(
         Cause.SERVICE_NOT_REGISTERED,
         "start the service; check DNS and HOSTS: perhaps another server was meant. No firewall: the answer came. "
         "Clients report error 1753 (0x6D9, EPT_S_NOT_REGISTERED)",
-        (f"no {service_of(evidence)} is registered at {evidence.asked}{status}",),
+        (f"no {what} is registered at {evidence.asked}{status}",),
     )
 
 
@@ -233,7 +275,8 @@ def load_balancer(evidence: Evidence) -> Diagnosis | None:
     )
 
 
-LOSS_ROWS: Final[tuple[Row, ...]] = (path_mtu, strict_filter_beyond)
+REFUSAL_ROWS: Final[tuple[Row, ...]] = (refused_beyond, call_rejected)
+LOSS_ROWS: Final[tuple[Row, ...]] = (path_mtu, strict_filter_beyond, lost_before)
 ANSWER_ROWS: Final[tuple[Row, ...]] = (
     access_denied,
     wrong_version,

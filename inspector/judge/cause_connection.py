@@ -24,8 +24,12 @@ from inspector.model import Verdict
 
 # Interfaces of DCOM activation (MS-DCOM 1.9), by their names in findings.
 _DCOM: Final = frozenset({"ISystemActivator", "IRemoteSCMActivator", "IActivation", "IOXIDResolver", "IObjectExporter"})
+_NAKS_OF_FILTERS: Final = frozenset({0, 3, 4})
+"""Reasons of a bind_nak which no server has for a client that it accepts: none, address unknown, protocol version."""
 _LISTING: Final = "ept_lookup"
 
+LARGE_SEGMENT: Final = 1000
+"""Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
 MTU_REMEDY: Final = (
     "check the path MTU between server and this point (ping with the don't-fragment bit, sizes 1400 to 1472): allow "
     "ICMP 'fragmentation needed', clamp the MSS at the tunnel, or lower the server's MTU"
@@ -64,11 +68,14 @@ def one_way_view(evidence: Evidence) -> Diagnosis | None:
     if not count:
         return None
     seen, missing = ("client", "answers") if evidence.capture.one_way_from_client else ("server", "requests")
+    connections = f"{count} connections of {evidence.asked} were"
+    if count == 1:
+        connections = f"1 connection of {evidence.asked} was"
     return Diagnosis(
         Cause.ONE_WAY_VIEW,
         f"capture on the interface that carries the {missing} too (direct server return, asymmetric routing, a mirror "
         f"port of one direction); delivery and outcome cannot be known here",
-        (f"{count} connections of {evidence.asked} were seen from the {seen} alone: {missing} take another way",),
+        (f"{connections} seen from the {seen} alone: {missing} take another way",),
     )
 
 
@@ -154,12 +161,18 @@ def mapper_down(evidence: Evidence) -> Diagnosis | None:
     attempt = evidence.attempt
     if evidence.kind is not FindingKind.CONNECTION or attempt is None or attempt.answered or not attempt.syns:
         return None
+    lately = evidence.siblings.mapper_answered
     return Diagnosis(
         Cause.MAPPER_DOWN,
         f"check that the server is up, that a firewall lets TCP {attempt.port} through, and that the load balancer has "
         f"a member; {UNAVAILABLE}",
         (
             f"{attempt} does not answer: {syns_sent(attempt, evidence.client)}",
+            *(
+                ("other connections to it are answered: a server behind it is down, or packets are lost",)
+                if lately
+                else ()
+            ),
             *((icmp_words(attempt.icmp),) if attempt.icmp is not None else ()),
         ),
     )
@@ -191,22 +204,26 @@ def filter_of_activation(evidence: Evidence) -> Diagnosis | None:
 
 
 def filter_of_contexts(evidence: Evidence) -> Diagnosis | None:
-    """A bind with several contexts gets no answer, where one with fewer did."""
-    question = evidence.question
-    if question is None or question.acknowledged or question.contexts < 2:
+    """A bind with several contexts gets no answer, a reset or a bind_nak, where one with fewer was accepted."""
+    question, answered = evidence.question, evidence.siblings.bind_answered_contexts
+    if evidence.verdict is Verdict.REJECTED and evidence.status in _NAKS_OF_FILTERS:
+        contexts = evidence.bind_contexts
+        seen = f"a bind with {contexts} contexts was rejected by a bind_nak"
+    elif question is not None and not question.acknowledged:
+        if question.reset is not None and question.reset.by_device:
+            return None
+        contexts = question.contexts
+        ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
+        seen = f"{_sent(evidence, question)}, never answered and never acknowledged{ended}"
+    else:
         return None
-    answered = evidence.siblings.bind_answered_contexts
-    if not 0 < answered < question.contexts or (question.reset is not None and question.reset.by_device):
+    if not 0 < answered < contexts:
         return None
-    ended = ", then reset" if question.reset is not None and question.reset.from_server else ""
     return Diagnosis(
         Cause.STRICT_RPC_FILTER,
         "a device on the path rejects binds with several transfer syntaxes (NDR64, feature negotiation): update the "
         "firewall, or set Server2003NegotiateDisable=1 under HKLM\\SOFTWARE\\Policies\\Microsoft\\Windows NT\\RPC",
-        (
-            f"{_sent(evidence, question)}, never answered and never acknowledged{ended}",
-            f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered",
-        ),
+        (seen, f"a bind with {answered} context{'s' if answered > 1 else ''} to {evidence.asked} was answered"),
     )
 
 
@@ -215,6 +232,8 @@ def _resets(evidence: Evidence) -> Iterator[tuple[Reset, str]]:
     for part in (evidence.question, evidence.delivery):
         if part is not None and part.reset is not None:
             yield part.reset, str(evidence.asked if part.reset.from_server else evidence.client)
+    if evidence.question is not None and evidence.question.closed is not None:
+        yield evidence.question.closed, str(evidence.attempt.address if evidence.attempt else evidence.asked)
     attempt = evidence.attempt
     if attempt is not None and attempt.answered and attempt.reset is not None:
         yield attempt.reset, str(attempt.address if attempt.reset.from_server else evidence.client)
@@ -242,6 +261,11 @@ def path_mtu_of_question(evidence: Evidence) -> Diagnosis | None:
         return None
     if question.hole:
         seen = "a later part of the answer came, an earlier one did not, and the client does not acknowledge it"
+    elif question.acknowledged is False and question.sent > 2 and question.largest_segment >= LARGE_SEGMENT:
+        seen = (
+            f"a segment of {question.largest_segment} bytes of the {question.message} was sent {times(question.sent)} "
+            f"and never acknowledged, while the connection was opened by small packets"
+        )
     elif question.acknowledged and evidence.operation == _LISTING and evidence.siblings.small_answers:
         seen = (
             f"the server acknowledged the {_LISTING} request, 0 bytes of the answer came in "

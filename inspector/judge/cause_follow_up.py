@@ -254,11 +254,12 @@ def balancer_facts(evidence: Evidence) -> tuple[str, ...]:
 
 def multihomed(evidence: Evidence, facts: tuple[str, ...]) -> Diagnosis:
     """Return the diagnosis of a server which offers several networks in one answer."""
+    both = "both" if len(evidence.offered) == 2 else "all"
     return Diagnosis(
         Cause.MULTIHOMED_SERVER,
         "bind RPC to the network that clients use (rpccfg, KB 896003: RPC selective binding), or put that interface "
         "first in the server's binding order",
-        (*facts, f"{listed(evidence.offered)} are both offered in one answer: a server with several networks"),
+        (*facts, f"{listed(evidence.offered)} are {both} offered in one answer: a server with several networks"),
     )
 
 

@@ -74,16 +74,18 @@ def listed(addresses: tuple[IPv4Address, ...], limit: int = 4) -> str:
 
 def sender_of(reset: Reset, name: str) -> str:
     """Return who sent a reset, as far as the TTL tells; `name` is the address it came from."""
+    word = "end of the connection" if reset.closing else "reset"
     if reset.ttl is None:
-        return f"reset from {name}"
+        return f"{word} from {name}"
     if reset.usual_ttl is None:
-        return f"reset from {name}, TTL {reset.ttl}"
+        return f"{word} from {name}, TTL {reset.ttl}"
+    end, opening = ("server", "SYN-ACK") if reset.from_server else ("client", "SYN")
     if not reset.by_device:
-        return f"reset from {name} with TTL {reset.ttl}, as its SYN-ACK: sent by the server or a device beside it"
+        return f"{word} from {name} with TTL {reset.ttl}, as its {opening}: sent by the {end} or a device beside it"
     nearer = reset.hops_nearer
     where = f"{abs(nearer)} hop{'s' if abs(nearer) > 1 else ''} {'nearer' if nearer > 0 else 'farther'}"
-    distance = f", sent {where} than the server" if nearer else ""
-    return f"reset in the name of {name} with TTL {reset.ttl}, its SYN-ACK had {reset.usual_ttl}{distance}"
+    distance = f", sent {where} than the {end}" if nearer else ""
+    return f"{word} in the name of {name} with TTL {reset.ttl}, its {opening} had {reset.usual_ttl}{distance}"
 
 
 def icmp_words(error: IcmpError) -> str:

@@ -23,11 +23,11 @@ def hops_away(hop_limit: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A TCP reset.
+    """A TCP reset, or a FIN (`closing`).
 
     `from_server`: its source is the server's address, whoever sent it. `ttl` is its TTL or hop limit and `usual_ttl`
-    that of the same address's SYN-ACK: of this connection, or of port 135 where the reset refused a SYN. `after_ns`
-    is the time since the packet that it answers. `count` is how many came.
+    that of the same address's SYN-ACK or SYN: of this connection, or of port 135 where the reset refused a SYN.
+    `after_ns` is the time since the packet that it answers. `count` is how many came.
     """
 
     from_server: bool
@@ -35,6 +35,7 @@ class Reset:
     usual_ttl: int | None = None
     after_ns: int | None = None
     count: int = 1
+    closing: bool = False
 
     @property
     def by_device(self) -> bool:
@@ -93,8 +94,10 @@ class Question:
     It was sent `sent` times, the last one `span_ns` after the first, and `waited_ns` passed without an answer.
     `acknowledged`: the server's TCP has it. `contexts` and `interface` are those of a bind (`interface` the name or
     UUID of its first abstract syntax). `flags_zero`: its PDU flags are 0, as NT 4.0 sends it. `reset` ended it, or
-    `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first, without
-    an answer. `hole`: a later part of the server's stream came, an earlier one did not.
+    `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first,
+    without an answer. `missing` bytes were sent by the server, by its later sequence numbers, and did not come.
+    `message` is its PDU type, `closed` the FIN of the server that ended it, `largest_segment` the payload of its
+    largest segment. `hole`: a later part of the server's stream came, an earlier one did not.
     """
 
     sent: int = 1
@@ -107,6 +110,10 @@ class Question:
     reset: Reset | None = None
     client_ended: bool = False
     server_ended: bool = False
+    missing: int = 0
+    largest_segment: int = 0
+    message: str = "request"
+    closed: Reset | None = None
     hole: bool = False
 
 
@@ -117,6 +124,7 @@ class Delivery:
     Sent `sent` times within `span_ns`; `largest_segment` is the payload of its largest segment in bytes;
     `acknowledged` that the client's acknowledgments cover its last byte; `reset` what ended the connection.
     `client_hole`: the client acknowledged what is before a missing part of the answer, and no more.
+    `acknowledged_part`: of its last segment the client acknowledges so many bytes, which TCP never does: it got others.
     """
 
     sent: int = 1
@@ -124,6 +132,7 @@ class Delivery:
     largest_segment: int = 0
     acknowledged: bool | None = None
     client_hole: bool = False
+    acknowledged_part: int = 0
     reset: Reset | None = None
 
 
@@ -195,7 +204,8 @@ class Evidence:
     `learned` is the pool learned from two sides; `asked_over_nat64` is what the client asked on its side of a NAT64
     whose prefix is not declared. `status` is that of the answer or fault. `fragments` is how many
     RPC fragments the answer had. `authentication_level` is the bind's, 0 or 1 for none. `scanned` is how many addresses
-    the client tried in vain at port 135, where it is a scanner.
+    the client tried in vain at port 135, where it is a scanner; `call_rejected` how long a bind_nak is that answers a
+    request; `bind_contexts` how many presentation contexts the bind had that was answered.
     """
 
     kind: FindingKind
@@ -225,6 +235,8 @@ class Evidence:
     siblings: Siblings = Siblings()
     capture: CaptureLimits = CaptureLimits()
     scanned: int = 0
+    call_rejected: int = 0
+    bind_contexts: int = 0
 
     @property
     def names_other(self) -> bool:
@@ -241,4 +253,5 @@ class Evidence:
     def several_servers(self) -> bool:
         """Whether several servers are known behind the asked address."""
         others = {address for address in self.siblings.addresses if address != self.asked}
-        return self.pooled or bool(self.learned) or len(others) > 1
+        # An answer that names the asked address, too, is of one server with several networks.
+        return self.pooled or bool(self.learned) or (len(others) > 1 and self.asked not in self.offered)

@@ -64,6 +64,9 @@ def delivery_outcome(delivery: Delivery, *, ended: bool, waited_ns: int) -> Outc
         return None
     if delivery.sent > 2 or delivery.client_hole:
         return Outcome.UNDELIVERED
+    by_device = delivery.reset is not None and delivery.reset.by_device and not delivery.reset.from_server
+    if by_device or (ended and delivery.acknowledged_part):
+        return Outcome.UNDELIVERED
     return Outcome.UNDELIVERED if ended and (delivery.sent > 1 or waited_ns >= 1_000_000_000) else None
 
 
@@ -77,6 +80,8 @@ def explain_outcome(evidence: Evidence) -> str:
         return f"{evidence.client} {_connected(evidence, evidence.attempt)}{_result(evidence, evidence.attempt)}"
     if evidence.question is not None:
         return _explain_question(evidence, evidence.question)
+    if evidence.call_rejected:
+        return f"a bind_nak of {evidence.call_rejected} bytes answers the request"
     return ""
 
 
@@ -103,6 +108,10 @@ def _result(evidence: Evidence, attempt: Attempt) -> str:
         return f", which rejects {service}: {attempt.rejection or fault}"
     question, reset = evidence.question, attempt.reset
     by_client = reset is not None and not reset.from_server
+    if question is not None and question.hole:
+        return ", and a part of its answer is missing, which the client does not have either"
+    if outcome is Outcome.UNDELIVERED:
+        return f", which accepts, and its SYN-ACK, sent {times(attempt.syn_acks)}, is never acknowledged"
     if question is not None and (reset is None or by_client):
         ended = f", then {evidence.client} ended the connection" if question.client_ended else ""
         return f", and its {_name_of(evidence, question)} was {_silence(question)}{ended}"
@@ -126,7 +135,9 @@ def _silence(question: Question) -> str:
 
 def _name_of(evidence: Evidence, question: Question) -> str:
     """Return what the client asked at an endpoint: a bind, or a call after it."""
-    return f"bind of {evidence.service or question.interface or 'the interface'}" if question.contexts else "call"
+    if question.message == "request":
+        return "call"
+    return f"{question.message} of {evidence.service or question.interface or 'the interface'}"
 
 
 def _explain_question(evidence: Evidence, question: Question) -> str:
@@ -134,6 +145,8 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
     if question.interface and name in ("bind", "alter_context"):
         name += f" of {question.interface}"
     words = f"the {name} was {_silence(question)}"
+    if question.missing:
+        words += f"; the server has sent {question.missing} bytes that did not come here, by its later sequence numbers"
     if question.hole:
         words = "a part of the answer is missing, and the client does not have it either"
     if question.reset is not None:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS: Final = 60.0
 _QUIET_SECONDS: Final = 0.05
 _ANSWER_SECONDS: Final = 5.0
-_ATTEMPTS: Final = 3
 
 
 class Laboratory:
@@ -120,16 +119,12 @@ class Laboratory:
     def start_mapper(self, host: str, address: str, reached_at: str | None = None) -> subprocess.Popen[str]:
         """Run Samba's endpoint mapper on a host at that address; return when the client reaches it (at `reached_at`).
 
-        On a busy machine Samba sometimes loses port 135 while it starts: then it is started again. Raises
-        LaboratoryError when it does not answer.
+        Raises LaboratoryError when it does not answer.
         """
         settings = write_settings(self.folder / host, address)
-        for _ in range(_ATTEMPTS):
-            service = self._start_service(host, "Samba's endpoint mapper", mapper_command(settings))
-            if self._is_reached(reached_at or address, service, _PATIENCE_SECONDS / _ATTEMPTS):
-                return service.process
-            processes.stop(service.process)
-        raise service.failure()
+        service = self._start_service(host, "Samba's endpoint mapper", mapper_command(settings))
+        self._wait_until_reached(reached_at or address, service)
+        return service.process
 
     def serve(self, host: str, what: str, command: Sequence[str], address: str = topology.VIRTUAL_ADDRESS) -> None:
         """Run a server on a host; return when the client reaches port 135 of `address`. `what` is its name in errors.
@@ -145,19 +140,16 @@ class Laboratory:
         return _Service(what, process, log)
 
     def _wait_until_reached(self, address: str, service: _Service) -> None:
-        if not self._is_reached(address, service, _PATIENCE_SECONDS):
-            raise service.failure()
-
-    def _is_reached(self, address: str, service: _Service, patience_seconds: float) -> bool:
-        """Return whether, within so long, the client's bind at that address is answered: the whole path works."""
-        deadline = time.monotonic() + patience_seconds
+        """Return once the client's bind at that address is answered: the whole path works, and Samba's services run."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while service.process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError), inside(self.names["client"]), _connected(address) as connection:
                 connection.sendall(BIND)
                 if connection.recv(1):
-                    return True
+                    return
             time.sleep(_QUIET_SECONDS)
-        return False
+        how = "does not answer" if service.process.poll() is None else "ended by itself"
+        raise LaboratoryError(f"{service.what} {how}: {_last_line(service.log.read_text(errors='replace'))}")
 
 
 class _Service(NamedTuple):
@@ -166,11 +158,6 @@ class _Service(NamedTuple):
     what: str
     process: subprocess.Popen[str]
     log: Path
-
-    def failure(self) -> LaboratoryError:
-        """Return the error of a service that is not reached."""
-        how = "does not answer" if self.process.poll() is None else "ended by itself"
-        return LaboratoryError(f"{self.what} {how}: {_last_line(self.log.read_text(errors='replace'))}")
 
 
 def _connected(address: str) -> socket.socket:

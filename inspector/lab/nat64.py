@@ -14,8 +14,6 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pyroute2 import IPRoute
-
 from inspector.errors import LaboratoryError
 from inspector.lab import processes, topology
 from inspector.live.process.namespaces import inside
@@ -95,15 +93,15 @@ def configure(names: dict[str, str]) -> None:
     with inside(names["gateway"]):
         Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
     for host, interface, address in _ADDRESSES:
-        with IPRoute(netns=names[host]) as routes:
+        with topology.links_of(names[host]) as routes:
             (index,) = routes.link_lookup(ifname=interface)
             routes.addr("add", index=index, address=address, prefixlen=_LINK_PREFIX_LENGTH, flags=_IFA_F_NODAD)
-    with IPRoute(netns=names["client"]) as routes:
+    with topology.links_of(names["client"]) as routes:
         routes.route("add", family=socket.AF_INET6, dst=PREFIX, gateway=_GATEWAY_ADDRESS)
-    with IPRoute(netns=names["gateway"]) as routes:
+    with topology.links_of(names["gateway"]) as routes:
         (index,) = routes.link_lookup(ifname=DEVICE)
         routes.link("set", index=index, state="up")
         routes.route("add", family=socket.AF_INET6, dst=PREFIX, oif=index)
         routes.route("add", dst=_TRANSLATED_NETWORK, oif=index)
-    with IPRoute(netns=names["balancer"]) as routes:
+    with topology.links_of(names["balancer"]) as routes:
         routes.route("add", dst=_TRANSLATED_NETWORK, gateway=topology.GATEWAY_ADDRESS)

@@ -10,12 +10,16 @@ with a cable of its own, for scenarios with two servers.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pyroute2 import IPRoute, netns
 
 from inspector.live.process.namespaces import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOSTS: Final = ("client", "gateway", "balancer", "server", "spare")
 ROUTERS: Final = ("gateway", "balancer")
@@ -80,6 +84,17 @@ table ip balancer {{
 """
 
 
+@contextlib.contextmanager
+def links_of(name: str) -> Iterator[IPRoute]:
+    """Give rtnetlink of the network namespace with that name.
+
+    Given the name, pyroute2 would fork to make a socket there, and end the fork with SIGTERM. The fork has the handler
+    of the laboratory's owner, which raises KeyboardInterrupt: it would remove the laboratory, and kill what runs there.
+    """
+    with inside(name), IPRoute() as routes:
+        yield routes
+
+
 def build(names: dict[str, str]) -> None:
     """Make the namespaces, cables, addresses and routes; `names` gives each host's namespace name.
 
@@ -91,7 +106,7 @@ def build(names: dict[str, str]) -> None:
         with inside(names[host]):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     for near, far in CABLES:
-        with IPRoute(netns=names[near.host]) as link_maker:
+        with links_of(names[near.host]) as link_maker:
             peer = {"ifname": far.interface, "net_ns_fd": names[far.host]}
             link_maker.link("add", ifname=near.interface, kind="veth", peer=peer)
     for host in HOSTS:
@@ -99,7 +114,7 @@ def build(names: dict[str, str]) -> None:
 
 
 def _configure(host: str, name: str) -> None:
-    with IPRoute(netns=name) as routes:
+    with links_of(name) as routes:
         routes.link("set", index=1, state="up")
         for end in (end for cable in CABLES for end in cable if end.host == host):
             (index,) = routes.link_lookup(ifname=end.interface)

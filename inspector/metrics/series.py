@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
-from inspector.decode.tally import Tally
+from inspector.decode.grouping import GroupCounts
 from inspector.errors import AttachmentLoss
 from inspector.metrics.labels import ATTACH_FAILURES, OTHER, is_mismatch, service_name
 from inspector.model import OTHER_INTERFACES, Direction, Verdict
@@ -74,13 +74,13 @@ class Series:
         self._vips = {str(ip_address(vip)) for vip in vips}
         self._learned_vips = self._vips_left = learned_vips
         self._answering: set[str] = set()
-        self._tally = Tally(self._counters_of)
+        self._groups = GroupCounts(self._counters_of)
         self._alike: dict[_Key, list[Counter]] = {}
         self._prepared: set[tuple[str, ...]] = set()
 
     def totals(self, batch: FindingBatch) -> Iterator[tuple[Counter, int]]:
         """Yield the counters of a batch's findings and of their follow-ups, and by how much each grows."""
-        return self._tally.totals(batch)
+        return self._groups.totals(batch)
 
     def _counters_of(self, finding: Finding) -> list[Counter]:
         """Return the counters of a finding and of its follow-up: looked up once for findings that are counted alike."""
@@ -98,7 +98,7 @@ class Series:
 
     def _forget(self) -> None:
         """Forget which counters findings go to: a label has a value of its own from now on."""
-        self._tally.forget()
+        self._groups.forget()
         self._alike.clear()
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:

@@ -37,6 +37,13 @@ class Agenda(Generic[_Watched]):
         """How many connections and moments are kept."""
         return len(self._table) + len(self._heap)
 
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which `due` has something to do next, or None."""
+        while self._heap and self._heap[0][2].scheduled_ns != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     def __iter__(self) -> Iterator[_Watched]:
         return iter(self._table.values())
 

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.outcomes.pdus import NAMES, QUESTIONS, Bind, Reply, SeenPdu, messages, read_proposal, read_reply
+from inspector.outcomes.pdus import (
+    NAMES,
+    QUESTIONS,
+    Bind,
+    Reply,
+    SeenPdu,
+    messages,
+    opnum_of,
+    read_proposal,
+    read_reply,
+)
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.record import LATEST_TIME_NS
@@ -37,10 +47,14 @@ class Flow(NamedTuple):
 class Asked:
     """A bind or request of the client which has no answer yet."""
 
-    __slots__ = ("bind", "end", "first_ns", "flags", "frame", "gap_ns", "last_ns", "name", "sent", "start")
+    __slots__ = (
+        "bind", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum", "sent", "start",
+    )  # fmt: skip
 
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
+        self.opnum = opnum_of(message)
+        self.largest = header.payload_length
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
         self.start = header.sequence
@@ -58,12 +72,13 @@ class Asked:
 
 
 class Sent:
-    """An answer on its way to the client; `tag` is what its owner knows it by."""
+    """An answer on its way to the client; `tag` is what its owner knows it by, `length` that of its last segment."""
 
-    __slots__ = ("end", "first_ns", "frame", "gap_ns", "largest", "last_ns", "sent", "tag")
+    __slots__ = ("end", "first_ns", "frame", "gap_ns", "largest", "last_ns", "length", "sent", "tag")
 
-    def __init__(self, time_ns: int, frame: int, end: int, largest: int) -> None:
+    def __init__(self, time_ns: int, frame: int, end: int, length: int, largest: int) -> None:
         self.end = end
+        self.length = length
         self.first_ns = self.last_ns = time_ns
         self.frame = frame
         self.largest = largest
@@ -99,15 +114,17 @@ class Connection:
     """Facts of one connection; `feed` takes its packets in the order of the capture. `interface` is that of the first.
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
-    of the server the capture kept at most `cut_at` bytes. `concluded`, `counted`, `scheduled_ns` and `told_ns`
-    (the time of the last finding about this connection) belong to the owner.
+    of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
+    request. `concluded`, `counted`, `scheduled_ns` and `told_ns` (the time of the last finding about this connection)
+    belong to the owner.
     """
 
     __slots__ = (
-        "_lately", "asked", "bind", "client", "concluded", "confirmed", "confirmed_ns", "counted", "cut", "cut_at",
-        "first_ns", "flow", "fragments", "frame", "icmp", "interface", "last_ns", "other_syn", "recent", "reply",
-        "reset", "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "syn_ack_hop_limit",
-        "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
+        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
+        "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
+        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
+        "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -129,6 +146,7 @@ class Connection:
         self.asked: Asked | None = None
         self.bind: Bind | None = None
         self.reply: Reply | None = None
+        self.reply_ns: int | None = None
         self.fragments = 1
         self.cut = self.cut_at = 0
         self.recent: list[Sent] = []
@@ -138,6 +156,10 @@ class Connection:
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
         self.server_hop_limit: int | None = None
+        self.fin_hop_limit: int | None = None
+        self.client_hop_limit: int | None = None
+        self.server_next: int | None = None
+        self.call_rejected = 0
         self._lately: list[tuple[int, ...]] = []
 
     @property
@@ -156,6 +178,13 @@ class Connection:
     def closed(self) -> bool:
         """Whether one end has closed or reset the connection."""
         return self.reset is not None or self.client.fin_ns is not None or self.server.fin_ns is not None
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the server has sent, by its later sequence numbers, that did not come here."""
+        if self.server_next is None or self.server.highest is None or not after(self.server_next, self.server.highest):
+            return 0
+        return (self.server_next - self.server.highest) % _MODULUS
 
     @property
     def one_sided(self) -> bool:
@@ -271,6 +300,7 @@ class Connection:
         self.syn_last_ns = header.time_ns
         if self.syn_sequence is None:
             self.syn_sequence = header.sequence
+            self.client_hop_limit = header.hop_limit
             ours.begin((header.sequence + 1) % _MODULUS)
 
     def _take_data(self, header: Header, ours: Stream, theirs: Stream, *, from_server: bool) -> None:
@@ -283,10 +313,13 @@ class Connection:
             theirs.acknowledge(header.acknowledgment)
             if from_server:
                 self.server_confirmed = True
-                self.server_hop_limit = header.hop_limit
+                if not header.flags & FIN or header.payload_length:
+                    self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
                 self.confirmed_ns = header.time_ns
+        if from_server and not header.payload_length:
+            self.server_next = header.sequence
         if header.payload_length:
             new = ours.take(header.sequence, header.payload_length)
             if from_server and len(header.payload) < header.payload_length:
@@ -298,6 +331,8 @@ class Connection:
                 self._take_question(header, new=new)
         if header.flags & FIN and ours.fin_ns is None:
             ours.fin_ns = header.time_ns
+            if from_server:
+                self.fin_hop_limit = header.hop_limit
         if not from_server:
             self._drop_acknowledged()
 
@@ -313,6 +348,7 @@ class Connection:
             return
         if asked is not None and header.sequence == asked.end:
             asked.end = (header.sequence + header.payload_length) % _MODULUS
+            asked.largest = max(asked.largest, header.payload_length)
         for message in messages(header.payload):
             if message.type in QUESTIONS and (asked is None or message.type is not PduType.REQUEST):
                 self.asked = asked = Asked(header, message)
@@ -330,15 +366,18 @@ class Connection:
             return
         found = messages(header.payload)
         first = self.asked is not None
+        proposed = self.asked.bind.abstract if self.asked is not None and self.asked.bind is not None else None
+        if self.asked is not None and self.asked.bind is None and found and found[0].type is PduType.BIND_NAK:
+            self.call_rejected = header.payload_length
         if first:
             self.fragments, self.asked = 0, None
         self.fragments += sum(message.type in _RESPONSES for message in found)
         for message in found:
             reply = read_reply(message)
             if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
-                self.reply = reply
+                self.reply, self.reply_ns = reply._replace(abstract=proposed), header.time_ns
         largest = header.payload_length
         if not first and self.recent:
             largest = max(largest, self.recent[-1].largest)
         del self.recent[: max(0, len(self.recent) - _RECENT + 1)]
-        self.recent.append(Sent(header.time_ns, header.frame, end, largest))
+        self.recent.append(Sent(header.time_ns, header.frame, end, header.payload_length, largest))

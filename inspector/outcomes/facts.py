@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from inspector.judge.policy import Policy
     from inspector.model import OfferedEndpoint
     from inspector.outcomes.connection import Connection, Sent
+    from inspector.outcomes.pdus import Reply
     from inspector.wire.body import Syntax
 
 _FRAGMENT_FLAGS: Final = 3
+# Longer segments may be several ones that the sender's adapter divides: a part of them can be acknowledged.
+_WHOLE: Final = 1000
 # Within this time an acknowledgment may be on its way.
 _SOON_NS: Final = 1_000_000_000
 _LOST_AFTER: Final = 3
@@ -33,7 +36,8 @@ class CutAnswers(NamedTuple):
 class Facts:
     """What is known beside an answer: any of these may be missing.
 
-    `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain.
+    `service` is what a bind named, by name or UUID. `scanned` is how many addresses a scanner tried in vain,
+    `call_rejected` how long a bind_nak is that answers a request, `bind_contexts` how many contexts the bind had.
     """
 
     outcome: Outcome | None = None
@@ -47,6 +51,8 @@ class Facts:
     level: int = 0
     service: str | None = None
     scanned: int = 0
+    call_rejected: int = 0
+    bind_contexts: int = 0
     other_side: OtherSide | None = None
 
 
@@ -60,7 +66,7 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     seen = connection.reset
     if seen is None:
         return None
-    usual = None
+    usual = connection.client_hop_limit
     if seen.from_server:
         usual = connection.syn_ack_hop_limit
         if seen.hop_limit is not None and seen.hop_limit == connection.server_hop_limit:
@@ -71,9 +77,19 @@ def reset_of(connection: Connection, mapper_hop_limits: tuple[int, ...]) -> Rese
     return Reset(seen.from_server, seen.hop_limit, usual, seen.after_ns, seen.count)
 
 
-def attempt_of(connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...]) -> Attempt:
-    """Return how a client tried to connect, and what came of it."""
-    icmp, reply, bind = connection.icmp, connection.reply, connection.bind
+def closed_of(connection: Connection) -> Reset | None:
+    """Return the FIN of the server; a device may send one in its name."""
+    usual = connection.syn_ack_hop_limit
+    if connection.fin_hop_limit == connection.server_hop_limit:
+        usual = connection.fin_hop_limit
+    return Reset(from_server=True, ttl=connection.fin_hop_limit, usual_ttl=usual, closing=True)
+
+
+def attempt_of(
+    connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...], reply: Reply | None
+) -> Attempt:
+    """Return how a client tried to connect, and what came of it; `reply` is what the server said."""
+    icmp, bind = connection.icmp, connection.bind
     return Attempt(
         address=server_address(connection.flow.server, policy.nat64_prefixes),
         port=connection.flow.server_port,
@@ -124,6 +140,10 @@ def question_of(
         client_ended=not server_ended
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
+        missing=connection.missing if in_full else 0,
+        largest_segment=asked.largest,
+        closed=closed_of(connection) if server_ended else None,
+        message=asked.name,
         hole=hole,
     )
 
@@ -136,6 +156,7 @@ def delivery_of(connection: Connection, sent: Sent, mapper_hop_limits: tuple[int
         largest_segment=sent.largest,
         acknowledged=connection.server.is_acknowledged(sent.end),
         client_hole=client_has_hole(connection),
+        acknowledged_part=connection.server.acknowledged_of(sent.end, sent.length) if sent.length < _WHOLE else 0,
         reset=reset_of(connection, mapper_hop_limits),
     )
 

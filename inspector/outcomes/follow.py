@@ -12,6 +12,7 @@ from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import Facts, attempt_of, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
+from inspector.outcomes.pdus import Reply
 from inspector.outcomes.timing import follow_up_due_ns
 from inspector.protocols import ACK, SYN
 
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
 
 _LOST_AFTER: Final = 3
 _SILENCE: Final = frozenset({Outcome.TIMED_OUT, Outcome.BROKEN})
-_FOLLOW_UPS: Final = 4
-"""Follow-ups of one answer whose outcome can still become part of its finding."""
+
+
+def _reply_of(connection: FollowUp) -> Reply | None:
+    """Return what the endpoint said of the interface that was offered; of others it may reject any."""
+    reply, offer = connection.reply, connection.offer
+    if reply is None or reply.rejection is None or reply.abstract is None:
+        return reply
+    interface = offer.mapping.interface if offer is not None and offer.mapping is not None else None
+    if interface is None or interface.uuid == reply.abstract.uuid:
+        return reply
+    return Reply(accepted=True)
 
 
 class FollowUps:
@@ -47,7 +57,7 @@ class FollowUps:
         self._servers = servers
         self._maker = maker
         self._limits = limits
-        self._offers = Offers(limits)
+        self.offers = Offers(limits)
         self._agenda: Agenda[FollowUp] = Agenda(limits.connections)
         self._strangers: Agenda[FollowUp] = Agenda(limits.strangers)
         self._early: dict[tuple[bytes, int], FollowUp] = {}
@@ -55,12 +65,17 @@ class FollowUps:
         self._evicted = 0
 
     def __len__(self) -> int:
-        return self._agenda.size + self._strangers.size + len(self._early) + len(self._offers) + len(self._opened)
+        return self._agenda.size + self._strangers.size + len(self._early) + len(self.offers) + len(self._opened)
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which a follow-up is to be judged next, or None."""
+        return self._agenda.due_ns
 
     @property
     def evicted(self) -> int:
         """How many offers and connections had to go before their outcome was known."""
-        return self._evicted + self._offers.evicted
+        return self._evicted + self.offers.evicted
 
     def take(self, header: Header, found: list[Finding], knows_client: bool) -> None:
         """Take a packet that is not of port 135; `knows_client`: its sender has talked to one."""
@@ -99,11 +114,11 @@ class FollowUps:
         self._agenda.clear()
         self._strangers.clear()
         self._early.clear()
-        self._offers.clear()
+        self.offers.clear()
 
     def expect(self, answer: Answer, client: bytes, found: list[Finding]) -> bool:
         """Expect the follow-ups of an answer; return whether there can be any."""
-        ports = self._offers.add(answer, client)
+        ports = self.offers.add(answer, client)
         for port in ports:
             connection = self._early.get((client, port))
             if connection is not None and connection.offer is None:
@@ -113,7 +128,12 @@ class FollowUps:
     def decide_early(self, answer: Answer) -> None:
         """Decide refusals of an answer that is given out now, without waiting for another attempt."""
         for connection in answer.connections:
-            if not connection.concluded and not connection.answered and (connection.reset or connection.icmp):
+            if (
+                isinstance(connection, FollowUp)
+                and not connection.concluded
+                and not connection.answered
+                and (connection.reset or connection.icmp)
+            ):
                 self._conclude(connection, connection.last_ns, [], final=False)
                 return
 
@@ -125,7 +145,11 @@ class FollowUps:
                 self._agenda.schedule(connection, due_ns)
             else:
                 self._conclude(connection, now_ns, found, final=False)
-        for answer in self._offers.expired(now_ns):
+        self.expire(now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Count the answers that nobody followed."""
+        for answer in self.offers.expired(now_ns):
             if not answer.followed:
                 self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
 
@@ -187,19 +211,18 @@ class FollowUps:
     def _adopt(self, connection: FollowUp, found: list[Finding]) -> None:
         """Give a connection the offer that it follows, where there is one."""
         flow = connection.flow
-        asked = self._offers.asked_of(flow.client, flow.server_port)
+        asked = self.offers.asked_of(flow.client, flow.server_port)
         if asked is None:
             return
+        self._servers.refresh()
         address = server_address(flow.server, self.policy.nat64_prefixes)
         server = self._servers.of(asked)
-        offer = self._offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
+        offer = self.offers.find(flow.client, address, flow.server_port, connection.first_ns, server)
         if offer is None:
             return
         self._forget(connection)
         connection.offer = offer
-        offer.answer.followed = True
-        if len(offer.answer.connections) < _FOLLOW_UPS:
-            offer.answer.connections.append(connection)
+        offer.answer.follow(connection)
         oldest = self._agenda.add(connection)
         if oldest is not None:
             self._evicted += not oldest.concluded
@@ -224,14 +247,16 @@ class FollowUps:
         question = self._silent_question(connection, now_ns, server, final=final)
         # The SYN-ACK of another address says nothing of a reset from this one.
         address = server_address(connection.flow.server, self.policy.nat64_prefixes)
-        attempt = attempt_of(connection, self.policy, self._servers.hop_limits(address))
-        reply = connection.reply
+        reply = _reply_of(connection)
+        attempt = attempt_of(connection, self.policy, self._servers.hop_limits(address), reply)
         outcome = attempt_outcome(
             attempt,
             question,
             unknown_interface=reply is not None and reply.unknown_interface,
             accepted=reply is not None and reply.accepted,
         )
+        if outcome is Outcome.REACHED and connection.half_open and self._live is None:
+            outcome = Outcome.UNDELIVERED
         if outcome is None or outcome is connection.outcome or connection.one_sided:
             return
         if not self._is_sure(connection, outcome, now_ns, final):
@@ -260,7 +285,10 @@ class FollowUps:
             level=connection.bind.level if connection.bind is not None else 0,
         )
         answer = offer.answer
-        finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, connection.last_ns)
+        # A connection that was seen before its answer reached the endpoint when that said so.
+        replied_ns = connection.reply_ns if outcome is Outcome.REACHED else None
+        time_ns = connection.last_ns if replied_ns is None else replied_ns
+        finding = self._maker.later(FindingKind.FOLLOW_UP, answer, facts, connection, time_ns)
         answer.tell(finding, found)
 
     def _was_recorded(self, connection: FollowUp) -> bool:
@@ -271,7 +299,7 @@ class FollowUps:
     def _silent_question(self, connection: FollowUp, now_ns: int, server: Server, *, final: bool) -> Question | None:
         """Return the bind or call that waits for its answer, where it has waited for long enough."""
         asked = connection.asked
-        if asked is None or not connection.answered:
+        if not connection.answered:
             return None
         question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         if question is None:
@@ -279,6 +307,8 @@ class FollowUps:
         if self._live is not None:
             # Of a follow-up not all is recorded: what is missing is no hole.
             question = replace(question, hole=False)
+        if asked is None:
+            return question if question.hole and (final or connection.closed) else None
         if connection.reply is not None and connection.reply.accepted:
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inspector.outcomes.connection import Connection
     from inspector.outcomes.facts import Facts
     from inspector.outcomes.live import Live
-    from inspector.outcomes.offers import Answer
+    from inspector.outcomes.offers import Answer, HealthyFollowUp
     from inspector.outcomes.servers import Server, Servers
     from inspector.outcomes.sides import Ties
 
@@ -49,7 +49,9 @@ class Maker:
         frame = answer.frame or None
         return replace(finding, why=why, consequence=consequence, frame=frame, follow_up=answer.told)
 
-    def later(self, kind: FindingKind, answer: Answer, facts: Facts, connection: Connection, now_ns: int) -> Finding:
+    def later(
+        self, kind: FindingKind, answer: Answer, facts: Facts, connection: Connection | HealthyFollowUp, now_ns: int
+    ) -> Finding:
         """Return the finding of a follow-up or a delivery, which refers to its answer.
 
         A follow-up's frame is its first, a delivery's that of the answer.
@@ -113,6 +115,7 @@ class Maker:
         self, kind: FindingKind, finding: Finding, facts: Facts, fragments: int
     ) -> tuple[Consequence | None, str]:
         """Return what became of an answer with cause and remedy, and that in words."""
+        self._servers.refresh()
         server = self._servers.of(finding.server)
         evidence = _evidence(kind, finding, facts, fragments, server, self._ties)
         if facts.outcome is not None:
@@ -181,4 +184,6 @@ def _evidence(
         asked_over_nat64=ties.over_nat64.get(finding.server),
         other_side=facts.other_side,
         scanned=facts.scanned,
+        call_rejected=facts.call_rejected,
+        bind_contexts=facts.bind_contexts,
     )

@@ -9,6 +9,7 @@ from inspector.consequence import FindingKind, Outcome
 from inspector.judge.addresses import server_address
 from inspector.judge.evidence import CaptureLimits, OtherSide
 from inspector.judge.outcome import attempt_outcome, delivery_outcome
+from inspector.model import Verdict
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Connection
 from inspector.outcomes.facts import Facts, attempt_of, delivery_of, name_of_syntax, question_of
@@ -16,6 +17,8 @@ from inspector.outcomes.offers import Answer
 from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
+from inspector.wire.association import EPM_UUID
+from inspector.wire.epm import OPERATIONS
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy
@@ -29,6 +32,27 @@ if TYPE_CHECKING:
 
 _OPEN_NS: Final = 1_000_000_000
 """A question younger than this is no open conversation: its answer was on the way."""
+
+
+def _is_of_mapper(connection: Connection) -> bool:
+    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time.
+
+    A bind of several segments is not read here.
+    """
+    asked, bind = connection.asked, connection.bind
+    if asked is not None and asked.name != "request" and asked.bind is None:
+        return True
+    return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
+
+
+def _operation_of(connection: Connection) -> str:
+    """Return what the client asked: an operation of the endpoint mapper by its name."""
+    asked = connection.asked
+    if asked is None:
+        return "request"
+    if asked.opnum is not None and _is_of_mapper(connection):
+        return OPERATIONS.get(asked.opnum, asked.name)
+    return asked.name
 
 
 class MapperConnections:
@@ -54,6 +78,11 @@ class MapperConnections:
 
     def __len__(self) -> int:
         return self._agenda.size + len(self._clients) + len(self._limited) + len(self._scans)
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which a connection is to be judged next, or None."""
+        return self._agenda.due_ns
 
     def get(self, flow: Flow) -> Connection | None:
         """Return a connection."""
@@ -114,8 +143,9 @@ class MapperConnections:
             return
         connection.told_ns = answer.finding.time_ns
         answer.fragments = connection.fragments
-        if connection.bind is not None:
-            answer.facts = Facts(level=connection.bind.level)
+        rejected = connection.call_rejected if answer.finding.verdict is Verdict.REJECTED else 0
+        level, contexts = (connection.bind.level, connection.bind.contexts) if connection.bind else (0, 0)
+        answer.facts = Facts(level=level, bind_contexts=contexts, call_rejected=rejected)
         sent = connection.answer_at(answer.finding.time_ns)
         if sent is not None:
             answer.frame = sent.frame
@@ -185,6 +215,7 @@ class MapperConnections:
         if not connection.server.seen or not connection.answered:
             return
         server = self._server(connection)
+        server.single_syns = 0
         if connection.syn_ack_hop_limit is not None:
             server.note_hop_limit(connection.syn_ack_hop_limit)
         if connection.client.seen and not connection.counted:
@@ -206,14 +237,12 @@ class MapperConnections:
             self._count_one_way(connection, server, now_ns, found)
         elif connection.half_open:
             if not connection.concluded and known:
-                facts = Facts(
-                    outcome=Outcome.UNDELIVERED, attempt=attempt_of(connection, self.policy, server.hop_limits)
-                )
-                self._tell(connection, "connect", facts, found)
+                attempt = attempt_of(connection, self.policy, server.hop_limits, connection.reply)
+                self._tell(connection, "connect", Facts(outcome=Outcome.UNDELIVERED, attempt=attempt), found)
         else:
             lost = self._conclude_deliveries(connection, server, now_ns, found, final=final, known=known)
             if not lost and not connection.concluded and (final or connection.closed):
-                self._conclude_talk(connection, server, now_ns, found)
+                self._conclude_talk(connection, server, now_ns, found, final=final)
 
     def _ask_kernel(self, connection: Connection) -> bool:
         """Take what the kernel has noted of a client's acknowledgments; return whether it has forgotten none."""
@@ -231,7 +260,7 @@ class MapperConnections:
     ) -> None:
         if connection.concluded or not connection.syns:
             return
-        attempt = attempt_of(connection, self.policy, server.hop_limits)
+        attempt = attempt_of(connection, self.policy, server.hop_limits, connection.reply)
         outcome = attempt_outcome(attempt, None)
         if outcome is Outcome.TIMED_OUT:
             # Who acknowledges a SYN-ACK had one.
@@ -240,6 +269,10 @@ class MapperConnections:
                 return
             early = attempt.syns < 2 and now_ns - connection.syn_last_ns < self._limits.quiet_ns
             if given_up or (final and early):
+                return
+            if attempt.syns < 2 and server.is_single_syn():
+                # The client did not try again: it took another way, as from IPv6 to IPv4.
+                connection.concluded = True
                 return
         connection.concluded = True
         facts = Facts(outcome=outcome, attempt=attempt)
@@ -287,14 +320,16 @@ class MapperConnections:
                 sent.tag.tell(finding, found)
         return lost
 
-    def _conclude_talk(self, connection: Connection, server: Server, now_ns: int, found: list[Finding]) -> None:
+    def _conclude_talk(
+        self, connection: Connection, server: Server, now_ns: int, found: list[Finding], *, final: bool
+    ) -> None:
         """Tell of what was asked in vain, where the decoder has not: it reads one interface, of whole packets."""
         asked, reply = connection.asked, connection.reply
         if connection.cut:
             self._count_cut(connection, server)
             return
         if asked is None and connection.told_ns is None and reply is not None and reply.rejection is not None:
-            attempt = attempt_of(connection, self.policy, server.hop_limits)
+            attempt = attempt_of(connection, self.policy, server.hop_limits, connection.reply)
             service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
             facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
             self._tell(connection, "bind", facts, found)
@@ -302,6 +337,8 @@ class MapperConnections:
         question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns
         if question is None or told:
+            return
+        if asked is not None and not final and not question.hole and _is_of_mapper(connection):
             return
         if asked is None or question.hole:
             self._tell_question(connection, Facts(outcome=Outcome.UNDELIVERED, question=question), found)
@@ -326,10 +363,10 @@ class MapperConnections:
         server = self._server(connection)
         known = replace(
             facts,
-            attempt=attempt_of(connection, self.policy, server.hop_limits),
+            attempt=attempt_of(connection, self.policy, server.hop_limits, connection.reply),
             level=connection.bind.level if connection.bind is not None else 0,
         )
-        self._tell(connection, connection.asked.name if connection.asked is not None else "request", known, found)
+        self._tell(connection, _operation_of(connection), known, found)
 
     def _tell(self, connection: Connection, operation: str, facts: Facts, found: list[Finding]) -> None:
         connection.concluded = True

@@ -9,6 +9,7 @@ from inspector.consequence import AnswerReference, Outcome, Target
 from inspector.model import Verdict, format_time
 from inspector.outcomes.connection import Connection, Flow
 from inspector.outcomes.facts import Facts
+from inspector.protocols import TCP_SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,8 @@ _SEALED_FROM: Final = 1024
 _ANY: Final = 0
 _OTHER_SERVICES: Final = frozenset({1433, 2049, 3268, 3269, 3306, 3389, 5985, 5986, 8080, 8443, 9389})
 """Ports of SQL, NFS, the global catalog, RDP, WinRM, HTTP and AD's web services: no endpoints of RPC."""
-_TCP: Final = frozenset({"ncacn_ip_tcp", "ncacn_http"})
+_FOLLOW_UPS: Final = 4
+"""Follow-ups of one answer whose outcome can still become part of its finding."""
 
 
 class Answer:
@@ -43,7 +45,13 @@ class Answer:
         self.held = True
         self.facts = Facts()
         self.told: Finding | None = None
-        self.connections: list[FollowUp] = []
+        self.connections: list[FollowUp | HealthyFollowUp] = []
+
+    def follow(self, connection: FollowUp | HealthyFollowUp) -> None:
+        """Note a connection that follows the answer."""
+        self.followed = True
+        if len(self.connections) < _FOLLOW_UPS:
+            self.connections.append(connection)
 
     def tell(self, finding: Finding, found: list[Finding]) -> None:
         """Tell what became of the answer: together with it where it is held, once; else at once."""
@@ -86,6 +94,36 @@ class FollowUp(Connection):
         self.outcome: Outcome | None = None
 
 
+class Accepted(NamedTuple):
+    """A bind that an endpoint accepted: when, how many contexts were proposed, and what its SYN-ACK said.
+
+    `connect_ns` is the time from the SYN to that.
+    """
+
+    time_ns: int
+    connect_ns: int
+    hop_limit: int
+    contexts: int
+
+
+class HealthyFollowUp:
+    """A connection whose SYN was seen; `accepted` and `offer` are None until they are known."""
+
+    __slots__ = ("accepted", "first_ns", "flow", "frame", "offer")
+
+    def __init__(self, flow: Flow, first_ns: int, frame: int) -> None:
+        self.flow = flow
+        self.first_ns = first_ns
+        self.frame = frame
+        self.offer: Offer | None = None
+        self.accepted: Accepted | None = None
+
+    @property
+    def connect_ns(self) -> int | None:
+        """The time from SYN to SYN-ACK, once the bind was accepted."""
+        return self.accepted.connect_ns if self.accepted is not None else None
+
+
 class Offers:
     """What clients were offered, by client and port. `expired` yields answers whose time to be followed is over."""
 
@@ -100,16 +138,7 @@ class Offers:
 
     def add(self, answer: Answer, client: bytes) -> list[int]:
         """Take what an answer offers to a client; return the ports."""
-        finding = answer.finding
-        if finding.verdict is Verdict.SEALED:
-            offers = {_ANY: Offer(answer, None)}
-        else:
-            offers = {}
-            for mapping in finding.mappings:
-                if mapping.port and mapping.protocol in _TCP and mapping.port not in offers:
-                    offers[mapping.port] = Offer(answer, mapping)
-                    if len(offers) >= self._limits.per_answer:
-                        break
+        offers = {port: Offer(answer, mapping) for port, mapping in self.of(answer.finding).items()}
         if not offers:
             return []
         table = self._clients.setdefault(client, OrderedDict())
@@ -127,6 +156,18 @@ class Offers:
             self._answers.popleft()
             self.evicted += 1
         return list(offers)
+
+    def of(self, finding: Finding) -> dict[int, OfferedEndpoint | None]:
+        """Return what an answer offers by port; after an encrypted one it is any port, without a mapping."""
+        if finding.verdict is Verdict.SEALED:
+            return {_ANY: None}
+        offers: dict[int, OfferedEndpoint | None] = {}
+        for mapping in finding.mappings:
+            if mapping.port and mapping.protocol in TCP_SEQUENCES and mapping.port not in offers:
+                offers[mapping.port] = mapping
+                if len(offers) >= self._limits.per_answer:
+                    break
+        return offers
 
     def clear(self) -> None:
         """Let go of all offers."""

@@ -18,6 +18,7 @@ from inspector.wire.pdu import HEADER_SIZE, PduType, frag_length_of, split_pdu
 _MOST: Final = 16
 QUESTIONS: Final = frozenset({PduType.REQUEST, PduType.BIND, PduType.ALTER_CONTEXT})
 NAMES: Final = {PduType.REQUEST: "request", PduType.BIND: "bind", PduType.ALTER_CONTEXT: "alter_context"}
+_OPNUM_AT: Final = 22
 _PROVIDER_REJECTION: Final = 2
 _ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 1
 
@@ -42,13 +43,14 @@ class Reply(NamedTuple):
     """What a server says of a bind or a call.
 
     `rejection` is the reason in words, where no context was accepted; `unknown_interface`: the server does not know
-    the abstract syntax. `fault` is the status of a fault PDU.
+    the abstract syntax. `fault` is the status of a fault PDU, `abstract` what the bind proposed, where that was seen.
     """
 
     accepted: bool = False
     rejection: str | None = None
     unknown_interface: bool = False
     fault: int | None = None
+    abstract: Syntax | None = None
 
 
 def messages(payload: bytes | memoryview) -> list[SeenPdu]:
@@ -62,6 +64,13 @@ def messages(payload: bytes | memoryview) -> list[SeenPdu]:
         found.append(SeenPdu(PduType(payload[at + 2]), payload[at + 3], bytes(payload[at : at + length])))
         at += length
     return found
+
+
+def opnum_of(message: SeenPdu) -> int | None:
+    """Return the operation number of a request; None of other messages."""
+    if message.type is not PduType.REQUEST or len(message.data) < _OPNUM_AT + 2:
+        return None
+    return int.from_bytes(message.data[_OPNUM_AT : _OPNUM_AT + 2], "little" if message.data[4] & 0x10 else "big")
 
 
 def read_proposal(message: SeenPdu) -> Bind | None:

@@ -10,7 +10,7 @@ from inspector.judge.evidence import Siblings
 from inspector.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inspector.model import Finding, IPAddress
 
@@ -41,12 +41,13 @@ class Server:
     """One asked address.
 
     `one_way` counts connections of which only the client (index 0) or the server (1) was seen, `both` the others. Of
-    `cut` answers the capture kept up to `cut_at` bytes of each packet.
+    `cut` answers the capture kept up to `cut_at` bytes of each packet. `single_syns` is how many connections in a row
+    had one SYN and no answer.
     """
 
     __slots__ = (
         "_hop_limits", "_reached", "_refusals", "_services", "addresses", "asked", "bind_contexts", "both", "cut",
-        "cut_at", "mapper_answered", "one_way", "one_way_told", "small_answers",
+        "cut_at", "mapper_answered", "one_way", "one_way_told", "single_syns", "small_answers",
     )  # fmt: skip
 
     def __init__(self, asked: IPAddress) -> None:
@@ -59,13 +60,14 @@ class Server:
         self.bind_contexts = 0
         self._hop_limits: OrderedDict[int, None] = OrderedDict()
         self._reached: OrderedDict[int, None] = OrderedDict()
+        self.single_syns = 0
         self.one_way = [0, 0]
         self.both = 0
         self.cut = self.cut_at = 0
         self.one_way_told = False
 
-    def note_answer(self, finding: Finding) -> None:
-        """Take what an answer says of the interface that was asked for, and the addresses it offers."""
+    def note_answer(self, finding: Finding, times: int = 1) -> None:
+        """Take what an answer that came `times` says of the interface asked for, and the addresses it offers."""
         if finding.verdict is Verdict.UNANSWERED:
             return
         self.mapper_answered |= finding.verdict is not Verdict.REJECTED
@@ -77,8 +79,8 @@ class Server:
                 self._note_version(str(mapping.interface.uuid), mapping.interface.version)
         if finding.requested is not None and finding.verdict not in _ASKED:
             service = self._service(str(finding.requested.uuid))
-            service.answers += 1
-            service.named += bool(finding.mappings)
+            service.answers += times
+            service.named += times * bool(finding.mappings)
 
     def note_size(self, largest: int) -> None:
         """Take the size of an answer that the client acknowledged."""
@@ -97,6 +99,11 @@ class Server:
     def note_reached(self, port: int) -> None:
         """Take that a follow-up to a port of the asked address got through."""
         _keep(self._reached, port, None, _REACHED)
+
+    def is_single_syn(self) -> bool:
+        """Take a SYN that was not sent again and not answered; return whether it is the first in a row."""
+        self.single_syns += 1
+        return self.single_syns == 1
 
     def note_hop_limit(self, hop_limit: int) -> None:
         """Take the hop limit of a SYN-ACK: members of a pool may be at different distances."""
@@ -141,10 +148,18 @@ def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int)
         table.popitem(last=False)
 
 
+def _do_nothing() -> None:
+    """Have nothing to bring up to date."""
+
+
 class Servers:
-    """The asked addresses, at most so many: the one that was silent for longest goes first."""
+    """The asked addresses, at most so many: the one that was silent for longest goes first.
+
+    `refresh` is called before something is judged by what is known of them.
+    """
 
     def __init__(self, most: int) -> None:
+        self.refresh: Callable[[], None] = _do_nothing
         self._most = most
         self._table: OrderedDict[IPAddress, Server] = OrderedDict()
 

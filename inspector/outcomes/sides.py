@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from inspector.judge.addresses import address_of, server_address, undeclared_nat64
 from inspector.judge.evidence import Delivery, OtherSide
 from inspector.outcomes.connection import Flow
+from inspector.protocols import IPV4_MAPPED
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ class Ties:
             port = consequence.answer.client_port
         return (finding.source, finding.client, port, finding.asked_raw) in self.repeated
 
+    def clients(self) -> Iterator[bytes]:
+        """Yield the addresses, 16 bytes, of clients whose conversations are tied."""
+        for _, client, _, _ in self.repeated:
+            yield IPV4_MAPPED + client.packed if client.version == 4 else client.packed
+        for _, flow, _ in self.dropped:
+            yield flow.client
+
     def __bool__(self) -> bool:
         """Return whether anything was tied."""
         return bool(self.learned or self.dropped or self.repeated)
@@ -107,7 +115,10 @@ def tie(
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
         if together and pair.here.flow == pair.there.flow:
             continue
-        less = pair.here if lost else pair.there
+        less, more = (pair.here, pair.there) if lost else (pair.there, pair.here)
+        if more.cut and not less.cut:
+            # What cannot be read shows nothing better.
+            less = more
         flow = less.flow
         repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
     return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated), over_nat64)

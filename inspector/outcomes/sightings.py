@@ -49,7 +49,8 @@ class Conversation:
 
     `starts` are the first sequence numbers of client and server, None where that end was not seen. `handshake_ns` is
     the time from SYN to SYN-ACK. `acknowledged` is how far into the server's stream the client's acknowledgments go.
-    `opened` says that its SYN was seen, `ended_ns` when the client closed it or one of the ends reset it.
+    `opened` says that its SYN was seen, `cut` that the capture kept a part of some segments, `ended_ns` when the client
+    closed it or one of the ends reset it.
     """
 
     side: str
@@ -58,6 +59,7 @@ class Conversation:
     last_ns: int
     starts: list[int | None] = field(default_factory=lambda: [None, None])
     opened: bool = False
+    cut: bool = False
     handshake_ns: int | None = None
     acknowledged: int = 0
     ended_ns: int | None = None
@@ -91,6 +93,7 @@ class Conversation:
     def _add(self, header: Header, offset: int, *, from_server: bool) -> None:
         """Keep what the segment holds, a retransmission once."""
         payload = bytes(header.payload)
+        self.cut = self.cut or len(payload) < header.payload_length
         digest = hashlib.blake2b(payload, digest_size=_DIGEST).digest()
         for number, one in enumerate(self.messages):
             if one.offset == offset and one.from_server == from_server and one.digest == digest:

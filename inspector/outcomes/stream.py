@@ -93,6 +93,13 @@ class Stream:
             return False
         return after(number, (self.highest + 1) % _MODULUS)
 
+    def acknowledged_of(self, end: int, length: int) -> int:
+        """Return how many bytes of a segment the other end acknowledges where that is a part of it, else 0."""
+        if self.acknowledged is None or self.is_acknowledged(end):
+            return 0
+        rest = (end - self.acknowledged) % _MODULUS
+        return length - rest if rest < length else 0
+
     def is_acknowledged(self, end: int) -> bool:
         """Return whether the other end has everything before a sequence number."""
         return self.acknowledged is not None and not after(end, self.acknowledged)

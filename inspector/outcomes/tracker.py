@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.consequence import Outcome
 from inspector.errors import Anomaly
+from inspector.judge.addresses import server_address
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import CutAnswers, Facts, question_of
 from inspector.outcomes.follow import FollowUps
+from inspector.outcomes.healthy import HealthyFollowUps
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
 from inspector.outcomes.mapper import MapperConnections
-from inspector.outcomes.offers import Answer
+from inspector.outcomes.offers import Accepted, Answer
 from inspector.outcomes.servers import Servers
 from inspector.outcomes.sides import Ties
 from inspector.protocols import IPV4_MAPPED
 from inspector.wire.headers import Header, IcmpQuote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from inspector.judge.policy import Policy
     from inspector.model import Finding, IPAddress
@@ -40,8 +42,8 @@ class Tracker:
     """`take` packets with the findings that they completed, `flush` at the end of the input.
 
     `ports` are those of endpoint mappers, `ties` what other points of capture say of the same conversations. With
-    `live` packets are records of a running inspection, which ends with `close`. `outcomes` counts what was found,
-    `anomalies` what had to be let go.
+    `live` packets are records of a running inspection, which ends with `close`. Without `shown` nothing of healthy
+    follow-ups is made but counts. `outcomes` counts what was found, `anomalies` what had to be let go.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Tracker:
         limits: OutcomeLimits | None = None,
         ties: Ties | None = None,
         live: Live | None = None,
+        *,
+        shown: bool = True,
     ) -> None:
         self._ties = ties if ties is not None else Ties()
         self._limits = limits or OutcomeLimits()
@@ -61,6 +65,8 @@ class Tracker:
         self._maker = Maker(policy, self._servers, source, self._ties, live)
         self._mapper = MapperConnections(policy, self._servers, self._maker, self._limits, live)
         self._follow_ups = FollowUps(policy, self._servers, self._maker, self._limits, live)
+        self._healthy = HealthyFollowUps(policy, self._servers, self._follow_ups.offers, self._maker, self._limits)
+        self._healthy.shown = shown
         self._held: deque[Answer] = deque()
         self._held_mappings = 0
         self._now_ns = 0
@@ -87,7 +93,14 @@ class Tracker:
     @property
     def size(self) -> int:
         """How many things are kept, in all tables together."""
-        return len(self._mapper) + len(self._follow_ups) + len(self._servers) + len(self._held) + self._held_mappings
+        connections = len(self._mapper) + len(self._follow_ups) + len(self._healthy)
+        return connections + len(self._servers) + len(self._held) + self._held_mappings
+
+    @property
+    def due_ns(self) -> int | None:
+        """The time at which there is something to judge next, or None."""
+        times = [one for one in (self._mapper.due_ns, self._follow_ups.due_ns) if one is not None]
+        return min(times, default=None)
 
     def take(
         self, packet: Header | IcmpQuote | None, findings: Sequence[Finding], time_ns: int, frame: int
@@ -139,6 +152,74 @@ class Tracker:
             self._hold(finding, finding.time_ns, -1, found)
         self._release(found, everything=True)
         return found
+
+    def settle(self, now_ns: int) -> list[Finding]:
+        """Move time on, before anything is due; return the answers that have waited for long enough."""
+        found: list[Finding] = []
+        if now_ns > self._now_ns:
+            self._now_ns = now_ns
+            self._follow_ups.expire(now_ns)
+        self._release(found)
+        return found
+
+    def take_healthy(self, finding: Finding, frame: int | None, *, follows: bool, last_ns: int) -> list[Finding]:
+        """Take a finding of a healthy client; return what is known.
+
+        Without `follows` the client connects to no offered port. `last_ns` is the latest time of the file.
+        """
+        found = self.settle(finding.time_ns)
+        self._servers.of(finding.server).note_answer(finding)
+        answer = Answer(finding, frame, 1, finding.time_ns)
+        if finding.direction is Direction.FROM_SERVER:
+            ports = list(self._follow_ups.offers.of(finding))
+            if ports:
+                answer.due_ns += self._limits.hold_ns
+            if follows and ports:
+                client = _packed(finding.client)
+                self._follow_ups.offers.add(answer, client)
+                self._healthy.expect(client, ports, found)
+            elif ports and finding.time_ns + self._limits.follow_up_ns < last_ns:
+                self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
+        self._held.append(answer)
+        self._held_mappings += len(finding.mappings)
+        self._release(found)
+        return found
+
+    def count_healthy(self, finding: Finding, times: int, not_followed: int) -> None:
+        """Count so many findings of healthy clients; of `not_followed` the time for a follow-up is over."""
+        self._servers.of(finding.server).note_answer(finding, times)
+        if not_followed and finding.direction is Direction.FROM_SERVER and self._follow_ups.offers.of(finding):
+            self._maker.outcomes[Outcome.NOT_FOLLOWED] += not_followed
+
+    def refresh_by(self, refresh: Callable[[], None]) -> None:
+        """Have `refresh` called before anything is judged: it may bring counts up to date."""
+        self._servers.refresh = refresh
+
+    @property
+    def follow_up_ns(self) -> int:
+        """How long after an answer a connection counts as its follow-up."""
+        return self._limits.follow_up_ns
+
+    def take_opened(self, flow: Flow, time_ns: int, frame: int) -> None:
+        """Take the SYN of a healthy follow-up."""
+        self._healthy.opened(flow, time_ns, frame)
+
+    def take_reached(self, flow: Flow, accepted: Accepted) -> list[Finding]:
+        """Take that a healthy follow-up reached its endpoint; return what is known."""
+        found = self.settle(accepted.time_ns)
+        self._healthy.reached(flow, accepted, found)
+        self._release(found)
+        return found
+
+    def take_server(self, address: bytes, hop_limit: int | None, contexts: int, size: int) -> None:
+        """Take what healthy connections say of a server; 0 says nothing."""
+        server = self._servers.of(server_address(address, self._maker.policy.nat64_prefixes))
+        if hop_limit is not None:
+            server.note_hop_limit(hop_limit)
+        server.both += 1
+        server.note_bind(contexts)
+        if size:
+            server.note_size(size)
 
     def flush(self, findings: Sequence[Finding]) -> list[Finding]:
         """End the input: `findings` are those that its end completed; decide what can be decided."""
@@ -196,8 +277,11 @@ class Tracker:
             question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
+        rejected = connection.call_rejected if connection is not None and question is None else 0
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
-        answer.facts = Facts(outcome=outcome, question=question)
+        if rejected or (question is not None and question.missing):
+            outcome = Outcome.UNDELIVERED
+        answer.facts = Facts(outcome=outcome, question=question, call_rejected=rejected)
 
     def _release(self, found: list[Finding], *, everything: bool = False) -> None:
         """Give answers out in their order: those with an outcome, and those whose time to wait is over."""

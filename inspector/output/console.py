@@ -298,11 +298,11 @@ def _result(finding: Finding, verdict: Verdict, why: str) -> tuple[Verdict | Out
     later = finding.follow_up
     consequence = finding.consequence
     if later is None or later.consequence is None:
-        outcome = consequence.outcome if consequence is not None else None
+        outcome = finding.outcome
         shown = outcome is not None and (outcome in HARMFUL or finding.kind is not FindingKind.ANSWER)
         return (outcome if outcome is not None and shown else verdict), f"{why}{_cause(consequence)}"
-    if later.consequence.outcome in HARMFUL:
-        return later.consequence.outcome, f"{later.why}{_cause(later.consequence)}; {verdict}: {why}"
+    if later.outcome in HARMFUL:
+        return later.outcome, f"{later.why}{_cause(later.consequence)}; {verdict}: {why}"
     return verdict, f"{why}{_cause(consequence)}; {later.why}"
 
 

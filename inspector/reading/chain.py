@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.archive import is_member
 from inspector.capture.pcap import read_packets
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.errors import CaptureError, CaptureTruncatedError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from inspector.capture.packet import Packet
-    from inspector.capture.stored import Progress
     from inspector.model import Finding
 
 # dumpcap's and Wireshark's rings: NAME_NUMBER_TIME, or NAME_TIME_NUMBER.
@@ -37,25 +36,25 @@ class Chain:
     names: list[str] = field(default_factory=list)
     failed: int = 0
 
-    def packets(
-        self, warn: Callable[[str], None], fail: Callable[[str], None], progress: Progress | None = None
-    ) -> Iterator[Packet]:
-        """Yield the packets of all files; raises CaptureError where the only one cannot be read."""
-        number = 0
-        for path in self.paths:
-            self.starts.append(number)
-            self.names.append(display_name(os.fsencode(path)))
-            try:
-                for packet in read_packets(path, progress=progress):
-                    number += 1
-                    yield packet
-            except CaptureTruncatedError as error:
-                warn(str(error))
-            except CaptureError as error:
-                if len(self.paths) == 1:
-                    raise
-                fail(str(error))
-                self.failed += 1
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether all files can be read more than once."""
+        return all(path.is_file() or is_member(path) for path in self.paths)
+
+    @contextmanager
+    def part(self, path: Path, before: int, warn: Callable[[str], None], fail: Callable[[str], None]) -> Iterator[None]:
+        """Read a file, `before` packets after the first; raises CaptureError where it is the only one."""
+        self.starts.append(before)
+        self.names.append(display_name(os.fsencode(path)))
+        try:
+            yield
+        except CaptureTruncatedError as error:
+            warn(str(error))
+        except CaptureError as error:
+            if len(self.paths) == 1:
+                raise
+            fail(str(error))
+            self.failed += 1
 
     def locate(self, finding: Finding) -> Finding:
         """Return a finding with the file of its packet, and that packet's number in it."""

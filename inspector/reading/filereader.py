@@ -115,6 +115,7 @@ class FileReader:
     `failed`, and the next one is read.
     `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
+    Findings that are not `shown` need not be made.
     """
 
     path: Path
@@ -122,6 +123,7 @@ class FileReader:
     evidence: Evidence | None = None
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
+    shown: bool = True
     more: Sequence[Path] = ()
     selection: Selection = field(default_factory=Selection)
     sums: Sums | None = None
@@ -137,7 +139,10 @@ class FileReader:
         self.source = display_name(os.fsencode(self.path))
         self.selected = Selected(self.selection)
         if self.config.follow_up:
-            self.follower = Follower(Chain((self.path, *self.more)), self.config, self.source, self.ties)
+            files = Chain((self.path, *self.more))
+            # What is selected, or on a page, has to be made.
+            shown = self.shown or bool(self.selection)
+            self.follower = Follower(files, self.config, self.source, self.ties, shown=shown)
             self.pipeline = self.follower.pipeline
             self.seen = self.follower.seen
             return
@@ -249,6 +254,7 @@ class FileReader:
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)
             counts.outcomes.update(follower.tracker.outcomes - follower.hidden_outcomes)
+            counts.verdicts.update(follower.connection_verdicts)
             counts.verdicts.subtract(follower.hidden_verdicts)
             counts = replace(counts, cut=follower.tracker.cut)
         if self.selection:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import is_member
-from inspector.capture.pcap import SegmentReader
-from inspector.errors import CaptureError
+from inspector.capture.survey import mapper_headers
 from inspector.escape import display_name
 from inspector.outcomes.sides import Ties, tie
 from inspector.outcomes.sightings import Sightings
-from inspector.reading.chain import Chain
-from inspector.record import LATEST_TIME_NS
-from inspector.wire.headers import Header, read_header
+from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,23 +31,11 @@ def tie_files(files: Sequence[Path], config: Config, follow_on: Mapping[Path, Se
 
 
 def _sight(paths: Sequence[Path], config: Config) -> Sightings:
-    """Return what files that are one saw; of one that cannot be read what comes before: reading it will tell."""
+    """Return what files that are one saw; of one that cannot be read what comes before, as reading it will tell."""
     side = Sightings(display_name(os.fsencode(paths[0])), config.ports)
-    segments = SegmentReader(config.ports, Counter(), tunnels=config.tunnels)
-    with suppress(CaptureError):
-        for number, packet in enumerate(map(segments.unwrap, Chain(paths).packets(_ignore, _ignore)), 1):
-            header = read_header(
-                packet.data,
-                link_type=packet.link_type,
-                time_ns=min(packet.time_ns, LATEST_TIME_NS),
-                number=number,
-                wire_length=packet.original_length,
-                tunnels=config.tunnels,
-            )
-            if isinstance(header, Header):
-                side.take(header)
+    for header in mapper_headers(paths, config.ports, tunnels=config.tunnels):
+        if isinstance(header, Header):
+            side.take(header)
+        else:
+            side.last_ns = max(side.last_ns, header)
     return side
-
-
-def _ignore(_message: str) -> None:
-    """Leave it: reading the files says the same."""

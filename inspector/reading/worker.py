@@ -179,7 +179,15 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
     more = wanted.follow_on.get(path, ())
     sums = Sums() if wanted.sums else None
-    reader = FileReader(path, wanted.config, ties=wanted.ties, more=more, selection=wanted.selection, sums=sums)
+    reader = FileReader(
+        path,
+        wanted.config,
+        ties=wanted.ties,
+        shown=not wanted.summary,
+        more=more,
+        selection=wanted.selection,
+        sums=sums,
+    )
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:

@@ -47,7 +47,7 @@ BENCHMARKS: Final = {
     "start": Benchmark("start of attach", "Python's own start"),
     "installed": Benchmark("disk space of an installation", "an empty virtual environment"),
     "read_speed": Benchmark("reading capture files", "tshark, impacket, scapy on the same frames; an empty file"),
-    "read_real": Benchmark("reading a capture file of the real mix", "tshark on the same file, in turn"),
+    "read_real": Benchmark("reading a capture file of the real mix", "tshark; follow-ups: the same without, in turn"),
 }
 
 

@@ -57,5 +57,28 @@ def measure(conversations: int = CONVERSATIONS, rounds: int = 2) -> dict[str, fl
     }
 
 
+def measure_follow_up(conversations: int = CONVERSATIONS, rounds: int = 3) -> dict[str, float]:
+    """Return how fast healthy conversations are read with their follow-ups, beside without, and beside tshark.
+
+    tshark reads a file of a tenth of the size.
+    """
+    templates = real_templates(healthy=True)
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "healthy.pcap"
+        fewer, _ = write_capture(path, templates, conversations)
+        theirs = statistics.median(run(tshark_command(path)).seconds for _ in range(rounds))
+        packets, _ = write_capture(path, templates, conversations * _TIMES)
+        command = read_command(path, "--summary")
+        turns = [(run([*command, "--no-follow-up"]), run([*command, "--follow-up"])) for _ in range(rounds)]
+        plain = statistics.median(one.seconds for one, _ in turns)
+        followed = statistics.median(one.seconds for _, one in turns)
+    return {
+        "read_follow_up_packets_per_s": round(packets / followed),
+        "read_follow_up_rss_mib": round(max(one.most_mib for _, one in turns), 1),
+        "read_follow_up_vs_plain": round(plain / followed, 3),
+        "read_follow_up_vs_tshark": round(packets / followed * theirs / fewer, 3),
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=2))
+    print(json.dumps(measure() | measure_follow_up(), indent=2))

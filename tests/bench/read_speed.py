@@ -85,7 +85,7 @@ def median(command: Sequence[str]) -> Finished:
 
 def read_command(path: Path, option: str) -> list[str]:
     """Return the command which reads a capture file."""
-    return [sys.executable, "-m", "inspector", "read", option, str(path)]
+    return [sys.executable, "-m", "inspector", "read", "--no-follow-up", option, str(path)]
 
 
 def tshark_command(path: Path) -> list[str]:

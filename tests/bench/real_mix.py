@@ -265,11 +265,15 @@ KINDS: Final = (
 )
 
 
-def real_templates(seed: int = 1, vip: str | None = None) -> list[tuple[float, Template]]:
-    """Return templates with their weights: `VARIANTS` of each kind, of servers of their own, or all of one VIP."""
+def real_templates(seed: int = 1, vip: str | None = None, *, healthy: bool = False) -> list[tuple[float, Template]]:
+    """Return templates with their weights: `VARIANTS` of each kind, of servers of their own, or all of one VIP.
+
+    Only of `healthy` ones: in `map_retransmitted` the client never acknowledges the answer.
+    """
     random = Random(seed)  # noqa: S311 - traffic, no secret
     return [
         (kind.share / VARIANTS, learn(partial(kind.build, Server(random, vip))))
         for kind in KINDS
         for _ in range(VARIANTS)
+        if not (healthy and kind.name == "map_retransmitted")
     ]

@@ -246,6 +246,14 @@ def test_read_real() -> None:
     assert read_real.measure(300, 1)["read_real_vs_tshark"] > 0
 
 
+def test_read_follow_up() -> None:
+    """Healthy conversations are read with their follow-ups and without."""
+    require_tools(["tshark"])
+    figures = read_real.measure_follow_up(30, 1)
+    assert figures["read_follow_up_vs_tshark"] > 0
+    assert 0 < figures["read_follow_up_vs_plain"] < 10
+
+
 def test_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A benchmark that fails is in table, file and exit status; the others' figures are kept."""
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "bench.json")

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from inspector.consequence import Cause, Outcome, Target
-from inspector.judge.evidence import CaptureLimits, IcmpError, OtherSide, Question, Reset, Siblings
+from inspector.judge.evidence import CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset, Siblings
 from inspector.model import Verdict
 from tests.build.evidence import (
     CONNECTION,
@@ -260,6 +260,42 @@ OTHER_CASES: Final = [
         Cause.NAT64_PREFIX_UNDECLARED,
         'nat64_prefixes = ["fd00:64:ff9b::/96"]',
         id="two sides tell the prefix of a NAT64",
+    ),
+    pytest.param(
+        evidence(
+            DELIVERY,
+            outcome=Outcome.UNDELIVERED,
+            offered=(DIP,),
+            delivery=Delivery(largest_segment=152, acknowledged=False, acknowledged_part=25),
+        ),
+        Cause.STRICT_RPC_FILTER,
+        "acknowledges 25 bytes of its last segment",
+        id="a replaced answer",
+    ),
+    pytest.param(
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            outcome=Outcome.UNDELIVERED,
+            question=Question(waited_ns=13 * SECOND, acknowledged=True, missing=2800),
+        ),
+        Cause.PATH_MTU,
+        "2800 bytes that did not come here",
+        id="a large answer that is lost before here",
+    ),
+    pytest.param(
+        evidence(
+            verdict=Verdict.UNANSWERED,
+            question=Question(sent=6, span_ns=9 * SECOND, acknowledged=False, largest_segment=1460, message="bind"),
+        ),
+        Cause.PATH_MTU,
+        "a segment of 1460 bytes of the bind was sent 6 times and never acknowledged",
+        id="a large question is lost",
+    ),
+    pytest.param(
+        evidence(verdict=Verdict.UNANSWERED, outcome=Outcome.BROKEN),
+        Cause.UNKNOWN,
+        "no answer was seen",
+        id="a question of which nothing else is known",
     ),
     pytest.param(
         evidence(CONNECTION, outcome=Outcome.UNDELIVERED, attempt=replace(OPEN, port=135, syn_acks=4)),

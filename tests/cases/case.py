@@ -14,8 +14,9 @@ Builder = Callable[[Network], None]
 class Case:
     """`number` is how tests refer to it; `config` the configuration it is read with, `names` its files.
 
-    A `variant` is another case of the same kind, as a report could have it. Frames have these VLAN `tags`, and `copies`
-    says that each is captured twice.
+    Of a gateway `side` is the one port that was captured, 0 towards the clients; None for both. A `variant` is another
+    case of the same kind, as a report could have it. Frames have these VLAN `tags`, and `copies` says that each is
+    captured twice.
     """
 
     number: str
@@ -23,6 +24,7 @@ class Case:
     config: str
     snap_length: int | None
     gateway: bool
+    side: int | None
     variant: bool
     tags: bytes
     copies: bool
@@ -30,7 +32,8 @@ class Case:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of its captures."""
-        return ("clients.pcapng", "servers.pcapng") if self.gateway else (f"{self.number}.pcapng",)
+        names = ("clients.pcapng", "servers.pcapng") if self.gateway else (f"{self.number}.pcapng",)
+        return names if self.side is None else (names[self.side],)
 
     def captures(self) -> list[bytes]:
         """Return the capture files, that of the clients' side first."""
@@ -39,7 +42,8 @@ class Case:
         for scene in network.scenes:
             scene.tags = self.tags
             scene.copy_frames(apart_ns=30_000 if self.copies else 0)
-        return [scene.capture(self.snap_length) for scene in network.scenes]
+        captures = [scene.capture(self.snap_length) for scene in network.scenes]
+        return captures if self.side is None else [captures[self.side]]
 
 
 CASES: dict[str, Case] = {}
@@ -51,6 +55,7 @@ def case(
     config: str = "",
     snap_length: int | None = None,
     gateway: bool = False,
+    side: int | None = None,
     variant: bool = False,
     tags: bytes = b"",
     copies: bool = False,
@@ -60,7 +65,7 @@ def case(
     def register(build: Builder) -> Builder:
         if number in CASES:
             raise ValueError(f"two cases have the number {number}")
-        CASES[number] = Case(number, build, config, snap_length, gateway, variant, tags, copies)
+        CASES[number] = Case(number, build, config, snap_length, gateway, side, variant, tags, copies)
         return build
 
     return register

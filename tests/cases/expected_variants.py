@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from inspector.consequence import Cause, Outcome, Target
+from inspector.consequence import Cause, FindingKind, Outcome, Target
 from inspector.model import Verdict
 from tests.cases.expected import Expected, answered, broken, failed, lost, no_connection, reached
 
@@ -25,6 +25,28 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "08a-undeclared": (
         answered(Verdict.MISMATCH, Cause.NAT64_PREFIX_UNDECLARED, _PREFIX, times=2),
         lost(Cause.STRICT_RPC_FILTER, "bind_nak of 24 bytes", "refused this answer", "undeclared", times=2),
+    ),
+    "07a-clients": (
+        Expected(
+            FindingKind.ANSWER,
+            Verdict.UNANSWERED,
+            Outcome.UNDELIVERED,
+            cause=Cause.STRICT_RPC_FILTER,
+            words=("the server has sent 152 bytes that did not come here",),
+            times=1,
+        ),
+    ),
+    "07a-servers": (
+        answered(Verdict.MISMATCH, times=2),
+        lost(Cause.STRICT_RPC_FILTER, "sent 6 times in 9.3 s", times=2),
+    ),
+    "08a-clients": (
+        answered(Verdict.REJECTED, Cause.STRICT_RPC_FILTER, "a bind_nak of 24 bytes answers the request", times=2),
+        Expected(FindingKind.ANSWER, Verdict.UNANSWERED, Outcome.UNDELIVERED, cause=Cause.STRICT_RPC_FILTER, times=2),
+    ),
+    "08a-servers": (
+        answered(Verdict.MISMATCH, times=2),
+        lost(Cause.STRICT_RPC_FILTER, "acknowledges 25 bytes of its last segment", times=2),
     ),
     "06-pooled": (
         answered(Verdict.POOLED, Cause.LOAD_BALANCER),
@@ -75,6 +97,13 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "12-authenticated": (answered(Verdict.FAULT, Cause.ACCESS_POLICY, "was authenticated (level 5)", times=1),),
     "21-by-fin": (broken(Cause.MAPPER_MUTE, "no answer in 4.0 s", "then the client ended the connection", times=1),),
     "21-server-closes": (broken(Cause.MAPPER_MUTE, "10.30.4.10 closed the connection", times=1),),
+    "21-closed-by-device": (
+        broken(Cause.RESET_BY_DEVICE, "end of the connection in the name of 10.30.2.2 with TTL 127", times=1),
+    ),
+    "27-one-member": (
+        answered(Verdict.MATCH, times=2),
+        no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "3 SYNs", "other connections to it are answered", times=2),
+    ),
     "27-host-unreachable": (
         no_connection(Outcome.UNREACHABLE, Cause.MAPPER_DOWN, "type 3 code 1: host unreachable", times=1),
     ),
@@ -105,6 +134,20 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
         failed(Outcome.REFUSED, _ASKED, Cause.STALE_REGISTRATION, "names port 49671 for SPOOLSS", times=1),
         reached(1),
     ),
+    "16b-listing": (
+        no_connection(None, Cause.CAPTURE_ENDS, "ept_lookup: not answered when the capture ended", times=1),
+    ),
+    "35-three-networks": (
+        answered(Verdict.MISMATCH, Cause.MULTIHOMED_SERVER, "are all offered"),
+        failed(Outcome.TIMED_OUT, Target.OFFERED, Cause.MULTIHOMED_SERVER, "does not conform", times=2),
+        failed(Outcome.TIMED_OUT, _ASKED, Cause.PORTS_FILTERED, "10.30.4.10:49670", times=1),
+    ),
+    "24-bind-of-kerberos": _broken(Cause.PATH_MTU, "a segment of 1460 bytes of the bind was sent 6 times"),
+    "22-bind-ack-of-kerberos": _broken(Cause.PATH_MTU, "a part of its answer is missing"),
+    "half-open-endpoint": (
+        answered(Verdict.MATCH),
+        failed(Outcome.UNDELIVERED, _ASKED, Cause.UNKNOWN, "its SYN-ACK, sent 4 times, is never acknowledged"),
+    ),
     "one-way-server": (
         answered(Verdict.MISMATCH, times=3),
         no_connection(None, Cause.ONE_WAY_VIEW, "3 connections", "seen from the server alone", times=1),
@@ -117,6 +160,10 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "18-reset": (
         answered(Verdict.MATCH),
         broken(Cause.STRICT_RPC_FILTER, "with 3 contexts once", "then reset", "Server2003NegotiateDisable", times=1),
+    ),
+    "18-rejected": (
+        answered(Verdict.MATCH),
+        answered(Verdict.REJECTED, Cause.STRICT_RPC_FILTER, "with 3 contexts was rejected by a bind_nak", times=1),
     ),
     "55-silent": (
         no_connection(
@@ -137,6 +184,8 @@ EXPECTED_OF_VARIANTS: Final[dict[str, tuple[Expected, ...]]] = {
     "healthy-twice": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-lossy-capture": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-idle": (),
+    "healthy-other-family": (answered(Verdict.MATCH, times=1), reached(1)),
+    "healthy-other-interface": (answered(Verdict.MATCH, times=1), reached(1)),
     "healthy-health-checks": (),
     "healthy-scan": (no_connection(None, Cause.UNKNOWN, "10.20.9.1 tried ", "a scanner", times=1),),
     "healthy-scan-of-open-ports": (),

@@ -3,6 +3,8 @@
 # ruff: noqa: D401  # a case's docstring says what happened: it describes a scene, not a deed
 from __future__ import annotations
 
+from uuid import UUID
+
 from tests.build import pdu
 from tests.build.connection import ACK, FIN, PSH, RST, SYN
 from tests.build.epm import NDR20, lookup_request, lookup_response, tcp_tower
@@ -11,6 +13,7 @@ from tests.cases.dialogue import (
     CLIENT,
     DIP,
     ISYSTEMACTIVATOR,
+    LSARPC,
     MAPI,
     NETLOGON,
     OTHER_DIP,
@@ -267,4 +270,23 @@ def idle_connections_end(network: Network) -> None:
     network.wait(300)
     unused.send(1, FIN | ACK).send(0, ACK).send(0, FIN | ACK).send(1, ACK)
     used.reset(1)
+    network.later(40)
+
+
+@case("healthy-other-family", variant=True)
+def client_takes_the_other_family(network: Network) -> None:
+    """A client tries IPv6, where nothing answers, and takes IPv4 after a quarter of a second."""
+    network.connect("2001:db8:20::15", "2001:db8:30::10").send(0, SYN, arrives=False)
+    network.wait(0.25)
+    _working(network).close()
+    network.later(40)
+
+
+@case("healthy-other-interface", variant=True)
+def rejected_for_another_interface(network: Network) -> None:
+    """The endpoint accepts the offered interface, and does not know another one that the client would like as well."""
+    connection = _working(network)
+    alter = pdu.bind([(5, LSARPC, (NDR20,))], kind=pdu.ALTER_CONTEXT, call_id=4)
+    rejection = pdu.bind_ack([(2, 1, (UUID(int=0), 0, 0))], kind=pdu.ALTER_CONTEXT_RESPONSE, call_id=4)
+    connection.ask(alter, rejection).close()
     network.later(40)

@@ -11,7 +11,7 @@ from inspector import cli
 from inspector.consequence import FindingKind
 from inspector.errors import Anomaly
 from inspector.model import Verdict
-from tests.cases import answers, connections, gateways, healthy, variants  # noqa: F401  # each registers its cases
+from tests.cases import answers, connections, gateways, healthy, variants, variants_endpoints  # noqa: F401  # each registers its cases
 from tests.cases.case import CASES, Case
 from tests.cases.expected import EXPECTED
 from tests.cases.expected_variants import EXPECTED_OF_VARIANTS

@@ -10,7 +10,7 @@ import pytest
 
 from inspector import cli
 from inspector.consequence import HARMFUL
-from tests.cases import answers, connections, gateways, healthy, variants  # noqa: F401  # each registers its cases
+from tests.cases import answers, connections, gateways, healthy, variants, variants_endpoints  # noqa: F401  # each registers its cases
 from tests.cases.case import CASES, Case
 from tests.cases.expected import EXPECTED, NEVER
 from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
@@ -63,6 +63,22 @@ def test_nothing_else_is_called_harm(
     expected = {one.outcome for one in _ALL[number]} & HARMFUL
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     assert {finding.get("outcome") for finding in findings} & HARMFUL <= expected
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "status"),
+    [
+        ("27", "unanswered", 3), ("27", "timed_out", 3), ("41", "rejected", 3), ("04", "timed_out", 3),
+        ("32", "unanswered", 0), ("47", "unanswered", 0), ("healthy-scan", "unanswered", 0), ("39", "refused", 0),
+    ],
+)  # fmt: skip
+def test_the_exit_status_follows_verdicts_and_outcomes(
+    number: str, word: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A connection that came to nothing counts with both; what only the capture lacks counts with neither."""
+    (tmp_path / "one.pcapng").write_bytes(CASES[number].captures()[0])
+    assert cli.main(["read", "--follow-up", "--summary", "--fail-on", word, str(tmp_path / "one.pcapng")]) == status
+    capsys.readouterr()
 
 
 def test_healthy_variants_are_there() -> None:

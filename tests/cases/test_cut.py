@@ -19,7 +19,7 @@ def _read(number: str, *options: str, folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("options", "unread"), [(["--follow-up"], "2 answers"), ([], "4 packets")], ids=["follow-up", "plain"]
+    ("options", "unread"), [([], "2 answers"), (["--no-follow-up"], "4 packets")], ids=["follow-up", "plain"]
 )
 @pytest.mark.parametrize("fail_on", [False, True])
 def test_a_cut_capture_is_told_in_one_line(
@@ -34,9 +34,8 @@ def test_a_cut_capture_is_told_in_one_line(
     assert _read("46", *arguments, folder=tmp_path) == (4 if fail_on else 0)
     told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(told) == 1
-    assert told[0].endswith(
-        f"one.pcapng: the capture keeps 96 bytes of each packet: {unread} could not be read{_ADVICE}"
-    )
+    kept = "one.pcapng: the capture keeps 96 bytes of each packet"
+    assert told[0].endswith(f"{kept}: {unread} could not be read{_ADVICE}")
 
 
 def test_what_was_found_goes_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,16 +14,14 @@ from tests.cases.dialogue import (
     ISYSTEMACTIVATOR,
     MAPI,
     NETLOGON,
-    OTHER_DIP,
     POOL,
     SAMR,
     SERVER,
-    SPOOLSS,
     VIP,
     acceptance_of,
     bind_of,
     bound,
-    called,
+    looked_up,
     map_answer,
     map_question,
     mapped,
@@ -35,101 +33,22 @@ ROUTER = "10.20.0.1"
 
 case("01-undeclared", variant=True)(connections.original_in_one_capture)
 case("08a-undeclared", variant=True, gateway=True)(gateways.original)
+case("07a-servers", variant=True, gateway=True, side=gateways.SERVERS_SIDE)(gateways.swallowed_here)
+case("08a-clients", variant=True, gateway=True, side=gateways.CLIENTS_SIDE)(gateways.original)
+case("08a-servers", variant=True, gateway=True, side=gateways.SERVERS_SIDE)(gateways.original)
 case("06-pooled", variant=True, config=POOL)(connections.client_goes_to_the_dip)
 
 
-@case("06-prohibited", variant=True)
-def dip_prohibited(network: Network) -> None:
-    """A client goes to the tower's address, and a router says that this is prohibited."""
-    mapped(network, VIP, MAPI, (DIP, 59531))
-    network.connect(CLIENT, DIP, 59531).unreachable(ROUTER, 13)
-    network.later(40)
-
-
-@case("06-refused", variant=True)
-def dip_refused(network: Network) -> None:
-    """A client goes to the tower's address, and is refused there; then it goes to the asked one, and works."""
-    mapped(network, VIP, MAPI, (DIP, 59531))
-    network.connect(CLIENT, DIP, 59531).refused()
-    called(network, VIP, 59531, MAPI)
-    network.later(40)
-
-
-@case("04-ipv6", variant=True)
-def filtered_over_ipv6(network: Network) -> None:
-    """A client of both families asks over IPv6; the port of the IPv6 address is silent."""
-    mapped(network, SERVER6, NETLOGON, (SERVER, 49155), client=CLIENT6)
-    network.connect(CLIENT6, SERVER6, 49155).syns()
-    network.later(40)
-
-
-@case("17-ipv6", variant=True)
-def refused_over_ipv6(network: Network) -> None:
-    """A server of both families refuses the port over IPv6: no translation is in between."""
-    mapped(network, SERVER6, NETLOGON, (SERVER, 49155), client=CLIENT6)
-    network.connect(CLIENT6, SERVER6, 49155).refused()
-    network.later(40)
-
-
-@case("04-icmpv6", variant=True)
-def prohibited_over_ipv6(network: Network) -> None:
-    """A router prohibits the endpoint's port with ICMPv6, twice."""
-    mapped(network, SERVER6, NETLOGON, ("0.0.0.0", 49155), client=CLIENT6)  # noqa: S104
-    connection = network.connect(CLIENT6, SERVER6, 49155).unreachable(ROUTER6, 1)
-    network.wait(1)
-    connection.unreachable(ROUTER6, 1, again=True)
-    network.later(40)
-
-
-@case("04-static-port", variant=True)
-def static_port_filtered(network: Network) -> None:
-    """Three clients at once cannot reach a static port."""
-    clients = [f"10.20.1.{number}" for number in (15, 16, 17)]
-    for client in clients:
-        mapped(network, SERVER, MAPI, (SERVER, 41376), client=client)
-    attempts = [network.connect(client, SERVER, 41376) for client in clients]
-    for number in range(3):
-        for attempt in attempts:
-            attempt.send(0, SYN, again=number > 0, arrives=False)
-        network.wait(3)
-    network.later(40)
-
-
-@case("04-sealed", variant=True)
-def sealed_and_filtered(network: Network) -> None:
-    """After an encrypted answer the endpoint's port is silent."""
-    connection = network.connect(CLIENT, SERVER).open().ask(bind_of(wide=False), acceptance_of(wide=False))
-    question = pdu.request(bytes(96), opnum=3, call_id=2, auth=(6, bytes(16)))
-    connection.ask(question, pdu.response(bytes(160), call_id=2, auth=(6, bytes(16)))).close()
-    network.connect(CLIENT, SERVER, 49155).syns()
-    network.later(40)
-
-
-@case("04-no-network", variant=True)
-def address_of_no_network(network: Network) -> None:
-    """The tower names 169.254.1.2; the client goes where it has asked, and the port is silent."""
-    mapped(network, SERVER, SPOOLSS, ("169.254.1.2", 49670))
-    network.connect(CLIENT, SERVER, 49670).syns()
-    network.later(40)
-
-
-@case("03-other-member", variant=True)
-def refused_by_another_member(network: Network) -> None:
-    """Ports of the VIP are published; the connection goes to a server where this one is closed."""
-    mapped(network, VIP, SAMR, (DIP, 50000))
-    called(network, VIP, 50000, SAMR)
-    mapped(network, VIP, SAMR, (OTHER_DIP, 50002))
-    network.connect(CLIENT, VIP, 50002).refused()
-    network.later(40)
-
-
-@case("03-members-apart", variant=True)
-def members_at_different_distances(network: Network) -> None:
-    """Servers behind the VIP are at different distances: the reset's TTL is that of one of them."""
-    for ttl in (126, 125, 126):
-        connection = bound(network.connect(CLIENT, VIP, server_ttl=ttl))
-        connection.ask(map_question(SAMR), map_answer(SAMR, (DIP, 50000))).close()
-    network.connect(CLIENT, VIP, 50000, server_ttl=125).refused()
+@case("07a-clients", variant=True)
+def swallowed_before_here(network: Network) -> None:
+    """At the client: the answer never comes, but a later ACK of the server counts its bytes."""
+    question = map_question(SAMR, wide=False)
+    connection = bound(network.connect(CLIENT, VIP), wide=False).say(0, question, acknowledged=False)
+    connection.send(1, PSH | ACK, map_answer(SAMR, (DIP, 49152), wide=False), at=(), arrives=False)
+    network.wait(0.2)
+    connection.send(0, PSH | ACK, question, again=True).send(1, ACK, arrives=False)
+    network.wait(13)
+    connection.send(0, FIN | ACK).send(1, ACK)
     network.later(40)
 
 
@@ -184,54 +103,6 @@ def many_servers_refuse(network: Network) -> None:
     network.later(40)
 
 
-@case("29-endpoint", variant=True)
-def endpoint_accepts_and_is_mute(network: Network) -> None:
-    """The endpoint accepts, and the bind is not even acknowledged; the client resets."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    connection = network.connect(CLIENT, SERVER, 49155).open()
-    connection.say(0, bind_of(NETLOGON), acknowledged=False).repeat(0, bind_of(NETLOGON), 5)
-    network.wait(9.6)
-    connection.reset(0)
-    network.later(40)
-
-
-@case("29-endpoint-closes", variant=True)
-def endpoint_closes(network: Network) -> None:
-    """The endpoint closes the connection behind the bind."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    connection = network.connect(CLIENT, SERVER, 49155).open().say(0, bind_of(NETLOGON))
-    connection.send(1, FIN | ACK).send(0, FIN | ACK).send(1, ACK)
-    network.later(40)
-
-
-@case("29-endpoint-silent-later", variant=True)
-def endpoint_falls_silent(network: Network) -> None:
-    """The endpoint worked, and answers no more."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    connection = network.connect(CLIENT, SERVER, 49155).open().ask(bind_of(NETLOGON), acceptance_of())
-    call = pdu.request(bytes(4), call_id=3)
-    connection.say(0, call, acknowledged=False).repeat(0, call, 5)
-    network.wait(9.6)
-    connection.reset(0)
-    network.later(40)
-
-
-@case("19-endpoint", variant=True)
-def endpoint_reset_before_the_bind(network: Network) -> None:
-    """A device resets the connection to the endpoint as soon as it is open."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    network.connect(CLIENT, SERVER, 49155).open().reset(ttl=64)
-    network.later(40)
-
-
-@case("43-endpoint", variant=True)
-def endpoint_has_no_room(network: Network) -> None:
-    """The endpoint rejects the bind: local limit exceeded."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    network.connect(CLIENT, SERVER, 49155).open().ask(bind_of(NETLOGON, wide=False), pdu.bind_nak(2)).close()
-    network.later(40)
-
-
 @case("38-fin", variant=True, config=POOL)
 def dropped_by_strict_filter_of_a_pool(network: Network) -> None:
     """A declared server answers in NDR64; the answer is never acknowledged, and the client closes."""
@@ -253,17 +124,6 @@ def half_open(network: Network) -> None:
     network.later(40)
 
 
-@case("restarted", variant=True)
-def mapper_restarted(network: Network) -> None:
-    """The port of a dead process is refused; the client asks again, gets another one, and works."""
-    mapped(network, SERVER, SPOOLSS, (SERVER, 49671))
-    network.connect(CLIENT, SERVER, 49671).refused()
-    network.wait(5)
-    mapped(network, SERVER, SPOOLSS, (SERVER, 49700))
-    called(network, SERVER, 49700, SPOOLSS)
-    network.later(40)
-
-
 @case("one-way-server", variant=True)
 def only_answers_pass(network: Network) -> None:
     """What clients send takes another way."""
@@ -273,22 +133,6 @@ def only_answers_pass(network: Network) -> None:
         connection.send(0, PSH | ACK, map_question(MAPI), at=()).send(1, PSH | ACK, map_answer(MAPI, (DIP, 59531)))
         connection.send(0, FIN | ACK, at=()).send(1, FIN | ACK)
         network.wait(1)
-    network.later(40)
-
-
-@case("04-twice", variant=True, copies=True)
-def filtered_seen_twice(network: Network) -> None:
-    """A capture on all interfaces of a gateway has each packet twice: three SYNs stay three."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    network.connect(CLIENT, SERVER, 49155).syns()
-    network.later(40)
-
-
-@case("17-twice", variant=True, copies=True)
-def refused_seen_twice(network: Network) -> None:
-    """The same with an endpoint that refuses."""
-    mapped(network, SERVER, SPOOLSS, (SERVER, 49671))
-    network.connect(CLIENT, SERVER, 49671).refused()
     network.later(40)
 
 
@@ -306,15 +150,6 @@ def dropped_seen_twice(network: Network) -> None:
     connection.say(1, answer, acknowledged=False).repeat(1, answer, 5)
     network.wait(2)
     connection.reset(0)
-
-
-@case("19-behind-syn-proxy", variant=True)
-def reset_behind_a_syn_proxy(network: Network) -> None:
-    """A SYN proxy answers the SYN with TTL 254; the server itself acknowledges the bind, and resets: no device."""
-    mapped(network, SERVER, NETLOGON, (SERVER, 49155))
-    connection = network.connect(CLIENT, SERVER, 49155).send(0, SYN).send(1, SYN | ACK, ttl=254).send(0, ACK)
-    connection.send(0, PSH | ACK, bind_of(NETLOGON)).send(1, ACK).reset()
-    network.later(40)
 
 
 @case("18-reset", variant=True)
@@ -378,3 +213,37 @@ def swallowed_between_other_numbers(network: Network) -> None:
     network.wait(3)
     connection.send(0, FIN | ACK)
     network.wait(0.2)
+
+
+@case("16b-listing", variant=True)
+def listing_open_at_the_end(network: Network) -> None:
+    """The capture ends two seconds after a listing was asked for."""
+    bound(network.connect(CLIENT, SERVER), wide=False).say(0, looked_up(b"")[0])
+    network.wait(2)
+    network.connect("10.20.9.9", "10.30.99.99").open().close()
+
+
+@case("18-rejected", variant=True)
+def bind_of_three_contexts_rejected(network: Network) -> None:
+    """A bind with three contexts gets a bind_nak; one with NDR20 alone is accepted."""
+    mapped(network, SERVER, NETLOGON, (SERVER, 49155), client="10.20.1.77", wide=False)
+    network.connect(CLIENT, SERVER).open().ask(bind_of(), pdu.bind_nak(4, call_id=2)).close()
+    network.later(40)
+
+
+@case("21-closed-by-device", variant=True)
+def closed_by_a_device(network: Network) -> None:
+    """The question is answered by a FIN in the server's name, one hop nearer than the server."""
+    connection = bound(network.connect(CLIENT, VIP)).say(0, map_question(SAMR))
+    connection.send(1, FIN | ACK, ttl=127).send(0, FIN | ACK)
+    network.later(40)
+
+
+@case("27-one-member", variant=True)
+def one_member_is_down(network: Network) -> None:
+    """Every second connection to port 135 of a VIP is never answered."""
+    for _ in range(2):
+        mapped(network, VIP, MAPI, (VIP, 59531))
+        network.connect(CLIENT, VIP).syns()
+        network.wait(12)
+    network.later(40)

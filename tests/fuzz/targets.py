@@ -7,6 +7,7 @@ invariants that hold for hostile input too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
@@ -14,8 +15,8 @@ from unittest.mock import patch
 
 from inspector.capture import stored
 from inspector.capture.redaction import Redactor
-from inspector.config import load_config, split_listen
-from inspector.errors import Anomaly, ConfigError, DecodeError
+from inspector.config import Config, load_config, split_listen
+from inspector.errors import Anomaly, CaptureError, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
 from inspector.model import Finding, Segment
@@ -23,6 +24,7 @@ from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.tracker import Tracker
 from inspector.pipeline import Pipeline
 from inspector.protocols import SYN
+from inspector.reading.filereader import FileReader
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
 from inspector.wire import body, epm
 from inspector.wire.conversations import Conversations
@@ -243,7 +245,7 @@ def _header(segment: Segment, number: int) -> Header | None:
 
 
 def capture(data: bytes) -> None:
-    """Read a capture file packet by packet and in blocks: the same records, counters and error.
+    """Read a capture file packet by packet and in blocks: the same records, counters and error. Then follow it up.
 
     Of the first byte bit 0 says that tunnels are looked into, bit 1 that the file comes in small pieces.
     """
@@ -253,7 +255,12 @@ def capture(data: bytes) -> None:
     with NamedTemporaryFile() as file, patch.object(stored, "CHUNK", piece):
         file.write(data[1:])
         file.flush()
-        compare(Path(file.name), tunnels=bool(data[0] & 1))
+        path = Path(file.name)
+        compare(path, tunnels=bool(data[0] & 1))
+        config = Config().model_copy(update={"follow_up": True, "tunnels": bool(data[0] & 1)})
+        for shown in (False, True):
+            with suppress(CaptureError):
+                list(FileReader(path, config, shown=shown).findings(lambda _: None))
 
 
 def redaction(data: bytes) -> None:

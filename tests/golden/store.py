@@ -34,9 +34,9 @@ def trace_names(golden: Path = GOLDEN) -> list[str]:
 
 
 def config_of(name: str, golden: Path = GOLDEN) -> Config:
-    """Return the configuration a trace is read with."""
+    """Return the configuration a trace is read with: what is decoded is compared, not what answers led to."""
     path = golden / "traces" / (name + CONFIG)
-    return load_config(path) if path.exists() else Config()
+    return (load_config(path) if path.exists() else Config()).model_copy(update={"follow_up": False})
 
 
 def baseline_of(name: str, golden: Path = GOLDEN) -> dict[str, str]:

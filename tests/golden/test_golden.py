@@ -81,7 +81,7 @@ def test_the_command_prints_the_baseline(
     """`epm-inspector read --json FILE` itself, in the folder of the traces: standard output is the baseline."""
     monkeypatch.chdir(GOLDEN / "traces")
     config = ["--config", name + CONFIG] if Path(name + CONFIG).exists() else []
-    assert cli.main(["read", "--json", name + CAPTURE, *config]) == 0
+    assert cli.main(["read", "--json", "--no-follow-up", name + CAPTURE, *config]) == 0
     assert capsys.readouterr().out == (BASELINES / (name + FINDINGS)).read_text()
 
 

@@ -87,7 +87,7 @@ class Honest:
 
     def found(self, inspector: Inspector, cable: Cable) -> int:
         """Return how many of them the inspector has found."""
-        findings = inspector.findings_of(cable.far_address)
+        findings = [one for one in inspector.findings_of(cable.far_address) if one["kind"] == "answer"]
         assert {finding["verdict"] for finding in findings} <= {"mismatch"}
         return len(set(self.ports) & {finding["client_port"] for finding in findings})
 
@@ -152,13 +152,13 @@ def check_conservation(samples: Samples, sent: dict[str, Any], honest: int) -> N
 
 
 @contextmanager
-def storm_ridden(cable: Cable, folder: Path, mode: str) -> Iterator[Inspector]:
-    """Run an inspector whose tables are small, and forget soon."""
+def storm_ridden(cable: Cable, folder: Path, mode: str, *options: str) -> Iterator[Inspector]:
+    """Run an inspector whose tables of the decoder are small, and forget soon."""
     only_ours(cable)
     config = folder / "config.toml"
     times = "idle_seconds = 3\nunanswered_seconds = 1\ngap_seconds = 0.5\n"
     config.write_text(f"[limits]\nconnections = {CONNECTIONS}\n{times}")
-    with inspecting(cable, folder, "--mode", mode, "--config", str(config)) as inspector:
+    with inspecting(cable, folder, "--mode", mode, "--config", str(config), *options) as inspector:
         inspector.wait_until_attached()
         yield inspector
 
@@ -194,13 +194,17 @@ def test_a_full_queue_holds_the_sender_up(cable: Cable) -> None:
     assert received(cable) - before == len(forged)
 
 
-def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("follow_up", [True, False])
+def test_a_storm_that_can_be_read(
+    cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, follow_up: bool
+) -> None:
     """Nothing is lost, everything forged is counted for what it is, every honest conversation is found; nothing stays.
 
-    Nothing, once the tables are full: more storms of other values do not make the process grow.
+    Nothing, once the tables are full: more storms of other values do not make the process grow. Those of what answers
+    led to, which take a while to fill, have a bound of their own (tests/property/test_outcome_bounds.py).
     """
     honest = Honest()
-    with storm_ridden(cable, tmp_path, "tc") as inspector:
+    with storm_ridden(cable, tmp_path, "tc", "--follow-up" if follow_up else "--no-follow-up") as inspector:
         with storm(cable, 4, "--rate", "4000") as sent, honest.talking(cable, 0.02):
             time.sleep(4)
         samples = wait_until_read(inspector)
@@ -217,7 +221,9 @@ def test_a_storm_that_can_be_read(cable: Cable, tmp_path: Path, capsys: pytest.C
         with capsys.disabled():
             print(f"\nbytes by which a forged frame makes the process grow: {', '.join(map(str, growths))}")
         # What stays of a frame makes the process grow in each storm, what the allocator keeps in some of them.
-        assert min(growths) < KEPT_OF_A_FRAME
+        if not follow_up:
+            assert min(growths) < KEPT_OF_A_FRAME
+        assert Usage.of(inspector.process.pid).most < most_memory_of_the_unit()
         assert inspector.stop() == 0
 
 
@@ -239,8 +245,9 @@ def test_honest_conversations_are_found_in_a_storm(
         with storm(cable, 8, "--rate", "20000") as sent, honest.talking(cable, 0.02):
             time.sleep(8)
         samples, memory = wait_until_read(inspector), Usage.of(inspector.process.pid).most
-        found = honest.found(inspector, cable)
+        # An answer waits for a second for what it leads to.
         assert inspector.stop() == 0
+        found = honest.found(inspector, cable)
     lost, matched = total(samples, "ring_lost_total"), total(samples, "packets_matched_total")
     with capsys.disabled():
         print(
@@ -270,10 +277,11 @@ def test_floods_are_ridden_out(cable: Cable, tmp_path: Path) -> None:
         check_conservation(samples, sent, len(honest.ports))
         assert samples["anomalies_total", "connection_evicted"] > CONNECTIONS
         assert total(samples, "tracked_connections") <= CONNECTIONS
-        if total(samples, "ring_lost_total") == 0:
-            assert honest.found(inspector, cable) == len(honest.ports) > 0
-        assert honest.found(inspector, cable) > len(honest.ports) / 2
         assert inspector.stop() == 0
+        found = honest.found(inspector, cable)
+        assert found > len(honest.ports) / 2
+        if total(samples, "ring_lost_total") == 0:
+            assert found == len(honest.ports) > 0
 
 
 def test_a_storm_beyond_measure(cable: Cable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

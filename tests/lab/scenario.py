@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyroute2 import IPRoute
-
 from inspector.lab import topology
 from inspector.lab.processes import stop
 from inspector.lab.scrape import responses_by_verdict, scrape
@@ -69,7 +67,8 @@ def play(
 ) -> Scenario:
     """Attach, let the clients ask one round, scrape, end the inspector with SIGTERM; files go to `folder`.
 
-    `options` are more options of `attach`; the scrape is repeated until it is `complete`, too.
+    `options` are more options of `attach`; the scrape is repeated until it is `complete`, too. What answers led to is
+    not followed: that differs between the moment and a file, and test_scenarios has it.
     """
     address = free_address()
     output, log, written = (folder / name for name in ("out.jsonl", "err.txt", "written.pcapng"))
@@ -78,7 +77,7 @@ def play(
     with contextlib.ExitStack() as stack:
         for port, wire in wires.items():
             stack.enter_context(recorded(laboratory, port, wire))
-        options = ["--json", "--listen", address, "--write", str(written), *options]
+        options = ["--json", "--no-follow-up", "--listen", address, "--write", str(written), *options]
         options += ["--output", str(appended), "--evidence", str(evidence)]
         inspector = attach(laboratory, folder, *options, ports=ports)
         stack.callback(stop, inspector)
@@ -106,8 +105,8 @@ def ask(laboratory: Laboratory, *options: str, server: str = topology.VIRTUAL_AD
 
 
 def read(capture: Path, *options: str) -> str:
-    """Return what `epm-inspector read --json` prints of a capture file."""
-    command = [sys.executable, "-m", "inspector", "read", "--json", capture.name, *options]
+    """Return what `epm-inspector read --json` prints of a capture file, without what answers led to."""
+    command = [sys.executable, "-m", "inspector", "read", "--json", "--no-follow-up", capture.name, *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=capture.parent, env=environment, capture_output=True, text=True, timeout=60, check=True
@@ -117,7 +116,7 @@ def read(capture: Path, *options: str) -> str:
 
 def programs(laboratory: Laboratory) -> dict[str, int]:
     """Return the identifier of the XDP program on each port of the gateway, 0 for none: the kernel's word for it."""
-    with IPRoute(netns=laboratory.names["gateway"]) as links:
+    with topology.links_of(laboratory.names["gateway"]) as links:
         return {port: _xdp_program(links.get_links(ifname=port)[0]) for port in PORTS}
 
 

@@ -133,6 +133,14 @@ def test_an_interrupted_laboratory_removes_itself(other_laboratory: subprocess.P
     assert services_of(other_laboratory.pid) == []
 
 
+def test_a_host_is_configured_without_a_fork(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork which a signal ends would remove the laboratory: it has the owner's handlers and context managers."""
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("there was a fork"))
+    with topology.links_of(laboratory.names["client"]) as routes:
+        assert routes.link_lookup(ifname="uplink")
+        assert not routes.link_lookup(ifname=topology.CLIENT_PORT)
+
+
 @pytest.mark.usefixtures("laboratory", "bpf")
 def test_the_demonstration_shows_what_it_promises() -> None:
     """It ends by itself with status 0, having shown the mismatch, and leaves nothing behind."""

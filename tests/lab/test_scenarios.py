@@ -38,7 +38,8 @@ HEALTHY = (
     "gateway-rewrites",
     "proxy",
 )
-SECONDS = 60
+# Longer than the laboratory waits for what it starts: what it says then is in the failure.
+SECONDS = 90
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,7 +62,7 @@ def test_a_scenario_shows_what_it_is_for(name: str, tmp_path: Path) -> None:
     captures = [tmp_path / f"{port}.pcap" for port in SCENARIOS[name].ports]
     assert all(capture.exists() for capture in captures), done.stderr
     findings = findings_of(SCENARIOS[name], captures)
-    assert complaints(SCENARIOS[name].expected, findings) == []
+    assert complaints(SCENARIOS[name].expected, findings) == [], done.stdout + done.stderr
     if name in HEALTHY:
         assert not {finding.get("outcome") for finding in findings} & HARMFUL
     assert done.returncode == 0, done.stdout

@@ -23,6 +23,7 @@ _NO_BIND = "tshark reads no stub whose bind or request it has not seen; the insp
 _GAP = "tshark waits for lost bytes to the end, where the inspector gives them up after a time"
 _FRAGMENTS = "tshark puts IP fragments together"
 _GREETING = "tshark does not know the greeting before the first PDU"
+_FLAGS = "tshark takes a request whose fragment flags are 0 for a fragment in between"
 _TUNNEL = "tshark looks into tunnels unasked"
 _FORGED = "tshark follows a forged SYN and reads nothing of the connection that goes on"
 # What tshark (4.0) does differently, by trace and aspect. Everything else must be equal.
@@ -32,6 +33,8 @@ DIFFERENT = {
     ("calls-fragment-order", "answers"): "tshark loses the towers of a response whose first fragment came twice",
     ("calls-pdu-malformed", "pdus"): "tshark finds no PDU behind bytes that are none",
     ("calls-pdu-malformed", "answers"): "tshark finds no PDU behind bytes that are none",
+    ("calls-requests-with-flags-zero", "answers"): _FLAGS,
+    ("calls-requests-with-flags-zero", "questions"): _FLAGS,
     ("calls-signed", "answers"): "tshark leaves the padding of all fragments but the last in the stub",
     ("datagrams-refused", "answers"): "tshark reads a stub that is encrypted",
     ("datagrams-repeated", "answers"): "tshark tells of an answer as often as it comes",

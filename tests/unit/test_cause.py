@@ -12,7 +12,8 @@ from inspector.judge.cause import ROWS, diagnose
 from inspector.judge.diagnosis import Row, listed, sender_of
 from inspector.judge.evidence import Evidence, Reset, hops_away
 from inspector.model import Verdict
-from tests.build.causes import CASES, Case
+from tests.build.causes import CASES
+from tests.build.causes_of_answers import Case
 from tests.build.evidence import DIP, FOLLOW_UP, OPEN, SENT_AGAIN, VIP, evidence
 from tests.build.neighbours import OTHER_CASES
 

@@ -114,9 +114,10 @@ def test_truncated_capture_gives_what_it_has(tmp_path: Path) -> None:
 
 
 def test_several_files_do_not_mix(tmp_path: Path) -> None:
-    """The same connection in two files is two conversations."""
+    """The same connection in two files is two conversations, one that two sides saw where it is followed."""
     paths = [write_capture(tmp_path / name) for name in ("a.pcapng", "b.pcapng")]
-    done = run("read", "--json", *paths)
+    assert len(run("read", "--json", *paths).stdout.splitlines()) == 1
+    done = run("read", "--json", "--no-follow-up", *paths)
     assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == [str(path) for path in paths]
 
 
@@ -271,11 +272,11 @@ def test_check() -> None:
 def test_read_keeps_evidence(tmp_path: Path) -> None:
     """Each mismatch names its file; a folder that another process has is an error in one line."""
     path, folder = write_capture(tmp_path / "a.pcapng", ["10.11.2.7", "10.11.2.2", "10.11.2.9"]), tmp_path / "e"
-    done = run("read", "--json", "--evidence", folder, "--jobs", "2", path, path)
+    done = run("read", "--json", "--no-follow-up", "--evidence", folder, "--jobs", "2", path, path)
     named = [json.loads(line).get("evidence") for line in done.stdout.splitlines()]
     assert [name is not None for name in named] == [True, False, True, False, False, False]
     assert sorted(one.name for one in folder.iterdir()) == sorted(name for name in named if name)
     assert f"evidence: 2 files written to {folder}; mismatches without a file: 2 client_limit" in done.stderr
-    again = run("read", "--json", folder / str(named[0]))
+    again = run("read", "--json", "--no-follow-up", folder / str(named[0]))
     assert json.loads(again.stdout)["why"] == json.loads(done.stdout.splitlines()[0])["why"]
     assert "cannot be kept there" in error_of(run("read", "--evidence", path, path))

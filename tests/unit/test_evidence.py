@@ -83,8 +83,9 @@ def inspect(
 
 
 def reread(path: Path, settings: Config | None = None) -> list[Finding]:
-    """Return the findings of a file."""
-    return list(singly(FileReader(path, settings or Config()).findings(print)))
+    """Return the findings of a file, without what they led to."""
+    settings = (settings or Config()).model_copy(update={"follow_up": False})
+    return list(singly(FileReader(path, settings).findings(print)))
 
 
 def proved(findings: Iterable[Finding], folder: Path, settings: Config | None = None) -> int:

@@ -121,8 +121,8 @@ def test_fail_on_takes_outcomes(capture: Path, words: str, status: int) -> None:
 def test_outcomes_need_follow_ups(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A status that could never come is refused."""
     with pytest.raises(SystemExit):
-        cli.main(["read", "--fail-on", "refused,mismatch", str(capture)])
-    assert "--fail-on refused: outcomes are known with --follow-up only" in capsys.readouterr().err
+        cli.main(["read", "--no-follow-up", "--fail-on", "refused,mismatch", str(capture)])
+    assert "--fail-on refused: outcomes are not known with --no-follow-up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["option", "file"])
@@ -139,7 +139,7 @@ def test_the_summary_as_json(capture: Path, where: str, tmp_path: Path, capsys: 
 
 def test_without_it_nothing_is_followed(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same findings as ever, of one kind."""
-    assert cli.main(["read", "--json", str(capture)]) == 0
+    assert cli.main(["read", "--json", "--no-follow-up", str(capture)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == ["answer", "answer"]
     assert not {"outcome", "frame", "cause"} & {key for line in lines for key in line}

@@ -53,12 +53,14 @@ def test_an_unanswered_question_is_found_by_the_time_of_others(tmp_path: Path, f
 
 
 def test_what_is_open_at_the_end_is_said(tmp_path: Path) -> None:
-    """Too early to call it unanswered: one line, and no finding; nothing where it was answered."""
+    """Too early to call it unanswered: an outcome, without follow-ups one line; nothing where it was answered."""
     path = write(tmp_path / "a.pcap", [*frames_of(0, QUESTION + 1), (102, OTHER)])
-    found, errors = read(path)
+    found, _ = read(path)
+    assert [one["outcome"] for one in found] == ["open"]
+    found, errors = read("--no-follow-up", path)
     assert found == []
     assert f"{path}: ended before these were answered, or could be called unanswered: 1 questions" in errors
-    _, errors = read(write(tmp_path / "b.pcap", frames_of(0, len(SEGMENTS))))
+    _, errors = read("--no-follow-up", write(tmp_path / "b.pcap", frames_of(0, len(SEGMENTS))))
     assert "ended before" not in errors
 
 

@@ -52,7 +52,7 @@ def test_each_question_is_counted_once(files: list[Path], capsys: pytest.Capture
 
 def test_without_follow_ups_nothing_is_compared(files: list[Path]) -> None:
     """Plain `read` looks through no file twice."""
-    assert not tie_files(files, Config())
+    assert not tie_files(files, Config(follow_up=False))
     assert tie_files(files, FOLLOWING)
 
 

@@ -7,11 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pyroute2 import IPRoute
-
 from inspector.errors import LaboratoryError
 from inspector.lab import processes, topology
-from inspector.live.process.namespaces import inside
 from inspector.protocols import EPM_PORT
 
 if TYPE_CHECKING:
@@ -115,7 +112,7 @@ def lose_first_copies(laboratory: Laboratory) -> None:
 
 def shrink_path(laboratory: Laboratory, mtu: int = 700) -> None:
     """Give the way from the gateway to the clients a small MTU, and drop the ICMP errors that would say so."""
-    with IPRoute(netns=laboratory.names["gateway"]) as links:
+    with topology.links_of(laboratory.names["gateway"]) as links:
         (index,) = links.link_lookup(ifname=topology.CLIENT_PORT)
         links.link("set", index=index, mtu=mtu)
     add_chain(laboratory, "gateway", "filter hook output priority filter", "icmp type destination-unreachable drop")
@@ -123,7 +120,7 @@ def shrink_path(laboratory: Laboratory, mtu: int = 700) -> None:
 
 def own_virtual_address(laboratory: Laboratory) -> None:
     """Give the virtual address to the gateway itself."""
-    with IPRoute(netns=laboratory.names["gateway"]) as routes:
+    with topology.links_of(laboratory.names["gateway"]) as routes:
         routes.addr("add", index=1, address=_VIP, prefixlen=32)
 
 
@@ -134,14 +131,13 @@ def divert(laboratory: Laboratory, *ways_in: str) -> None:
     """
     gateway = laboratory.names["gateway"]
     deadline = time.monotonic() + _DEVICE_SECONDS
-    with IPRoute(netns=gateway) as routes:
+    with topology.links_of(gateway) as routes:
         while not (found := routes.link_lookup(ifname=FILTER_DEVICE)):
             if time.monotonic() > deadline:
                 raise LaboratoryError(f"the filter's device {FILTER_DEVICE} did not come: is /dev/net/tun usable?")
             time.sleep(_POLL_SECONDS)
-        with inside(gateway):
-            for name in ("all", FILTER_DEVICE):
-                Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0")
+        for name in ("all", FILTER_DEVICE):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0")
         routes.link("set", index=found[0], state="up")
         routes.route("add", family=socket.AF_INET, dst="0.0.0.0/0", oif=found[0], table=_FILTER_TABLE)
         for name in ways_in:

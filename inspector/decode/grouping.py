@@ -25,7 +25,7 @@ _UNKNOWN: Final = 0
 _NONE: Final = 1
 
 
-class Tally(Generic[Group]):
+class GroupCounts(Generic[Group]):
     """Counts findings by the groups of their templates: `groups_of` is asked once for each template that lasts.
 
     It may call `forget`, where what it said of other templates does not hold any more.

@@ -9,7 +9,7 @@ import numpy as np
 
 from inspector.decode import layout
 from inspector.decode.batch import FindingBatch
-from inspector.decode.tally import Tally
+from inspector.decode.grouping import GroupCounts
 from inspector.model import Finding, Verdict
 from tests.build.findings import finding
 
@@ -26,10 +26,10 @@ def batch_of(templates: list[Finding], numbers: list[int], *, lasting: bool = Tr
     return FindingBatch(rows, templates, lasting=lasting)
 
 
-def totals(tally: Tally[str], batch: FindingBatch) -> dict[str, int]:
+def totals(counts: GroupCounts[str], batch: FindingBatch) -> dict[str, int]:
     """Return the sum for each group."""
     sums: dict[str, int] = {}
-    for group, count in tally.totals(batch):
+    for group, count in counts.totals(batch):
         sums[group] = sums.get(group, 0) + count
     return sums
 
@@ -44,7 +44,7 @@ def test_groups_are_counted() -> None:
         asked.append(number)
         return [f"group {divisor}" for divisor in (2, 3, 5) if number % divisor == 0]
 
-    tally = Tally(groups_of)
+    counts = GroupCounts(groups_of)
     for numbering in range(2):
         templates = [numbered(7 * numbering + number) for number in range(200)]
         asked.clear()
@@ -55,16 +55,16 @@ def test_groups_are_counted() -> None:
                 for divisor in (2, 3, 5):
                     if templates[number].client_port % divisor == 0:
                         expected[f"group {divisor}"] = expected.get(f"group {divisor}", 0) + 1
-            assert totals(tally, batch_of(templates, numbers)) == expected
+            assert totals(counts, batch_of(templates, numbers)) == expected
         assert len(asked) == len(set(asked))
-    assert totals(tally, batch_of(templates, [])) == {}
+    assert totals(counts, batch_of(templates, [])) == {}
 
 
 def test_templates_that_do_not_last_are_asked_about_each_time() -> None:
     """Their numbers are those of other templates in the next batch."""
-    tally = Tally(lambda template: [str(template.verdict)])
+    counts = GroupCounts(lambda template: [str(template.verdict)])
     for verdict in (Verdict.MATCH, Verdict.MISMATCH):
-        assert totals(tally, batch_of([finding(verdict=verdict)], [0, 0], lasting=False)) == {str(verdict): 2}
+        assert totals(counts, batch_of([finding(verdict=verdict)], [0, 0], lasting=False)) == {str(verdict): 2}
 
 
 def test_what_is_forgotten_while_it_is_asked_is_asked_again() -> None:
@@ -75,9 +75,9 @@ def test_what_is_forgotten_while_it_is_asked_is_asked_again() -> None:
         port = template.client_port
         if port % 3 == 2 and port not in learned:
             learned.add(port)
-            tally.forget()
+            counts.forget()
         return [f"{len(learned)} known"]
 
-    tally = Tally(groups_of)
+    counts = GroupCounts(groups_of)
     templates = [numbered(number) for number in range(9)]
-    assert totals(tally, batch_of(templates, [*range(9)] * 3)) == {"3 known": 27}
+    assert totals(counts, batch_of(templates, [*range(9)] * 3)) == {"3 known": 27}

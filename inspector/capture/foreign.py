@@ -1,4 +1,4 @@
-"""Captures of formats which Wireshark's `editcap` reads: converted to pcapng in a pipe.
+"""Captures of other formats, as pcapng: Windows event traces, and by `editcap` in a pipe what Wireshark reads.
 
 The converter reads files of strangers, so it runs without privileges, without plug-ins or settings of a user, and
 within bounds of memory, processor time and output.
@@ -15,8 +15,10 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
-from inspector.capture.kinds import HEAD, Kind, conversion, kind_of
+from inspector.capture.eventtrace import EventTrace
+from inspector.capture.kinds import EVENT_TRACE, HEAD, LISTING, Kind, conversion, kind_of
 from inspector.capture.stored import CHUNK, STANDARD_INPUT, EndOfFileError, PieceReader
+from inspector.capture.tracepackets import PACKET_PROVIDERS, TracePackets, pcapng_of
 from inspector.errors import CaptureError, CaptureTruncatedError
 
 if TYPE_CHECKING:
@@ -50,9 +52,13 @@ def convert(path: Path, pieces: PieceReader, magic: bytes) -> Iterator[PieceRead
     kind = kind_of(head, path)
     if kind is not None and kind.advice is not None:
         raise CaptureError(f"{pieces.name}: is {kind.name}; {kind.advice}")
+    if kind in (EVENT_TRACE, LISTING):
+        with _converted(path, pieces, head, kind) as converted:
+            yield converted
+        return
     tool = shutil.which(_TOOL)
     with ExitStack() as stack:
-        source = _source(path, pieces, head, stack, copy=kind is not None) if tool is not None else None
+        source = plain_source(path, pieces, head, stack, copy=kind is not None) if tool is not None else None
         if tool is None or source is None:
             if kind is None:
                 raise CaptureError(f"{pieces.name}: is no capture file (pcap or pcapng)")
@@ -64,7 +70,7 @@ def convert(path: Path, pieces: PieceReader, magic: bytes) -> Iterator[PieceRead
             yield converted
 
 
-def _source(path: Path, pieces: PieceReader, head: bytes, stack: ExitStack, *, copy: bool) -> IO[bytes] | None:
+def plain_source(path: Path, pieces: PieceReader, head: bytes, stack: ExitStack, *, copy: bool) -> IO[bytes] | None:
     """Return the plain file: itself, or where it was compressed or comes through a pipe, with `copy` a copy."""
     if path != STANDARD_INPUT and path.is_file():
         file = stack.enter_context(path.open("rb", buffering=0))
@@ -84,6 +90,51 @@ def _source(path: Path, pieces: PieceReader, head: bytes, stack: ExitStack, *, c
         target.seek(0)
         return target
     raise CaptureError(f"{pieces.name}: is larger than {_COPIED >> 20} MiB: unpack it first")
+
+
+class _Blocks(io.RawIOBase):
+    """Bytes that are made when they are asked for."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Make at most as many bytes as `buffer` holds; 0 is the end."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # the buffer protocol has no type before 3.12
+        count = 0
+        while count < len(view):
+            if not self._rest:
+                self._rest = memoryview(next(self._blocks, b""))
+                if not self._rest:
+                    break
+            part = self._rest[: len(view) - count]
+            view[count : count + len(part)] = part
+            self._rest, count = self._rest[len(part) :], count + len(part)
+        return count
+
+
+@contextmanager
+def _converted(path: Path, pieces: PieceReader, head: bytes, kind: Kind) -> Iterator[PieceReader]:
+    """Give the packets of an event trace; a listing has none."""
+    if kind == LISTING:
+        converted = PieceReader(io.BufferedReader(_Blocks(pcapng_of(()))), pieces.name, 0)
+        converted.look(4)
+        yield converted
+        return
+    with ExitStack() as stack:
+        source = plain_source(path, pieces, head, stack, copy=True)
+        assert source is not None  # noqa: S101 - a copy was asked for
+        frames = TracePackets().frames(EventTrace(source, pieces.name).events(PACKET_PROVIDERS))
+        size = os.fstat(source.fileno()).st_size
+        converted = PieceReader(io.BufferedReader(_Blocks(pcapng_of(frames)), CHUNK), pieces.name, size)
+        # The caller hands out the first four bytes.
+        converted.look(4)
+        yield converted
 
 
 @contextmanager

@@ -9,12 +9,15 @@ import shlex
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from inspector.capture.eventtrace import is_event_trace
+from inspector.capture.stackevents import is_listing
+
 HEAD: Final = 512
 """Bytes that `kind_of` needs: a tar archive says what it is at byte 257."""
 
 
 class Kind(NamedTuple):
-    """A kind of file; `advice` is what to do with one, None for a capture which editcap reads with `options`."""
+    """A kind of file; `advice` is what to do with one, None for one that can be read (by editcap with `options`)."""
 
     name: str
     advice: str | None = None
@@ -58,11 +61,13 @@ _OTHERS: Final = (
 )
 _HTML: Final = Kind("an HTML page and no capture", "fetch the file itself: a web server gave a page in its place")
 _TAR: Final = Kind("a tar archive", _UNPACK)
-_EVENT_TRACE: Final = Kind(
-    "a Windows event trace", "convert it on Windows with: pktmon etl2pcap FILE, or with etl2pcapng of Microsoft"
+EVENT_TRACE: Final = Kind("a Windows event trace")
+LISTING: Final = Kind("a listing of Windows events")
+_DAMAGED_TRACE: Final = Kind(
+    "no Windows event trace in spite of its name, or damaged", "convert it on Windows with: pktmon etl2pcap FILE"
 )
 _PAGES: Final = (b"<!doctype html", b"<html", b"<head", b"<?xml")
-_BY_SUFFIX: Final = {".etl": _EVENT_TRACE, ".ncf": Kind("a CommView capture", options=_ETHERNET)}
+_BY_SUFFIX: Final = {".etl": _DAMAGED_TRACE, ".ncf": Kind("a CommView capture", options=_ETHERNET)}
 _MARKS_AND_SPACE: Final = b"\xef\xbb\xbf\xff\xfe \t\r\n"
 _READ: Final = frozenset(
     {b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x0a\x0d\x0d\x0a"}
@@ -86,6 +91,10 @@ def kind_of(head: bytes, path: Path) -> Kind | None:
     # UTF-16 has a zero byte beside each of these letters, and a mark before them, as UTF-8 may have.
     if head.replace(b"\0", b"").lstrip(_MARKS_AND_SPACE).lower().startswith(_PAGES):
         return _HTML
+    if is_event_trace(head):
+        return EVENT_TRACE
+    if is_listing(head):
+        return LISTING
     return _BY_SUFFIX.get(path.suffix.lower())
 
 

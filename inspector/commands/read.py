@@ -83,16 +83,18 @@ def run(arguments: ReadArguments) -> int:
         sums = Sums()
         for one in read.counts:
             sums.add(one.sums)
+        stories = [line for one in read.counts for line in one.stories]
         if arguments.summary and arguments.json:
             services = {"services": sums.services(), "ports_to_open": sums.ports_to_open()}
-            write_or_close(sys.stdout, json.dumps({**_as_dict(tally), **services}) + "\n")
+            view = {"client_view": stories} if stories else {}
+            write_or_close(sys.stdout, json.dumps({**_as_dict(tally), **services, **view}) + "\n")
         else:
             output.summary(tally)
             if arguments.summary:
                 output.services(sums)
         if arguments.report is not None:
             files = [str(path) for path in (*arguments.files, *later)]
-            write_report(arguments.report, sums, tally, files, [*inputs.failed, *inputs.notes])
+            write_report(arguments.report, sums, tally, files, [*inputs.failed, *inputs.notes, *stories])
     is_cut = _warn_of_cut_packets(read.counts)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
     if found & arguments.fail_on:

@@ -14,6 +14,7 @@ from inspector.capture.archive import is_member
 from inspector.capture.blocks import read_batches
 from inspector.capture.seen import Seen
 from inspector.capture.stored import STANDARD_INPUT
+from inspector.capture.windows import read_windows
 from inspector.config import Config
 from inspector.consequence import Outcome
 from inspector.decode import is_compiled
@@ -30,6 +31,7 @@ from inspector.reading.ahead import read_ahead
 from inspector.reading.chain import Chain
 from inspector.reading.following import Follower
 from inspector.reading.selection import Selected, Selection
+from inspector.reading.stackview import StackView
 from inspector.reading.strangers import find_strangers, line_of
 from inspector.record import LATEST_TIME_NS, KernelCounter
 
@@ -91,6 +93,7 @@ class FileCounts:
     cut: CutAnswers = field(default_factory=CutAnswers)
     path: Path = STANDARD_INPUT
     sums: Sums = field(default_factory=Sums)
+    stories: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -128,6 +131,7 @@ class FileReader:
     selection: Selection = field(default_factory=Selection)
     sums: Sums | None = None
     failed: int = 0
+    stories: list[str] = field(default_factory=list)
     counters: Counter[KernelCounter] = field(default_factory=Counter)
     pipeline: Pipeline = field(init=False)
     follower: Follower | None = field(init=False, default=None)
@@ -232,7 +236,14 @@ class FileReader:
         name = display_name(os.fsencode(self.path))
         for line in self.seen.notes():
             warn(f"{name}: {line}")
-        if self.pipeline.anomalies[Anomaly.STREAM_NOT_RPC] and (self.path.is_file() or is_member(self.path)):
+        if not (self.path.is_file() or is_member(self.path)):
+            return
+        view = StackView(self.config.ports)
+        notes = [note for path in (self.path, *self.more) for note in read_windows(path, view)]
+        self.stories += view.lines()
+        for line in (*notes, *self.stories):
+            warn(f"{name}: {line}")
+        if self.pipeline.anomalies[Anomaly.STREAM_NOT_RPC]:
             strangers = sum((find_strangers(path, self.config) for path in (self.path, *self.more)), Counter[str]())
             if strangers:
                 warn(f"{name}: sent to a port of the endpoint mapper, and no RPC: {line_of(strangers)}")
@@ -250,6 +261,7 @@ class FileReader:
             failed=self.failed if follower is None else follower.files.failed,
             path=self.path,
             sums=self.sums or Sums(),
+            stories=self.stories,
         )
         if follower is not None:
             counts.anomalies.update(follower.tracker.anomalies)

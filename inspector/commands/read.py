@@ -130,7 +130,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
             evidence,
             threads,
             ties,
-            shown=not arguments.summary,
+            shown=not arguments.summary or arguments.report is not None,
             more=more,
             selection=arguments.selection,
             sums=sums,

@@ -151,7 +151,7 @@ class FollowUps:
         """Count the answers that nobody followed."""
         for answer in self.offers.expired(now_ns):
             if not answer.followed:
-                self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
+                self._maker.count(answer.finding, Outcome.NOT_FOLLOWED)
 
     def flush(self, now_ns: int, found: list[Finding]) -> None:
         """Judge all follow-ups: nothing more comes."""

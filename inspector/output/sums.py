@@ -6,22 +6,21 @@ so that quantiles are right within a tenth.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
 from inspector.model import Verdict, format_time
+from inspector.output.templatesums import PARTS, TemplateSums, bucket_of
 from inspector.protocols import EPM_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from inspector.decode.batch import FindingBatch
     from inspector.model import Finding, OfferedEndpoint, RpcInterface
+    from inspector.output.templatesums import TemplateSum
 
 HARMFUL_VERDICTS: Final = frozenset(
     {Verdict.NOT_REGISTERED, Verdict.REJECTED, Verdict.FAULT, Verdict.UNANSWERED, Verdict.MALFORMED}
@@ -35,7 +34,6 @@ _ROWS: Final = 1000
 _KEPT: Final = 256
 _EXAMPLES: Final = 200
 _STEPS: Final = 600
-_PARTS: Final = 4
 _QUANTILES: Final = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
 
 
@@ -64,7 +62,7 @@ class ServiceSums:
     def put_latencies(self, latencies: Iterable[int]) -> None:
         """Count times in nanoseconds."""
         for value in latencies:
-            self.latencies[_bucket(value)] += 1
+            self.latencies[bucket_of(value)] += 1
             self.longest_ns = max(self.longest_ns, value)
 
     def latency_ms(self) -> dict[str, float]:
@@ -121,30 +119,33 @@ class Sums:
 
     def take(self, batches: Iterable[FindingBatch]) -> Iterator[FindingBatch]:
         """Yield batches, and count them."""
+        counted = CountedBatches(self)
         for batch in batches:
-            self._add_batch(batch)
+            if batch.lasting:
+                counted.add(batch)
+            else:
+                for finding in batch.findings():
+                    self.add_finding(finding)
             yield batch
+        counted.finish()
 
-    def _add_batch(self, batch: FindingBatch) -> None:
-        if not batch.lasting:
-            for finding in batch.findings():
-                self.add_finding(finding)
+    def add_template(self, one: TemplateSum) -> None:
+        """Count the findings of a template."""
+        row = self._add(one.template, one.times)
+        if row is None:
             return
-        columns = batch.columns()
-        for number, template, count in batch.numbered():
-            row = self._add(template, count)
-            if row is None:
-                continue
-            rows = batch.rows_of(number)
-            asked = columns.asked[rows]
-            latencies = (columns.times[rows] - asked)[asked >= 0]
-            for bucket, many in _buckets_of(latencies):
-                row.latencies[bucket] += many
-            row.longest_ns = max(row.longest_ns, int(latencies.max(initial=0)))
-            if _is_harmful(template):
-                for finding in batch[int(rows[0]) : int(rows[-1]) + 1].findings():
-                    if finding.verdict is template.verdict:
-                        row.put(row.hurt, str(finding.client))
+        row.latencies.update(one.latencies)
+        row.longest_ns = max(row.longest_ns, one.longest_ns)
+        for client in one.clients:
+            row.put(row.hurt, client)
+        if one.clients:
+            self._add_cause(one.template, row, one.times)
+
+    def add_outcome(self, finding: Finding, outcome: Outcome, times: int) -> None:
+        """Count an outcome of answers of which no finding is made."""
+        row = self._row(finding, finding.requested)
+        if row is not None:
+            row.outcomes[str(outcome)] += times
 
     def add_finding(self, finding: Finding) -> None:
         """Count one finding, and what is known already of what it led to."""
@@ -179,13 +180,19 @@ class Sums:
         if not harmful:
             return
         row.put(row.hurt, str(finding.client))
+        named, remedy = self._add_cause(finding, row, 1)
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(_example(finding, outcome, named, remedy))
+
+    def _add_cause(self, finding: Finding, row: ServiceSums, times: int) -> tuple[str, str]:
+        """Count why clients are hurt, and what to do; return both, in words."""
+        consequence = finding.consequence
         cause = consequence.cause if consequence is not None else None
         named = str(cause) if cause is not None and cause is not Cause.UNKNOWN else ""
         remedy = (consequence.remedy or "") if consequence is not None else ""
         if named or remedy:
-            row.put(row.causes, (named, remedy))
-        if len(self.examples) < _EXAMPLES:
-            self.examples.append(_example(finding, outcome, named, remedy))
+            row.put(row.causes, (named, remedy), times)
+        return named, remedy
 
     def _add_time(self, time_ns: int, *, harmful: bool) -> None:
         self.times[time_ns // self.unit_ns, harmful] += 1
@@ -275,6 +282,31 @@ class Sums:
             yield f"  {one['asked']} {one['service']}: {'; '.join(filter(None, parts))}"
 
 
+class CountedBatches:
+    """Batches on their way into sums: added up by template, and given to the sums at last.
+
+    `explain` returns a finding with its cause; it is called for those which hurt.
+    """
+
+    def __init__(self, sums: Sums, explain: Callable[[Finding], Finding] | None = None) -> None:
+        self._sums = sums
+        self._explain = explain
+        self._templates = TemplateSums(_is_harmful)
+
+    def add(self, batch: FindingBatch) -> None:
+        """Count the findings of a lasting batch."""
+        if not self._templates.fits(batch):
+            self.finish()
+        self._templates.add(batch)
+
+    def finish(self) -> None:
+        """Give what was counted to the sums."""
+        for one in self._templates.give():
+            if self._explain is not None and one.clients:
+                one = one._replace(template=self._explain(one.template))
+            self._sums.add_template(one)
+
+
 def service_of(finding: Finding, interface: RpcInterface | None) -> str:
     """Return what a service is called in sums."""
     if interface is not None:
@@ -311,20 +343,8 @@ def _example(finding: Finding, outcome: Outcome | None, cause: str, remedy: str)
     )
 
 
-def _bucket(latency_ns: int) -> int:
-    return math.ceil(math.log2(max(latency_ns, 1)) * _PARTS)
-
-
-def _buckets_of(latencies: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[int, int]]:
-    """Yield buckets of times in nanoseconds, and how many are in each."""
-    if len(latencies):
-        buckets = np.ceil(np.log2(np.maximum(latencies, 1)) * _PARTS).astype(np.int64)
-        found, counts = np.unique(buckets, return_counts=True)
-        yield from zip(found.tolist(), counts.tolist(), strict=True)
-
-
 def _milliseconds(bucket: int) -> float:
-    return float(f"{2 ** ((bucket - 0.5) / _PARTS) / 1e6:.3g}")
+    return float(f"{2 ** ((bucket - 0.5) / PARTS) / 1e6:.3g}")
 
 
 def _counts(name: str, counts: dict[str, int]) -> str:

@@ -144,9 +144,11 @@ class FileReader:
         self.selected = Selected(self.selection)
         if self.config.follow_up:
             files = Chain((self.path, *self.more))
-            # What is selected, or on a page, has to be made.
-            shown = self.shown or bool(self.selection)
-            self.follower = Follower(files, self.config, self.source, self.ties, shown=shown)
+            # What is selected has to be made.
+            self.shown = self.shown or bool(self.selection)
+            self.follower = Follower(
+                files, self.config, self.source, self.ties, shown=self.shown, sums=None if self.selection else self.sums
+            )
             self.pipeline = self.follower.pipeline
             self.seen = self.follower.seen
             return
@@ -165,7 +167,7 @@ class FileReader:
             found = self.evidence.name(found)
         if self.selection:
             found = self.selected.of(found)
-        if self.sums is not None:
+        if self.sums is not None and (self.shown or self.follower is None):
             found = self.sums.take(found)
         if self.evidence is not None:
             return found

@@ -24,6 +24,7 @@ from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.outcomes.tracker import Tracker
 from inspector.output.standard import fail
+from inspector.output.sums import CountedBatches
 from inspector.pipeline import Pipeline
 from inspector.reading.healthy import HealthyFindings
 from inspector.record import LATEST_TIME_NS, pack_record
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from inspector.evidence.recorder import Evidence
     from inspector.model import Finding, Verdict
     from inspector.outcomes.sides import Ties
+    from inspector.output.sums import Sums
     from inspector.reading.chain import Chain
     from inspector.record import KernelCounter
 
@@ -52,13 +54,15 @@ class Follower:
 
     `ties` are what files that are read together say of each other; `hidden_verdicts` and `hidden_outcomes` count what
     is shown by another of them; `connection_verdicts` counts connections to port 135 that came to nothing. Where
-    findings are not `shown` only those are made that outcomes depend on.
+    findings are not `shown` only those are made that outcomes depend on, and `sums` are made of what is counted.
 
     A question is given up when its connection ends or falls silent. What is open at the end of the file is given up
     where the configured time had passed.
     """
 
-    def __init__(self, files: Chain, config: Config, source: str, ties: Ties, *, shown: bool = True) -> None:
+    def __init__(
+        self, files: Chain, config: Config, source: str, ties: Ties, *, shown: bool = True, sums: Sums | None = None
+    ) -> None:
         self.files = files
         self._config = config
         self._limits = config.decoder_limits()
@@ -70,6 +74,10 @@ class Follower:
         self.hidden_outcomes: Counter[Outcome] = Counter()
         self._ties = ties
         self._shown = shown
+        self._sums = sums if not shown else None
+        self._counted = CountedBatches(sums, self.tracker.explain) if sums is not None and not shown else None
+        if sums is not None:
+            self.tracker.count_outcomes_by(sums.add_outcome)
         self.seen = Seen()
 
     def findings(
@@ -114,6 +122,9 @@ class Follower:
         shown = [finding for finding in found if not self._hide(finding)] if self._ties else found
         connections = [finding for finding in shown if finding.kind is FindingKind.CONNECTION]
         self.connection_verdicts.update(one.verdict for one in connections if one.outcome)
+        if self._sums is not None:
+            for finding in shown:
+                self._sums.add_finding(finding)
         if shown and self._shown:
             shown = [self.files.locate(finding) for finding in shown]
             yield FindingBatch.of(shown)
@@ -145,9 +156,10 @@ class _Reading:
         self._loop = loop
         self._segments = segments
         self._evidence = evidence
-        self._healthy = HealthyFindings(follower.tracker, loop, last_ns, shown=follower._shown)
+        self._healthy = HealthyFindings(follower.tracker, loop, last_ns, shown=follower._shown, sums=follower._counted)
         self._compiled = is_compiled()
         # Findings that are only counted need not be handed over block by block.
+        self._counted = follower._counted
         self._hold = self._compiled and not follower._shown and evidence is None
 
     def findings(self, path: Path, progress: Progress | None) -> Iterator[list[Finding]]:
@@ -186,6 +198,8 @@ class _Reading:
         """End the file: what was held or counted is the tracker's."""
         self._healthy.take(self._pipeline.feed(()), None, [])
         self._healthy.refresh()
+        if self._counted is not None:
+            self._counted.finish()
 
     def _due_ns(self) -> int:
         times = [one for one in (self._tracker.due_ns, self._pipeline.due_ns) if one is not None]

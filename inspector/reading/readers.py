@@ -134,6 +134,7 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
         arguments.follow_on,
         arguments.selection,
         arguments.needs_sums,
+        arguments.report is not None,
     )
     readers = _Readers(arguments, wanted, jobs, shares)
     try:

@@ -39,7 +39,8 @@ _REPORT_EVERY: Final = 4 << 20
 class Wanted:
     """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text.
 
-    `ties` are what the files say of each other, `follow_on` are files which go on where others end.
+    `ties` are what the files say of each other, `follow_on` are files which go on where others end. With `page`
+    examples are wanted.
     """
 
     config: Config
@@ -51,6 +52,7 @@ class Wanted:
     follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
     selection: Selection = field(default_factory=Selection)
     sums: bool = False
+    page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
         path,
         wanted.config,
         ties=wanted.ties,
-        shown=not wanted.summary,
+        shown=not wanted.summary or wanted.page,
         more=more,
         selection=wanted.selection,
         sums=sums,

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     Block = npt.NDArray[np.uint64]
 
 
+class NumberedRecord(bytes):
+    """A record with the number of its packet in the file, from 1."""
+
+    frame = 0
+
+
 def read_batches(
     path: Path,
     *,
@@ -38,10 +44,10 @@ def read_batches(
     tunnels: bool = False,
     blocks: int = 1,
     seen: Seen | None = None,
-) -> Iterator[Block | bytes]:
+) -> Iterator[Block | NumberedRecord]:
     """Yield the records of a capture file, in order: blocks of many, and single ones.
 
-    A block is uint64[n, words], a row for each record: one word that means nothing, the record as `read_records`
+    A block is uint64[n, words], a row for each record: the number of its packet, the record as `read_records`
     has it, and what is left of the row undefined. It is valid until so many things more have been asked for as there
     are `blocks`. Other arguments, counters and errors are those of `read_records`; errors come after all records
     before them.
@@ -50,6 +56,7 @@ def read_batches(
     with open_packets(path, progress) as (pieces, reader):
         scanner = Scanner(segments, blocks) if is_compiled() else None
         packet: Packet | None
+        number = 0
         while True:
             if scanner is not None:
                 while scanner.scan(pieces, reader):
@@ -65,12 +72,15 @@ def read_batches(
                 raise
             if packet is None:
                 break
+            number = scanner.count_packet() if scanner is not None else number + 1
             segment = segments.segment(segments.unwrap(packet))
             if segment is None or (scanner is not None and scanner.add(segment)):
                 continue
             if scanner is not None and len(scanner):
                 yield scanner.take()
-            yield pack_record(segment)
+            record = NumberedRecord(pack_record(segment))
+            record.frame = number
+            yield record
         if scanner is not None and len(scanner):
             yield scanner.take()
     segments.finish(path)

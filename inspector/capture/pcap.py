@@ -18,7 +18,7 @@ from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader,
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.encapsulation import CARRIED_LINKS, link_name, tunnel_name, unwrap
-from inspector.wire.frame import LINK_TYPES, read_frame
+from inspector.wire.frame import LINK_TYPES, LinkType, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,6 +38,10 @@ _MAGICS: Final = {
 }
 _FILE_HEADER_REST: Final = 20
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
+_ETHERNET: Final = int(LinkType.ETHERNET)
+_IP: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
+_PROTOCOL_AT: Final = {0x08: 23, 0x86: 20}
+_TCP: Final = b"\x06"
 
 
 class ClassicReader:
@@ -138,8 +142,17 @@ class SegmentReader:
 
     def unwrap(self, packet: Packet) -> Packet:
         """Return a packet without what the kernel program does not read around packets; the same, mostly."""
-        self.seen.latest_ns = max(self.seen.latest_ns, packet.time_ns)
-        found = unwrap(packet.data, packet.link_type, tunnels=self.tunnels)
+        data, seen = packet.data, self.seen
+        if packet.time_ns > seen.latest_ns:
+            seen.latest_ns = packet.time_ns
+        # Most packets are TCP in IP in Ethernet.
+        if (
+            packet.link_type == _ETHERNET
+            and data[12:14] in _IP
+            and data[(at := _PROTOCOL_AT[data[12]]) : at + 1] == _TCP
+        ):
+            return packet
+        found = unwrap(data, packet.link_type, tunnels=self.tunnels)
         if found is None:
             return packet
         if found.unread is not None:

@@ -92,13 +92,19 @@ class Scanner:
         events: list[list[int]] = self.loop.event_rows[:count].tolist()
         return events
 
+    def count_packet(self) -> int:
+        """Count a packet that is not read in compiled code; return its number in the file."""
+        self.loop.frame += 1
+        return int(self.loop.frame)
+
     def add(self, segment: Segment) -> bool:
-        """Append one record, if it fits; one which came through a tunnel never does."""
+        """Append the record of the packet that was counted last, if it fits; one from a tunnel never does."""
         count, record = len(self), pack_record(segment)
         if count == len(self._block) or segment.attributes & Attribute.TUNNELLED:
             return False
         if _HEADER + len(record) > WORDS * 8:
             return False
+        self._block[count, layout.ROW_FRAME] = self.loop.frame
         self._block[count].view(np.uint8)[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
         self.loop.count += 1
         return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import is_member
 from inspector.capture.pcap import read_packets
-from inspector.capture.stored import STANDARD_INPUT
+from inspector.capture.stored import STANDARD_INPUT, head_of
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.escape import display_name
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _RING: Final = re.compile(
     r"(?P<start>.+)_(?:\d{5,}_(?P<after>\d{14})|(?P<before>\d{14})_\d{5,})(?P<end>\.[^/]*)?", re.DOTALL
 )
+# NMCap's chains (/File NAME.chn:SIZE): NAME.cap, NAME(1).cap, NAME(2).cap.
+_LINK: Final = re.compile(r"(?P<start>.+?)(?:\((?P<number>\d{1,6})\))?\.cap", re.DOTALL | re.IGNORECASE)
+CHAIN_SUFFIX: Final = ".chn"
+_NETWORK_MONITOR: Final = b"GMBU"
 
 
 @dataclass(slots=True)
@@ -93,12 +97,46 @@ def chain(files: Sequence[Path], follow_on: bool | None) -> dict[Path, tuple[Pat
             if found:
                 rings.setdefault((path.parent, found["start"], found["end"]), set()).add(path)
         sorted_rings = (tuple(sorted(ring, key=_stamp)) for ring in rings.values())
-        return {ring[0]: ring[1:] for ring in sorted_rings if ring[1:]}
+        return {ring[0]: ring[1:] for ring in sorted_rings if ring[1:]} | _chains(files)
     if not follow_on:
         return {}
     known = {path: begin for path in files if path != STANDARD_INPUT and (begin := _begin(path)) is not None}
     ordered = sorted(known, key=lambda path: known[path])
     return {ordered[0]: tuple(ordered[1:])} if len(ordered) > 1 else {}
+
+
+def chain_files(chain_name: Path) -> list[Path]:
+    """Return the files that NMCap made where it was told to write NAME.chn, which is no file."""
+    first = chain_name.with_suffix(".cap")
+    if chain_name.suffix.lower() != CHAIN_SUFFIX or not first.is_file():
+        return []
+    found = [first]
+    while (following := first.with_name(f"{first.stem}({len(found)}).cap")).is_file():
+        found.append(following)
+    return found
+
+
+def _chains(files: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
+    """Return chains of Network Monitor's files, of those which follow each other: a browser names copies alike."""
+    known: dict[tuple[Path, str], dict[int, Path]] = {}
+    for path in files:
+        found = _LINK.fullmatch(path.name)
+        if found is not None and _is_network_monitor(path):
+            known.setdefault((path.parent, found["start"]), {})[int(found["number"] or 0)] = path
+    chains = {}
+    for numbered in known.values():
+        links = [numbered[number] for number in range(len(numbered)) if number in numbered]
+        begins = [_begin(path) for path in links] if len(links) == len(numbered) > 1 else []
+        if begins and None not in begins and begins == sorted(begins):  # type: ignore[type-var]  # none is None
+            chains[links[0]] = tuple(links[1:])
+    return chains
+
+
+def _is_network_monitor(path: Path) -> bool:
+    try:
+        return path.is_file() and head_of(path).startswith(_NETWORK_MONITOR)
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from inspector.capture.archive import is_member
-from inspector.capture.blocks import read_batches
+from inspector.capture.blocks import NumberedRecord, read_batches
 from inspector.capture.seen import Seen
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.capture.windows import read_windows
@@ -30,6 +30,7 @@ from inspector.pipeline import Pipeline
 from inspector.reading.ahead import read_ahead
 from inspector.reading.chain import Chain
 from inspector.reading.following import Follower
+from inspector.reading.framenumbers import FrameNumbers
 from inspector.reading.selection import Selected, Selection
 from inspector.reading.stackview import StackView
 from inspector.reading.strangers import find_strangers, line_of
@@ -174,14 +175,15 @@ class FileReader:
         return read_ahead(_gather(found), _BATCHES_AHEAD) if self.threads > 1 else found
 
     def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[FindingBatch]:
-        gathered: list[Block | bytes] = []
+        gathered: list[Block | NumberedRecord] = []
+        frames = FrameNumbers() if self.shown or self.selection else None
         # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
         most = _GATHERED if self.evidence is None and self.path.is_file() else 1
         batches = self._batches(most + (_BLOCKS_AHEAD if self.threads else 0), warn, progress)
         try:
             for batch in read_ahead(batches, _BLOCKS_AHEAD) if self.threads else batches:
                 if isinstance(batch, str):
-                    yield from self.pipeline.feed(gathered)
+                    yield from self._feed(gathered, frames)
                     gathered.clear()
                     self.source = batch
                     self.pipeline.forget_judgements()
@@ -190,16 +192,25 @@ class FileReader:
                     self.evidence.keep(batch)
                 gathered.append(batch)
                 if len(gathered) >= most:
-                    yield from self.pipeline.feed(gathered, hold=most > 1)
+                    yield from self._feed(gathered, frames, hold=most > 1)
                     gathered.clear()
         except CaptureError:
-            yield from self._finish(gathered, warn)
+            yield from self._finish(gathered, frames, warn)
             raise
-        yield from self._finish(gathered, warn)
+        yield from self._finish(gathered, frames, warn)
+
+    def _feed(
+        self, gathered: list[Block | NumberedRecord], frames: FrameNumbers | None, *, hold: bool = False
+    ) -> Iterator[FindingBatch]:
+        """Decode records; findings with the numbers of their packets do not wait for those of later records."""
+        if frames is None:
+            return self.pipeline.feed(gathered, hold=hold)
+        frames.note(gathered)
+        return frames.framed(self.pipeline.feed(gathered))
 
     def _batches(
         self, blocks: int, warn: Callable[[str], None], progress: Progress | None
-    ) -> Iterator[Block | bytes | str]:
+    ) -> Iterator[Block | NumberedRecord | str]:
         """Yield the batches of all files, and before those of each but the first its name."""
         for path in (self.path, *self.more):
             if path != self.path:
@@ -222,12 +233,14 @@ class FileReader:
                 fail(str(error))
                 self.failed += 1
 
-    def _finish(self, gathered: list[Block | bytes], warn: Callable[[str], None]) -> Iterator[FindingBatch]:
+    def _finish(
+        self, gathered: list[Block | NumberedRecord], frames: FrameNumbers | None, warn: Callable[[str], None]
+    ) -> Iterator[FindingBatch]:
         """End the input at the time of its latest packet, of whatever kind, and say what was open then."""
-        yield from self.pipeline.feed(gathered)
+        yield from self._feed(gathered, frames)
         latest_ns = min(self.seen.latest_ns, LATEST_TIME_NS)
-        yield from self.pipeline.advance(latest_ns)
-        yield from self.pipeline.flush()
+        last = chain(self.pipeline.advance(latest_ns), self.pipeline.flush())
+        yield from last if frames is None else frames.framed(last)
         # Time must go on for any to be given up.
         count = self.pipeline.count_open(latest_ns + 2)
         if count:

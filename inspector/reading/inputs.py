@@ -12,6 +12,7 @@ from inspector.capture.archive import is_member, members_of
 from inspector.capture.kinds import looks_like_capture
 from inspector.capture.stored import STANDARD_INPUT, head_of
 from inspector.errors import CaptureError
+from inspector.reading.chain import chain_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,6 +39,8 @@ def find_inputs(given: Sequence[Path]) -> Inputs:
     for path in given:
         if path == STANDARD_INPUT or is_member(path):
             inputs.files.append(path)
+        elif not path.exists() and (links := chain_files(path)):
+            inputs.files += links
         elif path.is_dir():
             _add_folder(path, inputs)
         elif not path.exists() and _WILD & set(str(path)):

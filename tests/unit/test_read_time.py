@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from inspector.capture.frames import build_frame
 from inspector.reading.chain import chain
 from tests.bench.conversations import conversation
 from tests.build.capture_files import pcap
+from tests.conftest import require_tools
 
 ROOT = Path(__file__).parents[2]
 SEGMENTS = conversation(0).segments
@@ -56,7 +58,7 @@ def test_what_is_open_at_the_end_is_said(tmp_path: Path) -> None:
     """Too early to call it unanswered: an outcome, without follow-ups one line; nothing where it was answered."""
     path = write(tmp_path / "a.pcap", [*frames_of(0, QUESTION + 1), (102, OTHER)])
     found, _ = read(path)
-    assert [one["outcome"] for one in found] == ["open"]
+    assert [one["cause"] for one in found] == ["capture_ends"]
     found, errors = read("--no-follow-up", path)
     assert found == []
     assert f"{path}: ended before these were answered, or could be called unanswered: 1 questions" in errors
@@ -93,6 +95,28 @@ def test_files_that_go_on(tmp_path: Path, names: tuple[str, str], follow_up: str
     assert "ended before" not in errors
     apart, _ = read("--no-follow-on", follow_up, first, second)
     assert any("request_not_seen" in one["anomalies"] for one in apart)
+
+
+def test_a_chain_of_network_monitor(tmp_path: Path) -> None:
+    """NAME.chn, which NMCap was told, is NAME.cap, NAME(1).cap; copies of one file, and a gap, are no chain."""
+    require_tools(["editcap"])
+    plain = [
+        write(tmp_path / "1.pcap", frames_of(0, QUESTION + 1)),
+        write(tmp_path / "2.pcap", [(100.002, OTHER), *frames_of(QUESTION + 1, len(SEGMENTS))]),
+    ]
+    links = [tmp_path / "n" / name for name in ("t.cap", "t(1).cap", "t(2).cap")]
+    links[0].parent.mkdir()
+    for source, link in zip(plain, links, strict=False):
+        subprocess.run(["editcap", "-F", "netmon2", source, link], check=True, capture_output=True)
+    for given in ([tmp_path / "n" / "t.chn"], [tmp_path / "n"]):
+        found, _ = read(*given)
+        [answer] = [one for one in found if one["kind"] == "answer"]
+        assert (answer["source"], answer["frame"], answer["anomalies"]) == (str(links[1]), 2, [])
+    assert chain(links[:2], None) == {links[0]: (links[1],)}
+    links[1].rename(links[2])
+    assert chain([links[0], links[2]], None) == {}
+    shutil.copy(links[2], links[0])
+    assert chain([links[0], shutil.copy(plain[0], links[1])], None) == {}
 
 
 def test_a_file_of_a_ring_that_cannot_be_read(tmp_path: Path) -> None:

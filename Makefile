@@ -64,9 +64,10 @@ vm-test: $(VENV)/test.stamp  ## kernel tests on other kernels, in virtual machin
 	$(PYTHON) -m tests.vm $(KERNELS) $(if $(BRIEF),--brief) $(if $(TESTS),--tests $(TESTS))
 
 .PHONY: lint
-lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)
+lint: $(VENV)/test.stamp  ## ruff (rules and format), clang-format and mypy (strict)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	clang-format --dry-run -Werror bpf/*.[ch]
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy packaging/documents.py
 
@@ -74,6 +75,7 @@ lint: $(VENV)/test.stamp  ## ruff (rules and format) and mypy (strict)
 format: $(VENV)/test.stamp  ## put every file into the project's format
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+	clang-format -i bpf/*.[ch]
 
 .PHONY: bench
 bench: $(VENV)/test.stamp  ## run the benchmarks beside their baselines; writes build/bench.json

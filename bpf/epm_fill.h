@@ -33,11 +33,11 @@ static __always_inline void epm_fill_addresses(__u8 *source, __u8 *destination, 
 /* What the record says beside the packet's own fields. */
 struct epm_span {
 	__u64 time_ns;
-	const __u8 *start;     /* of the payload */
-	__u32 offset;          /* of it in the frame */
+	const __u8 *start; /* of the payload */
+	__u32 offset;      /* of it in the frame */
 	__u32 payload_length;
 	__u32 captured_length;
-	__u32 sequence;        /* these three are 0 in a datagram */
+	__u32 sequence; /* these three are 0 in a datagram */
 	__u32 acknowledgment;
 	__u8 flags;
 };
@@ -117,8 +117,7 @@ static __always_inline long epm_copy_compact(struct epm_compact_record *record, 
 /* Return where the payload lies, how long it is by the headers and how much of it is here; for TCP, its place. */
 static __always_inline struct epm_span epm_find_payload(const struct epm_context *context,
 							const struct epm_packet *packet,
-							const struct epm_cursor *cursor,
-							enum epm_outcome outcome)
+							const struct epm_cursor *cursor, enum epm_outcome outcome)
 {
 	struct epm_span span = { .start = cursor->at, .offset = cursor->at - context->data };
 	__s64 left = cursor->end - cursor->at;

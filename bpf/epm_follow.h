@@ -55,8 +55,7 @@ static __always_inline __u64 epm_coarse_time(__u64 offset)
 }
 
 /* Note the source of an answer as a server. */
-static __always_inline void epm_note_server(const struct epm_packet *packet, struct epm_counters *counters,
-					    __u64 clock)
+static __always_inline void epm_note_server(const struct epm_packet *packet, struct epm_counters *counters, __u64 clock)
 {
 	struct epm_server ends[2] __attribute__((aligned(8)));
 	struct epm_noted noted;
@@ -106,7 +105,8 @@ static __always_inline void epm_note_served(const struct epm_context *context, c
 		if (span->flags & EPM_TCP_SYN || epm_opens_association(context, cursor, packet))
 			epm_note_server(packet, counters, clock);
 	} else if (span->flags & EPM_TCP_SYN ||
-		   (!span->payload_length && (span->flags & (EPM_TCP_ACK | EPM_TCP_FIN | EPM_TCP_RST)) == EPM_TCP_ACK)) {
+		   (!span->payload_length &&
+		    (span->flags & (EPM_TCP_ACK | EPM_TCP_FIN | EPM_TCP_RST)) == EPM_TCP_ACK)) {
 		epm_note_acknowledgment(packet, span, counters, clock);
 	}
 }

@@ -36,10 +36,10 @@ BPF_PERCPU_ARRAY(epm_counters, struct epm_counters, EPM_INTERFACES + 1);
 /* What is known of a packet within a tunnel before it is read. */
 struct epm_carried {
 	struct epm_tunnel tunnel;
-	__s64 limit;      /* where in the frame it ends at the latest */
-	__u64 distance;   /* of the tunnel's own header in the frame */
-	__u32 fragment;   /* EPM_FIRST_FRAGMENT or 0: passes on to it */
-	__u32 kind;       /* of the tunnel directly around it */
+	__s64 limit;    /* where in the frame it ends at the latest */
+	__u64 distance; /* of the tunnel's own header in the frame */
+	__u32 fragment; /* EPM_FIRST_FRAGMENT or 0: passes on to it */
+	__u32 kind;     /* of the tunnel directly around it */
 };
 
 #if EPM_TUNNELS
@@ -187,8 +187,8 @@ static __always_inline void epm_note_carrier(struct epm_carried *carried, const 
 /* Replace a packet that is none of an endpoint mapper's by the one which it carries, while it carries one. */
 static __always_inline enum epm_outcome epm_leave_tunnels(enum epm_outcome outcome, struct epm_carried *carried,
 							  struct epm_context *context,
-							  const struct epm_options *options,
-							  struct epm_cursor *cursor, struct epm_packet *packet)
+							  const struct epm_options *options, struct epm_cursor *cursor,
+							  struct epm_packet *packet)
 {
 #pragma nounroll
 	for (int depth = 1; depth <= EPM_TUNNEL_DEPTH; depth++) {
@@ -223,9 +223,9 @@ static __always_inline int epm_is_loss(const struct epm_options *options, struct
 }
 
 /* Read a frame, and on what is in tunnels; `carried` is needed for the latter only. */
-static __always_inline enum epm_outcome epm_read_frame(struct epm_context *context,
-						       const struct epm_options *options, struct epm_carried *carried,
-						       struct epm_cursor *cursor, struct epm_packet *packet)
+static __always_inline enum epm_outcome epm_read_frame(struct epm_context *context, const struct epm_options *options,
+						       struct epm_carried *carried, struct epm_cursor *cursor,
+						       struct epm_packet *packet)
 {
 	enum epm_outcome outcome;
 
@@ -247,8 +247,7 @@ static __always_inline enum epm_outcome epm_read_anything(struct epm_context *co
 {
 	enum epm_outcome outcome = epm_read_frame(context, options, carried, cursor, packet);
 
-	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) &&
-	    epm_pull(context))
+	if (context->hook == EPM_HOOK_TC && (outcome == EPM_UNREADABLE || outcome == EPM_LINK_CUT) && epm_pull(context))
 		outcome = epm_read_frame(context, options, carried, cursor, packet);
 	if (outcome == EPM_SEGMENT || outcome == EPM_DATAGRAM) {
 		if (epm_is_of_interest(options, packet))

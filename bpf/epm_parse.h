@@ -46,10 +46,9 @@ static __always_inline __u16 epm_read_ethernet(struct epm_cursor *cursor, __u32 
 /* One bit for each protocol number below 64, so that a kind is tested without a branch for each. */
 #define EPM_KIND_BIT(kind) (1ULL << (kind))
 #define EPM_TRANSPORTS (EPM_KIND_BIT(IPPROTO_TCP) | EPM_KIND_BIT(IPPROTO_UDP))
-#define EPM_CARRIERS \
-	(EPM_KIND_BIT(IPPROTO_IPIP) | EPM_KIND_BIT(IPPROTO_IPV6) | EPM_KIND_BIT(IPPROTO_GRE))
+#define EPM_CARRIERS (EPM_KIND_BIT(IPPROTO_IPIP) | EPM_KIND_BIT(IPPROTO_IPV6) | EPM_KIND_BIT(IPPROTO_GRE))
 #define EPM_ERRORS (EPM_KIND_BIT(IPPROTO_ICMP) | EPM_KIND_BIT(IPPROTO_ICMPV6))
-#define EPM_EXTENSIONS                                                                       \
+#define EPM_EXTENSIONS                                                                                    \
 	(EPM_KIND_BIT(IPPROTO_HOPOPTS) | EPM_KIND_BIT(IPPROTO_ROUTING) | EPM_KIND_BIT(IPPROTO_FRAGMENT) | \
 	 EPM_KIND_BIT(IPPROTO_AH) | EPM_KIND_BIT(IPPROTO_DSTOPTS))
 

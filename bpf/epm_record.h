@@ -42,6 +42,9 @@ enum epm_port_class {
 #define EPM_TUNNEL_DEPTH 2
 #define EPM_TUNNEL_REACH 12288
 
+/* The comments of the layouts below stand in one column: */
+/* clang-format off */
+
 /* Bits of epm_record.attributes. */
 enum epm_attribute {
 	EPM_FROM_SERVER = 1,    /* the source port is the endpoint mapper's */
@@ -204,6 +207,8 @@ struct epm_lane {
 	__u64 waiting;
 	__u64 more_padding[6];
 };
+
+/* clang-format on */
 
 #define EPM_LANE_MARGIN 4
 

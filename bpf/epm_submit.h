@@ -16,9 +16,9 @@
  * value apart. For the same reason the second asm keeps the comparison, which the compiler knows to be true;
  * it is with the last byte's number, since "not 0" tells the verifier of Linux 6.1 nothing.
  */
-static __always_inline enum epm_counter epm_complete_bulk(struct epm_record *record, void *payload, const __u32 capacity,
-						     const struct epm_context *context,
-						     const struct epm_packet *packet, const struct epm_span *span)
+static __always_inline enum epm_counter epm_complete_bulk(struct epm_record *record, void *payload,
+							  const __u32 capacity, const struct epm_context *context,
+							  const struct epm_packet *packet, const struct epm_span *span)
 {
 	__u64 last;
 	long error = 0;
@@ -40,10 +40,10 @@ static __always_inline enum epm_counter epm_complete_bulk(struct epm_record *rec
 /* Reserve a record of the bulk ring. `capacity` is a constant at every call: the verifier asks for that. */
 static __always_inline enum epm_counter epm_record_bulk(const __u32 capacity, const struct epm_context *context,
 							const struct epm_packet *packet,
-							const struct epm_tunnel *tunnel,
-							const struct epm_span *span)
+							const struct epm_tunnel *tunnel, const struct epm_span *span)
 {
-	struct epm_record *record = epm_bulk.ringbuf_reserve(sizeof(*record) + (tunnel ? sizeof(*tunnel) : 0) + capacity);
+	struct epm_record *record =
+		epm_bulk.ringbuf_reserve(sizeof(*record) + (tunnel ? sizeof(*tunnel) : 0) + capacity);
 	struct epm_tunnel *copy = (struct epm_tunnel *)(record + 1);
 
 	if (!record)
@@ -55,8 +55,7 @@ static __always_inline enum epm_counter epm_record_bulk(const __u32 capacity, co
 }
 
 static __always_inline enum epm_counter epm_record_compact(const struct epm_context *context,
-							   const struct epm_packet *packet,
-							   const struct epm_span *span)
+							   const struct epm_packet *packet, const struct epm_span *span)
 {
 	struct epm_place place = epm_reserve_compact();
 	long error;
@@ -72,8 +71,7 @@ static __always_inline enum epm_counter epm_record_compact(const struct epm_cont
 /* Reserve the smallest size class which holds the payload. `tunnel` is 0 unless the packet came through one. */
 static __always_inline enum epm_counter epm_record_packet(const struct epm_context *context,
 							  const struct epm_packet *packet,
-							  const struct epm_tunnel *tunnel,
-							  const struct epm_span *span)
+							  const struct epm_tunnel *tunnel, const struct epm_span *span)
 {
 	if (!span->time_ns)
 		return EPM_LOST_COPY;

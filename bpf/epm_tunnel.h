@@ -97,8 +97,7 @@ static __always_inline enum epm_outcome epm_read_teredo(struct epm_cursor *curso
 }
 
 /* Step over a tunnel's own header, and say what follows it. */
-static __always_inline enum epm_outcome epm_read_tunnel_header(struct epm_cursor *cursor, __u8 kind,
-							       __u16 *ethertype)
+static __always_inline enum epm_outcome epm_read_tunnel_header(struct epm_cursor *cursor, __u8 kind, __u16 *ethertype)
 {
 	if (kind == EPM_TUNNEL_GRE)
 		return epm_read_gre(cursor, ethertype);
@@ -108,8 +107,7 @@ static __always_inline enum epm_outcome epm_read_tunnel_header(struct epm_cursor
 		return epm_read_geneve(cursor, ethertype);
 	if (kind == EPM_TUNNEL_TEREDO)
 		return epm_read_teredo(cursor, ethertype);
-	*ethertype = kind == EPM_TUNNEL_IPIP || kind == EPM_TUNNEL_FOUR_IN_SIX ? ETH_P_IP :
-										 ETH_P_IPV6;
+	*ethertype = kind == EPM_TUNNEL_IPIP || kind == EPM_TUNNEL_FOUR_IN_SIX ? ETH_P_IP : ETH_P_IPV6;
 	return EPM_READ;
 }
 

@@ -27,7 +27,7 @@ def verdicts(text: str) -> frozenset[Verdict | Outcome]:
         return frozenset(known[name.strip()] for name in text.split(","))
     except KeyError as error:
         raise argparse.ArgumentTypeError(
-            f"{error} is not a valid Verdict; verdicts are {', '.join(Verdict)}; outcomes are {', '.join(Outcome)}"
+            f"{error} is no verdict or outcome; verdicts: {', '.join(Verdict)}; outcomes: {', '.join(Outcome)}"
         ) from None
 
 
@@ -46,7 +46,7 @@ def path(text: str) -> Path:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if path is None:
-        raise argparse.ArgumentTypeError("an empty path names no file")
+        raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
 
 
@@ -60,11 +60,28 @@ def add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options which say which findings are shown."""
+    chosen = parser.add_argument_group("which findings", "default: all; the summary counts those which are shown")
+    chosen.add_argument(
+        "--verdict", type=verdicts, default=frozenset(), metavar="VERDICT[,...]", help="verdicts, and outcomes"
+    )
+    for name in ("client", "vip"):
+        chosen.add_argument(f"--{name}", type=networks, default=(), metavar="ADDR[,...]", help="addresses, or networks")
+    chosen.add_argument(
+        "--service",
+        type=services,
+        default=frozenset(),
+        metavar="NAME[,...]",
+        help="names of interfaces, UUIDs, or their first eight digits",
+    )
+
+
 def add_config_option(parser: argparse.ArgumentParser) -> None:
     """Add the option which names the configuration."""
     parser.add_argument(
         "--config",
         type=path,
         metavar="FILE",
-        help="VIPs with their pools, NAT64 prefixes, ports, limits, and what other options say",
+        help="TOML file: VIPs and pools, NAT64 prefixes, ports, limits, defaults of options",
     )

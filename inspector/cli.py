@@ -20,7 +20,7 @@ from inspector.stdio import finish_output, open_standard_streams
 
 _LOG: Final = logging.getLogger(__name__)
 
-_JSON_HELP: Final = "one finding per line on standard output, and nothing else"
+_JSON_HELP: Final = "print findings as JSON, one per line, and nothing else on standard output"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,44 +36,45 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
         "interfaces",
         nargs="*",
         metavar="IFACE",
-        help="a gateway has two ports: name both (default: those of the configuration)",
+        help="interface to inspect; name both ports of a gateway (default: 'interfaces' in the configuration)",
     )
     parser.add_argument(
-        "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+        "--listen",
+        type=types.listen,
+        metavar="ADDR:PORT",
+        help=f"address of the metrics server (default {DEFAULT_LISTEN})",
     )
     parser.add_argument(
-        "--write", type=types.path, metavar="FILE", help="also keep what is inspected, appended as pcapng"
+        "--write", type=types.path, metavar="FILE", help="append the inspected packets to FILE, as pcapng"
     )
     parser.add_argument(
         "--write-max-bytes",
         type=bounds.WRITE_BYTES.argument(int),
         metavar="N",
-        help="of FILE; then it becomes FILE.1 (default 64 MiB)",
+        help="size at which FILE is rotated to FILE.1 (default 64 MiB)",
     )
     parser.add_argument(
         "--write-files",
         type=bounds.WRITE_FILES.argument(int),
         metavar="N",
-        help="kept in all: FILE, FILE.1 ... (default 8)",
+        help="number of files to keep: FILE, FILE.1 ... (default 8)",
     )
-    _add_runtime_option(parser, "where to listen for the command 'status', instead of the usual place")
-    parser.add_argument(
-        "--output", type=types.path, metavar="FILE", help="also append findings to a file, as JSON lines"
-    )
-    types.add_switch(parser, "--journal", "also send findings to the system's journal")
+    _add_runtime_option(parser, "directory for the UNIX socket (default: /run/epm-inspector)")
+    parser.add_argument("--output", type=types.path, metavar="FILE", help="append findings to FILE, as JSON lines")
+    types.add_switch(parser, "--journal", "send findings to the system's journal")
     _add_evidence_option(parser)
-    types.add_switch(parser, "--drop-all", "once attached, give up CAP_NET_ADMIN too, as all other capabilities")
+    types.add_switch(parser, "--drop-all", "drop CAP_NET_ADMIN as well after attaching")
     parser.add_argument(
         "--user",
         metavar="NAME",
-        help="the account which root goes on as, once attached (default: epm-inspector, else nobody; root stays root)",
+        help="account to change to after attaching, if started by root (default: epm-inspector, else nobody)",
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
     types.add_switch(
         parser,
         "--follow-up",
-        "say what answers led to: were they delivered, and did the client get through (default: on)",
+        "report whether answers arrived, and whether clients reached the endpoints (default: on)",
     )
     types.add_config_option(parser)
     types.add_switch(parser, "--json", _JSON_HELP)
@@ -87,42 +88,27 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         nargs="+",
         type=types.path,
         metavar="FILE",
-        help="pcap, pcapng, what Wireshark's editcap reads; also compressed, an archive, folder, pattern; - is stdin",
+        help="pcap, pcapng, Windows event trace, or what Wireshark's editcap reads; also compressed, an archive, "
+        "a folder, a pattern; - is standard input",
     )
     parser.add_argument(
         "--fail-on",
         type=types.verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
-        help="exit with status 3 where such a verdict, or such an outcome, was found; with 4 where none "
-        "was, and the capture keeps only the beginning of packets",
+        help="exit with status 3 if one of these verdicts or outcomes was found; with status 4 if none was found "
+        "in a capture that keeps only the beginning of each packet",
     )
     types.add_switch(
-        parser, "--follow-up", "say what answers led to: whether they arrived, and the client got through (default: on)"
+        parser, "--follow-up", "report whether answers arrived, and whether clients reached the endpoints (default: on)"
     )
     types.add_switch(
         parser,
         "--follow-on",
-        "the files are one that was divided, in the order of their first packets (default: rings, by their names)",
+        "read all files as one that was divided, in the order of their first packets (default: rings, by their names)",
     )
-    chosen = parser.add_argument_group("which findings", "without these all; the summary counts those which are shown")
-    chosen.add_argument(
-        "--verdict", type=types.verdicts, default=frozenset(), metavar="VERDICT[,...]", help="verdicts, and outcomes"
-    )
-    for name in ("client", "vip"):
-        chosen.add_argument(
-            f"--{name}", type=types.networks, default=(), metavar="ADDR[,...]", help="addresses, or networks"
-        )
-    chosen.add_argument(
-        "--service",
-        type=types.services,
-        default=frozenset(),
-        metavar="NAME[,...]",
-        help="names of interfaces, UUIDs, or their first eight digits",
-    )
-    parser.add_argument(
-        "--summary", action="store_true", help="only count: the closing table, or with --json an object"
-    )
+    types.add_selection(parser)
+    parser.add_argument("--summary", action="store_true", help="print totals only (with --json: one object)")
     parser.add_argument(
         "--report",
         type=types.path,
@@ -133,7 +119,7 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--jobs",
         type=bounds.JOBS.argument(int),
         metavar="N",
-        help="files read at once (default: as many as cores, if they are large)",
+        help="files to read at the same time (default: one per core for large files, else 1)",
     )
     _add_evidence_option(parser)
     _add_tunnels_option(parser, ", ERSPAN, VXLAN-GPE, GTP-U, L2TP and TZSP (default)")
@@ -143,7 +129,7 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("check", help="say what stands in the way of attaching, then prove that it works")
+    parser = commands.add_parser("check", help="check an interface: report obstacles, then attach, test and detach")
     parser.add_argument("interface", metavar="IFACE")
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
@@ -151,37 +137,44 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("status", help="show the inspectors which run on this machine; status 3: none does")
-    parser.add_argument("--json", action="store_true", help="everything they say of themselves, as a JSON array")
-    _add_runtime_option(parser, "where to look for them, instead of the usual places")
+    parser = commands.add_parser(
+        "status", help="list the inspectors running on this machine; exit status 3 if there is none"
+    )
+    parser.add_argument("--json", action="store_true", help="print the whole status of each, as a JSON array")
+    _add_runtime_option(parser, "directory of their sockets (default: /run/epm-inspector)")
     parser.set_defaults(run=_status)
 
 
 def _add_top(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("top", help="watch a running inspector on the whole screen")
-    parser.add_argument("--url", metavar="URL", help="one on another machine, by the address of its metrics")
-    _add_runtime_option(parser, "where to look for those of this machine, instead of the usual places")
+    parser = commands.add_parser("top", help="show a running inspector in full screen")
+    parser.add_argument("--url", metavar="URL", help="inspector on another machine: URL of its metrics server")
+    _add_runtime_option(parser, "directory of their sockets (default: /run/epm-inspector)")
     parser.set_defaults(run=_top)
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("demo", help="build the laboratory gateway and watch the original case happen")
+    parser = commands.add_parser("demo", help="build the laboratory gateway and show the original case")
     parser.add_argument(
-        "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="end by itself after so long (default: at Ctrl-C)"
+        "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="stop after SECONDS (default: at Ctrl-C)"
     )
     parser.add_argument(
-        "--listen", type=types.listen, metavar="ADDR:PORT", help=f"metrics server (default {DEFAULT_LISTEN})"
+        "--listen",
+        type=types.listen,
+        metavar="ADDR:PORT",
+        help=f"address of the metrics server (default {DEFAULT_LISTEN})",
     )
-    parser.add_argument("--scenario", metavar="NAME", help="show a scenario (an unknown name lists all of them)")
-    parser.add_argument("--captures", type=types.path, metavar="DIR", help="keep a scenario's captures there")
+    parser.add_argument("--scenario", metavar="NAME", help="play this scenario (an unknown name lists all)")
+    parser.add_argument("--captures", type=types.path, metavar="DIR", help="keep the scenario's captures in DIR")
     parser.set_defaults(run=_demo)
 
 
 def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--mode", choices=get_args(Mode), help="how to attach (default auto: native, or generic; on a veth tc)"
+        "--mode",
+        choices=get_args(Mode),
+        help="how to attach (default auto: native XDP, else generic XDP; tc on a veth)",
     )
-    parser.add_argument("--netns", metavar="NAME", help="the network namespace of the interfaces")
+    parser.add_argument("--netns", metavar="NAME", help="network namespace of the interfaces")
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
@@ -189,7 +182,7 @@ def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _add_tunnels_option(parser: argparse.ArgumentParser, more: str = "") -> None:
-    types.add_switch(parser, "--tunnels", f"look into IP in IP, GRE, VXLAN, Geneve and Teredo too{more}")
+    types.add_switch(parser, "--tunnels", f"decode packets in IP-in-IP, GRE, VXLAN, Geneve and Teredo tunnels{more}")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
@@ -197,12 +190,12 @@ def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
         "--evidence",
         type=types.path,
         metavar="DIR",
-        help="keep the packets of mismatching conversations there, as pcapng",
+        help="write the packets of mismatching conversations to DIR, as pcapng",
     )
     types.add_switch(
         parser,
         "--keep-credentials",
-        "do not blank tokens of NTLM, Kerberos and the like in what is kept: passwords can be guessed from them",
+        "keep authentication tokens (NTLM, Kerberos) in written files; passwords can be guessed from them",
     )
 
 
@@ -248,7 +241,7 @@ def _attach(arguments: argparse.Namespace) -> int:
 
     config = _load_attach(arguments)
     if not config.interfaces:
-        arguments.fail("no interface is named: give IFACE, or 'interfaces' in the file of --config")
+        arguments.fail("no interface is named: give IFACE, or set 'interfaces' in the file of --config")
     require_descriptors(len(config.interfaces))
     return attach.run(
         attach.AttachArguments(
@@ -285,7 +278,9 @@ def _read(arguments: argparse.Namespace) -> int:
         config = _with(config, {"tunnels": True})
     outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
     if outcomes and not config.follow_up:
-        arguments.fail(f"--fail-on {','.join(outcomes)}: outcomes are not known with --no-follow-up")
+        arguments.fail(
+            f"--fail-on {','.join(outcomes)}: outcomes need follow-up; leave out --no-follow-up, or set follow_up"
+        )
     return read.run(
         filereader.ReadArguments(
             files=arguments.files,
@@ -334,7 +329,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = _Parser(
         prog="epm-inspector",
-        description="Finds answers of DCE/RPC endpoint mappers that offer another server address than was asked.",
+        description="Find answers of DCE/RPC endpoint mappers that offer another server address than the client asked.",
     )
     parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -342,7 +337,9 @@ def make_parser() -> argparse.ArgumentParser:
         add(commands)
     for command in commands.choices.values():
         command.add_argument(
-            "--verbose", action="store_true", help="say more on standard error: all that a compiler or the kernel said"
+            "--verbose",
+            action="store_true",
+            help="print the complete output of the compiler and of the kernel's verifier",
         )
     return parser
 

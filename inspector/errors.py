@@ -108,6 +108,7 @@ class Anomaly(enum.StrEnum):
     OUTCOME_EVICTED = "outcome_evicted"
     OUTCOME_UNDECIDED = "outcome_undecided"
     FOLLOW_UP_QUOTA = "follow_up_quota"
+    ONE_WAY_VIEW = "one_way_view"
     # What does not fit the connection: a forger's, or of a connection that was seen in part only
     SYN_NOT_ACCEPTED = "syn_not_accepted"
     RESET_NOT_ACCEPTED = "reset_not_accepted"

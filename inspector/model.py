@@ -31,7 +31,10 @@ class Direction(enum.StrEnum):
 
 
 class Verdict(enum.StrEnum):
-    """What is said of one mapping, or of a response as a whole. A closed set: it labels a metric."""
+    """What is said of one mapping, or of a response as a whole. A closed set: it labels a metric.
+
+    `one_way` is of no answer: of a server only one direction was seen, and nothing is said of its answers.
+    """
 
     MATCH = "match"
     MISMATCH = "mismatch"
@@ -45,6 +48,7 @@ class Verdict(enum.StrEnum):
     UNANSWERED = "unanswered"
     SEALED = "sealed"
     MALFORMED = "malformed"
+    ONE_WAY = "one_way"
 
 
 NOTEWORTHY = frozenset(Verdict) - {Verdict.MATCH, Verdict.UNSPECIFIED, Verdict.NO_ADDRESS, Verdict.POOLED}

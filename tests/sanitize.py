@@ -25,6 +25,7 @@ TESTS: Final = (
     "tests/property/test_mutated_captures.py",
     "tests/property/test_read_batches.py",
     "tests/property/test_triage.py",
+    "tests/property/test_partners.py",
     "tests/property/test_json_batches.py",
     "tests/fuzz/test_fuzz.py::test_corpus",
 )

@@ -8,6 +8,7 @@ from dashboards.generator.alerting import A_SERVICE, A_VIP, SERVICE_DASHBOARD, A
 from dashboards.generator.pace import MINUTE
 from dashboards.generator.promql import grouped
 from dashboards.generator.recordings import Quantities, ratio
+from inspector.consequence import Outcome
 
 FAILED: Final = "refused|timed_out|unreachable|wrong_server|denied|broken"
 """Outcomes of a follow-up that hurt, as a regular expression."""
@@ -44,7 +45,8 @@ def _alert(name: str, some: str, share: str, threshold: float, *, panel: int, su
 
 def _share_of_follow_ups(some: str, quantities: Quantities) -> str:
     """Return the share of some follow-ups in all of a service: 0 where nobody followed, as an unused service has it."""
-    return f"{grouped(some)}\n/\nclamp_min({summed(quantities.follow_ups(''), A_SERVICE)}, 1)"
+    made = quantities.follow_ups(f'outcome!="{Outcome.NOT_FOLLOWED}"')
+    return f"{grouped(some)}\n/\nclamp_min({summed(made, A_SERVICE)}, 1)"
 
 
 def _clients_fail(quantities: Quantities) -> Alert:

@@ -116,7 +116,8 @@ def _courses() -> tuple[Panel, ...]:
             56,
             "timeseries",
             "What came of follow-ups, per minute, by outcome",
-            "All connections to endpoints that were offered. `reached` is as it should be.",
+            "All connections to endpoints that were offered. `reached` is as it should be; `not_followed` are answers"
+            " after which the client did not connect, which is no fault by itself.",
             "cpm",
             (_rate(_FOLLOW_UPS, "outcome", ADDRESSED, "{{outcome}}"),),
             stacked=True,

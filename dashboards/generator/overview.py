@@ -47,6 +47,7 @@ VERDICT_COLOURS: Final[dict[Verdict, Colour]] = {
     Verdict.UNANSWERED: "semi-dark-red",
     Verdict.SEALED: "text",
     Verdict.MALFORMED: "purple",
+    Verdict.ONE_WAY: "text",
 }
 
 

@@ -74,18 +74,19 @@ FLOW_SERVER: Final = 2
 FLOW_PORTS: Final = 4  # client's, server's << 16
 FLOW_TAG: Final = 5  # hash of its addresses and ports
 FLOW_TOUCHED: Final = 6  # whether a packet came since the table was last searched for a silent one
-FLOW_LAST: Final = 7  # time of the last packet
-FLOW_STATE: Final = 8  # flags below
-FLOW_NEXT: Final = 9  # sequence number behind the client's stream, and the server's
-FLOW_ACKNOWLEDGED: Final = 11  # of the client's stream, and of the server's
-FLOW_FIRST: Final = 13  # time of the SYN
-FLOW_AGAIN: Final = 14  # how often the server repeated what the client has not acknowledged, or the client its question
-FLOW_HOP_LIMIT: Final = 15  # of the SYN-ACK
-FLOW_CONTEXTS: Final = 16  # of the last bind
-FLOW_TAIL: Final = 17  # the last bytes of the server's stream
-FLOW_INITIAL: Final = 18  # sequence number of the SYN
-FLOW_OPENED: Final = 19  # time of the SYN-ACK
-FLOW_WORDS: Final = 20
+FLOW_SIGHT: Final = 7  # which row of sights it has, counted from 1
+FLOW_LAST: Final = 8  # time of the last packet
+FLOW_STATE: Final = 9  # flags below
+FLOW_NEXT: Final = 10  # sequence number behind the client's stream, and the server's
+FLOW_ACKNOWLEDGED: Final = 12  # of the client's stream, and of the server's
+FLOW_FIRST: Final = 14  # time of the SYN
+FLOW_AGAIN: Final = 15  # how often the server repeated what the client has not acknowledged, or the client its question
+FLOW_HOP_LIMIT: Final = 16  # of the SYN-ACK
+FLOW_CONTEXTS: Final = 17  # of the last bind
+FLOW_TAIL: Final = 18  # the last bytes of the server's stream
+FLOW_INITIAL: Final = 19  # sequence number of the SYN
+FLOW_OPENED: Final = 20  # time of the SYN-ACK
+FLOW_WORDS: Final = 21
 
 # Its state.
 STATE_PYTHON: Final = 1  # its packets are for the tracker in Python
@@ -109,6 +110,28 @@ CLIENT_SEALED: Final = 8  # it has got an authenticated answer, which may offer 
 
 # Connections to ports that no answer has offered yet, kept until one does.
 EARLY: Final = 65536
+
+# Conversations with endpoint mappers, for finding those that may be two sides of one: a row of 64-bit words for each of
+# the last ones.
+SIGHTS: Final = 65536  # as in inspector.outcomes.sightings
+SIGHT_SERIAL: Final = 0
+SIGHT_CLIENT: Final = 1
+SIGHT_SERVER: Final = 3
+SIGHT_PORTS: Final = 5
+SIGHT_FIRST: Final = 6  # time of the first packet
+SIGHT_STATE: Final = 7  # flags below
+SIGHT_START: Final = 8  # sequence number of the client's first byte
+SIGHT_BIND: Final = 9  # hash of the client's first segment
+SIGHT_BIND_AT: Final = 10  # its sequence number
+SIGHT_BIND_TIME: Final = 11
+SIGHT_QUESTION: Final = 12  # hash of the client's second segment
+SIGHT_REPLY_TIME: Final = 13  # of the server's first segment
+SIGHT_WORDS: Final = 14
+SIGHT_CLIENT_KNOWN: Final = 1  # the start of the client's stream is known, and one bit higher the server's
+SIGHT_WROTE: Final = 4  # the first segment is known
+SIGHT_BOUND: Final = 8  # it begins with a bind
+SIGHT_ASKED: Final = 16  # the second segment is known
+SIGHT_REPLIED: Final = 32  # the server's first segment came
 
 # What happened, for the tracker: a row of 64-bit words.
 EVENTS: Final = 4096

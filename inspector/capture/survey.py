@@ -18,8 +18,10 @@ from inspector.record import LATEST_TIME_NS
 from inspector.wire.headers import Header, IcmpQuote, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from inspector.capture.packet import Packet
 
@@ -31,29 +33,39 @@ _FLOORS: Final = frozenset({layout.FLOOR_TCP, layout.FLOOR_HTTP})
 
 
 class Survey(NamedTuple):
-    """`scan` has learned which clients are healthy; the latest time of the file is `last_ns`."""
+    """What a file shows: flags of clients and of ports that answers offer, and conversations with endpoint mappers.
 
-    scan: Scan
+    `sights` are uint64[n, layout.SIGHT_WORDS]. `frames` packets were read, the latest of them at `last_ns`; `secret` is
+    that of the hashes.
+    """
+
+    clients: npt.NDArray[np.uint8]
+    offered_ports: npt.NDArray[np.uint8]
+    sights: npt.NDArray[np.uint64]
+    frames: int
     last_ns: int
+    secret: int
 
 
-def survey_files(
-    paths: Iterable[Path], *, ports: Collection[int], tunnels: bool, clients: Iterable[bytes] = ()
+def survey_file(
+    path: Path, *, ports: Collection[int], tunnels: bool, secret: int = 0, more: Iterable[Path] = ()
 ) -> Survey:
-    """Return what files that are one show; of one that cannot be read to its end what comes before.
+    """Return what a file shows, with those which go on where it ends; of one that is damaged what comes before.
 
-    `clients`, addresses of 16 bytes, are left to Python whatever they do.
+    What is compared with other files must have one `secret`.
     """
     segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
-    loop = Scan(port_flags(ports), flows=FLOWS)
+    loop = Scan(port_flags(ports), flows=FLOWS, secret=secret)
     loop.survey = True
-    for path in paths:
+    for one in (path, *more):
         with suppress(CaptureError):
-            _survey(path, loop, segments)
+            _survey(one, loop, segments)
     loop.finish()
-    for client in clients:
-        loop.mark(*address_words(client), layout.CLIENT_PYTHON)
-    return Survey(loop, int(loop.latest))
+    clients = loop.client_flags
+    np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
+    sights = loop.sight_rows[: min(loop.sight_count + 1, layout.SIGHTS)]
+    sights = sights[sights[:, layout.SIGHT_SERIAL] != 0]
+    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret)
 
 
 def _survey(path: Path, loop: Scan, segments: SegmentReader) -> None:
@@ -71,23 +83,36 @@ def _survey(path: Path, loop: Scan, segments: SegmentReader) -> None:
                 _look_at(loop, segments, packet)
 
 
-def mapper_headers(paths: Iterable[Path], ports: Collection[int], *, tunnels: bool) -> Iterator[Header | int]:
-    """Yield the headers of packets to and from endpoint mappers in files that are one, and the latest time at last."""
-    loop = Scan(port_flags(ports), flows=1)
-    loop.everything = loop.mappers_only = True
+def mapper_headers(
+    path: Path,
+    ports: Collection[int],
+    flows: Sequence[Sequence[int]] | None = None,
+    *,
+    tunnels: bool = False,
+    more: Iterable[Path] = (),
+) -> Iterator[Header | int]:
+    """Yield the headers of packets to and from endpoint mappers in a file and `more`, and the latest time at last.
+
+    With `flows` those of these connections: client's address, server's address, of two words each, and ports. Without,
+    no compiled code is used.
+    """
+    loop = Scan(port_flags(ports), flows=max(1, len(flows or ())))
+    loop.watched_only = True
+    for high, low, server_high, server_low, both_ports in flows or ():
+        loop.watch(high, low, server_high, server_low, both_ports)
     segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
-    for path in paths:
+    for one in (path, *more):
         with suppress(CaptureError):
-            yield from _mapper_headers(path, loop, segments)
+            yield from _headers(one, loop, segments, chosen=flows is not None)
     yield int(loop.latest)
 
 
-def _mapper_headers(path: Path, loop: Scan, segments: SegmentReader) -> Iterator[Header]:
+def _headers(path: Path, loop: Scan, segments: SegmentReader, *, chosen: bool) -> Iterator[Header]:
+    """Yield the headers of a file; `chosen`: those of connections which the loop watches."""
     scanner = Scanner(segments, 1, loop)
-    compiled = is_compiled()
     with open_packets(path) as (pieces, reader):
         while True:
-            if compiled:
+            if chosen:
                 scanner.scan(pieces, reader)
             packet = reader.next_packet()
             if packet is None:
@@ -104,21 +129,24 @@ def _mapper_headers(path: Path, loop: Scan, segments: SegmentReader) -> Iterator
                 wire_length=packet.original_length,
                 tunnels=segments.tunnels,
             )
-            if isinstance(header, Header):
+            if isinstance(header, Header) and (not chosen or loop.has_flow(*_flow_of(header, segments.ports)[0])):
                 yield header
 
 
-def follow_scan(survey: Survey | None, *, ports: Collection[int]) -> Scan:
-    """Return the loop that reads a file after its survey; without one every connection is left to Python."""
+def follow_scan(survey: Survey | None, *, ports: Collection[int], clients: Iterable[bytes] = ()) -> Scan:
+    """Return the loop that reads a file after its survey; without one every connection is left to Python.
+
+    `clients`, addresses of 16 bytes, are left to Python whatever they do.
+    """
     if survey is None:
         loop = Scan(port_flags(ports), flows=FLOWS)
         loop.everything = True
         return loop
-    clients = survey.scan.client_flags
-    np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
-    loop = Scan(port_flags(ports), flows=FLOWS, clients=clients, secret=survey.scan.secret)
-    loop.known_frames = survey.scan.frame
-    loop.offered_ports[:] = survey.scan.offered_ports
+    loop = Scan(port_flags(ports), flows=FLOWS, clients=survey.clients, secret=survey.secret)
+    loop.known_frames = survey.frames
+    loop.offered_ports[:] = survey.offered_ports
+    for client in clients:
+        loop.mark(*address_words(client), layout.CLIENT_PYTHON)
     return loop
 
 
@@ -140,7 +168,7 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
     found = read_header(
         packet.data,
         link_type=packet.link_type,
-        time_ns=0,
+        time_ns=min(packet.time_ns, LATEST_TIME_NS),
         number=0,
         wire_length=packet.original_length,
         tunnels=segments.tunnels,
@@ -155,10 +183,11 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
 def _condemn(loop: Scan, ports: Collection[int], header: Header) -> None:
     source, destination = address_words(header.source), address_words(header.destination)
     flags = layout.CLIENT_PYTHON | layout.CLIENT_KNOWN
-    if header.destination_port in ports:
-        loop.mark(*source, flags)
-    elif header.source_port in ports:
-        loop.mark(*destination, flags)
+    if header.destination_port in ports or header.source_port in ports:
+        flow, from_server = _flow_of(header, ports)
+        loop.mark(*flow[:2], flags)
+        loop.watch(*flow)
+        loop.sight_header(flow, header, from_server=from_server)
     elif opens(header):
         if loop.flags_of(*source) & layout.CLIENT_KNOWN:
             loop.mark(*source, flags)
@@ -166,6 +195,14 @@ def _condemn(loop: Scan, ports: Collection[int], header: Header) -> None:
         loop.mark(*source, flags)
     elif loop.has_flow(*destination, *source, header.destination_port | header.source_port << 16):
         loop.mark(*destination, flags)
+
+
+def _flow_of(header: Header, ports: Collection[int]) -> tuple[tuple[int, int, int, int, int], bool]:
+    """Return the connection of a packet as the compiled loop has it, and whether the packet is of its server."""
+    source, destination = address_words(header.source), address_words(header.destination)
+    if header.destination_port in ports:
+        return (*source, *destination, header.source_port | header.destination_port << 16), False
+    return (*destination, *source, header.destination_port | header.source_port << 16), True
 
 
 def _note_offers(loop: Scan, payload: bytes) -> None:

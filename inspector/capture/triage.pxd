@@ -1,17 +1,17 @@
 cimport cython
 
 from inspector.capture cimport layout
-from inspector.capture.associations cimport Associations
+from inspector.capture.sights cimport Sights
 
 
 cdef bint is_after(long long one, long long other) noexcept nogil
 
-cdef class Triage(Associations):
+cdef class Triage(Sights):
     cdef const unsigned char[::1] ports
     cdef public object early_clients
     cdef unsigned long long[::1] early
     cdef public long long latest, known_frames
-    cdef public bint everything, mappers_only
+    cdef public bint everything, watched_only
 
     @cython.final
     cdef long long enter(

@@ -14,7 +14,7 @@ import cython
 import numpy as np
 
 from inspector.capture import layout
-from inspector.capture.associations import Associations
+from inspector.capture.sights import Sights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,20 +25,20 @@ def is_after(one: int, other: int) -> bool:
     return one != other and ((one - other) & layout.LOW) < layout.HALF
 
 
-class Triage(Associations):
+class Triage(Sights):
     """`inspector.capture.scan` reads the segments.
 
-    `everything`: there was no survey, all is for Python; with `mappers_only` endpoint mappers' connections alone.
+    `everything`: there was no survey, all is for Python. `watched_only`: nothing is but connections given to `watch`.
     `latest` is the latest time so far. What is behind `known_frames` was not surveyed.
     """
 
     def __init__(self, flows: int, clients: npt.NDArray[np.uint8] | None, secret: int) -> None:
-        Associations.__init__(self, flows, clients, secret)
+        Sights.__init__(self, flows, clients, secret)
         self.early_clients = np.zeros(layout.EARLY, np.uint64)
         self.early = self.early_clients.data
         self.latest = 0
         self.known_frames = layout.NEVER
-        self.everything = self.mappers_only = False
+        self.everything = self.watched_only = False
 
     def watch(self, high: int, low: int, server_high: int, server_low: int, ports: int) -> None:
         """Leave a connection of a client, which Python has read the first packet of, to Python."""
@@ -135,22 +135,22 @@ class Triage(Associations):
     def open(self, from_server: int) -> int:
         """Return a new entry for the segment's connection."""
         if from_server:
-            entry = self.enter(
+            return self.enter(
                 self.destination_high, self.destination_low, self.source_high, self.source_low,
                 self.destination_port | self.source_port << 16,
             )  # fmt: skip
-        else:
-            entry = self.enter(
-                self.source_high, self.source_low, self.destination_high, self.destination_low,
-                self.source_port | self.destination_port << 16,
-            )  # fmt: skip
-        return entry
+        return self.enter(
+            self.source_high, self.source_low, self.destination_high, self.destination_low,
+            self.source_port | self.destination_port << 16,
+        )  # fmt: skip
 
     def of_mapper(self, from_server: int) -> int:
         """Take a segment of an endpoint mapper's connection: the survey has told which are healthy."""
         if self.survey:
             self.survey_mapper(from_server)
             return layout.OF_OTHERS
+        if self.watched_only:
+            return layout.FOR_PYTHON if self.find(from_server) else layout.OF_OTHERS
         if from_server:
             client = self.client_of(self.destination_high, self.destination_low)
         else:
@@ -180,6 +180,7 @@ class Triage(Associations):
             self.entries[base + layout.FLOW_TOUCHED] = 1
             if not self.entries[base + layout.FLOW_STATE] & layout.STATE_PYTHON and not self.follow(entry, from_server):
                 self.condemn(entry)
+        self.sight(base, from_server)
         if from_server and self.captured:
             self.note_offers(base)
         return 0
@@ -208,7 +209,7 @@ class Triage(Associations):
         """Take the SYN of a connection which may follow an answer: its client has talked to an endpoint mapper."""
         client = self.client_of(self.source_high, self.source_low)
         flags = self.clients[client]
-        if not flags & layout.CLIENT_KNOWN or self.mappers_only:
+        if not flags & layout.CLIENT_KNOWN:
             return layout.OF_OTHERS
         port = self.destination_port
         offered = self.may_be_offered(client, port)

@@ -29,7 +29,7 @@ from inspector.reading.chain import chain
 from inspector.reading.cutting import cut_warning
 from inspector.reading.filereader import FileCounts, FileReader, ReadArguments, ReadFiles
 from inspector.reading.inputs import find_inputs
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import survey_files
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
     read = ReadFiles()
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
-    ties = tie_files(arguments.files, arguments.config, arguments.follow_on)
+    surveyed = survey_files(arguments.files, arguments.config, arguments.follow_on)
     for number, path in enumerate(arguments.files):
         threads = 0
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
@@ -129,8 +129,9 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
             arguments.config,
             evidence,
             threads,
-            ties,
+            surveyed.ties,
             shown=not arguments.summary or arguments.report is not None,
+            survey=surveyed.surveys.pop(path, None),
             more=more,
             selection=arguments.selection,
             sums=sums,

@@ -231,6 +231,8 @@ class Followed(Buckets):
             self.refused += 1
             self.entries[at + layout.FOLLOWED_STATE] &= ~layout.FOLLOWED
             return -1
+        # A mark lasts for a minute or two, a conversation with a mapper perhaps for hours.
+        self.set_mark(side)
         return 1 + copies
 
     def is_undecided(self, at: int, flags: int, side: int) -> int:

@@ -10,15 +10,17 @@ import time
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from inspector.consequence import Outcome
 from inspector.decode import layout
 from inspector.decode.batch import FindingBatch, packed
 from inspector.decode.followed import Followed
 from inspector.errors import Anomaly
 from inspector.inspection.kernelview import KernelView
+from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.livesides import LiveSides
+from inspector.outcomes.offers import followed_mappings
 from inspector.outcomes.records import packet_of
 from inspector.outcomes.tracker import Tracker
-from inspector.protocols import TCP_SEQUENCES
 from inspector.record import unpack_record
 from inspector.wire.headers import Header
 
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from inspector.config import Config
-    from inspector.consequence import Outcome
     from inspector.live.bpf.followups import FollowUpMaps
     from inspector.live.rings.ringbuf import Block
     from inspector.live.session import Session
     from inspector.model import Finding
 
-_PER_ANSWER: Final = 8
 _FINDINGS: Final = 4096
 """Findings of one part of the records that wait for their outcome: one record may carry many answers."""
 
@@ -47,14 +47,17 @@ _FILLED: Final = 4
 class Following:
     """Follows answers of a session; `select` rows, then `take` the findings that they complete."""
 
-    def __init__(self, session: Session, maps: FollowUpMaps, config: Config) -> None:
+    def __init__(
+        self, session: Session, maps: FollowUpMaps, config: Config, limits: OutcomeLimits | None = None
+    ) -> None:
         self._session = session
         self._maps = maps
         self._view = KernelView(session, maps)
         prefixes = config.policy().nat64_prefixes
         self._sides = LiveSides(config.ports, prefixes, self._view.name_of) if self._view.has_sides else None
         ties = None if self._sides is None else self._sides.ties
-        self._tracker = Tracker(config.policy(), "", config.ports, ties=ties, live=self._view)
+        self._limits = limits or OutcomeLimits()
+        self._tracker = Tracker(config.policy(), "", config.ports, self._limits, ties, self._view)
         self._hidden: Counter[Outcome] = Counter()
         self._followed = Followed()
         self._followed.with_copies = self._sides is not None
@@ -136,6 +139,16 @@ class Following:
             yield from self._divide(batch, findings)
         yield from self._shown(self._tracker.close(findings))
 
+    def take_not_followed(self) -> list[Finding]:
+        """Return the findings of answers that nobody has followed, since the last call."""
+        shown = []
+        for finding in self._tracker.take_not_followed():
+            if self._sides is None or not self._sides.ties.hides(finding):
+                shown.append(finding)
+            else:
+                self._hidden[Outcome.NOT_FOLLOWED] += 1
+        return shown
+
     def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
         """Yield the findings but those about questions which another interface shows better."""
         shown = []
@@ -200,8 +213,8 @@ class Following:
             if not finding.mappings:
                 continue
             now_ns, asked, wanted = finding.time_ns, packed(finding.asked_raw), []
-            for mapping in finding.mappings[:_PER_ANSWER]:
-                if mapping.port and mapping.protocol in TCP_SEQUENCES:
+            for mapping in followed_mappings(finding, self._limits.per_answer):
+                if mapping.port is not None:
                     wanted.append((asked, mapping.port))
                     if mapping.address is not None and not mapping.address.is_unspecified:
                         wanted.append((packed(mapping.address), mapping.port))

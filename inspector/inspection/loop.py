@@ -192,6 +192,7 @@ class Inspection:
         if self._following is not None:
             self._following.refresh()
             self._metrics.update_follow_up_maps(*self._following.maps)
+            self._metrics.observe_not_followed(self._following.take_not_followed())
         anomalies = self._anomalies()
         for anomaly, count in anomalies.items():
             self._metrics.observe_anomaly(anomaly, count - self._counted[anomaly])

@@ -71,10 +71,19 @@ def one_way_view(evidence: Evidence) -> Diagnosis | None:
     connections = f"{count} connections of {evidence.asked} were"
     if count == 1:
         connections = f"1 connection of {evidence.asked} was"
+    remedy = (
+        f"capture on the interface that carries the {missing} too (direct server return, asymmetric routing, a mirror "
+        f"port of one direction); delivery and outcome cannot be known here"
+    )
+    if evidence.capture.live:
+        remedy = (
+            f"attach to the interface where the {missing} arrive too (attach eth0 eth1), or use --mode tc: XDP sees "
+            f"what arrives at an interface, not what leaves it; with direct server return or asymmetric routing the "
+            f"{missing} pass elsewhere, and delivery and outcome cannot be known here"
+        )
     return Diagnosis(
         Cause.ONE_WAY_VIEW,
-        f"capture on the interface that carries the {missing} too (direct server return, asymmetric routing, a mirror "
-        f"port of one direction); delivery and outcome cannot be known here",
+        remedy,
         (f"{connections} seen from the {seen} alone: {missing} take another way",),
     )
 

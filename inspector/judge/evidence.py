@@ -184,7 +184,7 @@ class CaptureLimits:
     """What the capture cannot show: `snap_length` in bytes where packets were cut, open at the end, one direction.
 
     `ended_after_ns` is the time from the question to the last packet of the file. `one_way` is how many connections of
-    this address were seen from one end alone, and `one_way_from_client` which.
+    this address were seen from one end alone, and `one_way_from_client` which. `live`: packets come from interfaces.
     """
 
     snap_length: int | None = None
@@ -192,6 +192,7 @@ class CaptureLimits:
     ended_after_ns: int | None = None
     one_way: int = 0
     one_way_from_client: bool = True
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

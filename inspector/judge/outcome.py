@@ -150,7 +150,8 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
     if question.hole:
         words = "a part of the answer is missing, and the client does not have it either"
     if question.reset is not None:
-        words += f", then {sender_of(question.reset, str(evidence.asked))}"
+        end = evidence.asked if question.reset.from_server else evidence.client
+        words += f", then {sender_of(question.reset, str(end))}"
     elif question.server_ended:
         sent = f"the {name} was sent {times(question.sent)}"
         words = f"{sent}, and {evidence.asked} closed the connection without an answer"

@@ -40,6 +40,7 @@ _STYLES: Final = {
     "not_registered": "yellow",
     "sealed": "yellow",
     "malformed": "yellow",
+    "one_way": "yellow",
 }
 _BAD: Final = "bold red"
 

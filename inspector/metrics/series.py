@@ -28,7 +28,7 @@ LEARNED_INTERFACES: Final = 64
 ANSWERING: Final = 1024
 """Addresses at most whose answers are remembered, so that they get a label when they fail."""
 
-FOLLOW_UP_OUTCOMES: Final = tuple(one for one in Outcome if one not in {Outcome.UNDELIVERED, Outcome.NOT_FOLLOWED})
+FOLLOW_UP_OUTCOMES: Final = tuple(one for one in Outcome if one is not Outcome.UNDELIVERED)
 MAPPER_OUTCOMES: Final = tuple(one for one in Outcome if one in HARMFUL and one is not Outcome.WRONG_SERVER)
 _ALIKE: Final = 8192
 
@@ -186,6 +186,14 @@ class Series:
             if finding.kind is FindingKind.FOLLOW_UP:
                 named |= {"service": service}
         return counters + self._overflow(named)
+
+    def not_followed(self, finding: Finding) -> Counter:
+        """Return the counter of an answer that nobody followed: no harm, so no address gets a label by it."""
+        asked = str(finding.asked)
+        interface = self.interface(finding.source) or OTHER_INTERFACES
+        labels = (interface, asked if asked in self._vips else OTHER, service_name(finding) or OTHER)
+        self._prepare_service(*labels)
+        return self._families.follow_ups.labels(*labels, str(Outcome.NOT_FOLLOWED))
 
     def _overflow(self, named: dict[str, str | None]) -> list[Counter]:
         return [self._families.overflow.labels(label) for label, value in named.items() if value is None]

@@ -81,6 +81,11 @@ class Metrics:
             connects = [time_ns for template, _ in batch.counts() for time_ns in _connects_ns(template)]
             self._families.connect_latency.observe_many(np.array(connects, np.int64) / 1e9)
 
+    def observe_not_followed(self, findings: Iterable[Finding]) -> None:
+        """Count answers that nobody followed; their findings were counted as answers before."""
+        for finding in findings:
+            self._series.not_followed(finding).inc()
+
     def observe_anomaly(self, anomaly: Anomaly, count: int = 1) -> None:
         """Count an anomaly."""
         self._families.anomalies.labels(str(anomaly)).inc(count)

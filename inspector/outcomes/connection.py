@@ -8,19 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.outcomes.pdus import (
-    NAMES,
     QUESTIONS,
     Bind,
     Reply,
-    SeenPdu,
     messages,
-    opnum_of,
-    read_proposal,
     read_reply,
 )
+from inspector.outcomes.seen import DATA_AGAIN_NS, SYN_AGAIN_NS, Asked, IcmpSeen, ResetSeen, Sent, is_copy
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
-from inspector.record import LATEST_TIME_NS
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
@@ -44,72 +40,6 @@ class Flow(NamedTuple):
     server_port: int
 
 
-class Asked:
-    """A bind or request of the client which has no answer yet."""
-
-    __slots__ = (
-        "bind", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum", "sent", "start",
-    )  # fmt: skip
-
-    def __init__(self, header: Header, message: SeenPdu) -> None:
-        self.name = NAMES[message.type]
-        self.opnum = opnum_of(message)
-        self.largest = header.payload_length
-        self.flags = message.flags
-        self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
-        self.start = header.sequence
-        self.end = (header.sequence + header.payload_length) % _MODULUS
-        self.first_ns = self.last_ns = header.time_ns
-        self.frame = header.frame
-        self.gap_ns = 0
-        self.sent = 1
-
-    def repeat(self, time_ns: int) -> None:
-        """Note that it was sent once more."""
-        self.sent += 1
-        self.gap_ns = time_ns - self.last_ns
-        self.last_ns = time_ns
-
-
-class Sent:
-    """An answer on its way to the client; `tag` is what its owner knows it by, `length` that of its last segment."""
-
-    __slots__ = ("end", "first_ns", "frame", "gap_ns", "largest", "last_ns", "length", "sent", "tag")
-
-    def __init__(self, time_ns: int, frame: int, end: int, length: int, largest: int) -> None:
-        self.end = end
-        self.length = length
-        self.first_ns = self.last_ns = time_ns
-        self.frame = frame
-        self.largest = largest
-        self.gap_ns = 0
-        self.sent = 1
-        self.tag: object = None
-
-
-class ResetSeen:
-    """A reset; `count` is how many came."""
-
-    __slots__ = ("after_ns", "count", "from_server", "hop_limit", "time_ns")
-
-    def __init__(self, header: Header, *, from_server: bool, after_ns: int | None) -> None:
-        self.from_server = from_server
-        self.hop_limit = header.hop_limit
-        self.time_ns = header.time_ns
-        self.after_ns = after_ns
-        self.count = 1
-
-
-class IcmpSeen:
-    """ICMP errors about this connection: the first one, and how many came."""
-
-    __slots__ = ("count", "first")
-
-    def __init__(self, error: IcmpQuote) -> None:
-        self.first = error
-        self.count = 1
-
-
 class Connection:
     """Facts of one connection; `feed` takes its packets in the order of the capture. `interface` is that of the first.
 
@@ -123,8 +53,8 @@ class Connection:
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
         "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
         "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
-        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_ns", "syn_acks",
-        "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns",
+        "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -138,6 +68,7 @@ class Connection:
         self.other_syn: Header | None = None
         self.syn_last_ns = self.syn_gap_ns = 0
         self.syn_ack_ns: int | None = None
+        self.syn_ack_last_ns = 0
         self.syn_ack_hop_limit: int | None = None
         self.confirmed = False
         self.confirmed_ns = 0
@@ -164,8 +95,11 @@ class Connection:
 
     @property
     def answered(self) -> bool:
-        """Whether the server accepted the connection: a SYN-ACK, or anything else but a reset."""
-        return self.syn_ack_ns is not None or self.server.highest is not None
+        """Whether the server accepted the connection: a SYN-ACK, or anything else but a reset.
+
+        Of a server whose SYN-ACK the capture lacks the client's acknowledgment says so.
+        """
+        return self.syn_ack_ns is not None or self.server.highest is not None or (self.confirmed and self.server.seen)
 
     @property
     def connect_ns(self) -> int | None:
@@ -231,9 +165,7 @@ class Connection:
         """Return whether the same packet was seen just before."""
         key = (header.source_port, header.sequence, header.acknowledgment, header.flags, header.payload_length)
         lately = self._lately
-        found = any(one[1:] == key and 0 <= header.time_ns - one[0] < _COPY_NS for one in lately)
-        if header.time_ns >= LATEST_TIME_NS:
-            return False
+        found = any(one[1:] == key and is_copy(header.time_ns, one[0], _COPY_NS) for one in lately)
         if not found:
             del lately[: max(0, len(lately) - _COPIES + 1)]
             lately.append((header.time_ns, *key))
@@ -270,7 +202,8 @@ class Connection:
             theirs.acknowledge(header.acknowledgment)
             self.confirmed_ns = header.time_ns
         if self.reset is not None:
-            self.reset.count += self.reset.from_server is from_server
+            copy = is_copy(header.time_ns, self.reset.time_ns, DATA_AGAIN_NS)
+            self.reset.count += self.reset.from_server is from_server and not copy
             self.reset.time_ns = header.time_ns
             return
         before = self.last_ns if self.asked is None or not from_server else self.asked.last_ns
@@ -284,6 +217,12 @@ class Connection:
                 self.syn_ack_ns = header.time_ns
                 self.syn_ack_hop_limit = header.hop_limit
                 ours.begin((header.sequence + 1) % _MODULUS)
+                if self.reset is not None and self.reset.from_server:
+                    # The server refused the SYN before this one.
+                    self.reset = None
+            elif is_copy(header.time_ns, self.syn_ack_last_ns, SYN_AGAIN_NS):
+                return
+            self.syn_ack_last_ns = header.time_ns
             self.syn_acks += 1
             return
         if header.flags & ACK:
@@ -291,7 +230,10 @@ class Connection:
         if self.answered and header.sequence != self.syn_sequence:
             self.other_syn = header
             return
-        if self.syns and header.sequence != self.syn_sequence:
+        if self.syns and header.sequence == self.syn_sequence:
+            if is_copy(header.time_ns, self.syn_last_ns, SYN_AGAIN_NS):
+                return
+        elif self.syns:
             # Between the same ports a client that was refused may begin again.
             self.syn_sequence = None
         if self.syns:
@@ -305,7 +247,7 @@ class Connection:
 
     def _take_data(self, header: Header, ours: Stream, theirs: Stream, *, from_server: bool) -> None:
         if self.reset is not None and self.reset.from_server is from_server and self.answered:
-            self.reset = None
+            self._go_on(header, ours)
         if header.flags & ACK:
             if not from_server and theirs.lacks(header.acknowledgment):
                 # The client has an answer that the capture does not have.
@@ -336,6 +278,14 @@ class Connection:
         if not from_server:
             self._drop_acknowledged()
 
+    def _go_on(self, header: Header, ours: Stream) -> None:
+        """Take back a reset whose sender goes on talking; what comes at once and is not new is a copy."""
+        assert self.reset is not None  # noqa: S101 - the caller's condition
+        end = (header.sequence + header.payload_length) % _MODULUS
+        new = ours.highest is not None and after(end, ours.highest)
+        if new or not is_copy(header.time_ns, self.reset.time_ns, DATA_AGAIN_NS):
+            self.reset = None
+
     def _drop_acknowledged(self) -> None:
         if self.sent:
             self.sent = [one for one in self.sent if not self.server.is_acknowledged(one.end)]
@@ -359,7 +309,7 @@ class Connection:
         end = (header.sequence + header.payload_length) % _MODULUS
         if not new:
             for sent in self.sent:
-                if after(sent.end, header.sequence) and header.time_ns > sent.last_ns:
+                if after(sent.end, header.sequence) and header.time_ns - sent.last_ns >= DATA_AGAIN_NS:
                     sent.sent += 1
                     sent.gap_ns = header.time_ns - sent.last_ns
                     sent.last_ns = header.time_ns
@@ -374,7 +324,9 @@ class Connection:
         self.fragments += sum(message.type in _RESPONSES for message in found)
         for message in found:
             reply = read_reply(message)
-            if reply is not None and not (self.reply is not None and self.reply.accepted and reply.accepted):
+            accepted = self.reply is not None and self.reply.accepted
+            # Of a later bind that was not seen nobody knows which interface it was about.
+            if reply is not None and not (accepted and (reply.accepted or (reply.rejection is not None and not first))):
                 self.reply, self.reply_ns = reply._replace(abstract=proposed), header.time_ns
         largest = header.payload_length
         if not first and self.recent:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from inspector.consequence import Endpoint, Outcome, Target
     from inspector.judge.policy import Policy
     from inspector.model import OfferedEndpoint
-    from inspector.outcomes.connection import Connection, Sent
+    from inspector.outcomes.connection import Connection
     from inspector.outcomes.pdus import Reply
+    from inspector.outcomes.seen import Sent
     from inspector.wire.body import Syntax
 
 _FRAGMENT_FLAGS: Final = 3
@@ -85,11 +86,19 @@ def closed_of(connection: Connection) -> Reset | None:
     return Reset(from_server=True, ttl=connection.fin_hop_limit, usual_ttl=usual, closing=True)
 
 
+def icmp_of(connection: Connection) -> IcmpError | None:
+    """Return the first ICMP error about a connection, and how many came."""
+    seen = connection.icmp
+    if seen is None:
+        return None
+    return IcmpError(address_of(seen.first.reporter), seen.first.type, seen.first.code, seen.count)
+
+
 def attempt_of(
     connection: Connection, policy: Policy, mapper_hop_limits: tuple[int, ...], reply: Reply | None
 ) -> Attempt:
     """Return how a client tried to connect, and what came of it; `reply` is what the server said."""
-    icmp, bind = connection.icmp, connection.bind
+    bind = connection.bind
     return Attempt(
         address=server_address(connection.flow.server, policy.nat64_prefixes),
         port=connection.flow.server_port,
@@ -101,9 +110,7 @@ def attempt_of(
         rejection=reply.rejection if reply else None,
         fault=reply.fault if reply else None,
         reset=reset_of(connection, mapper_hop_limits),
-        icmp=IcmpError(address_of(icmp.first.reporter), icmp.first.type, icmp.first.code, icmp.count)
-        if icmp is not None
-        else None,
+        icmp=icmp_of(connection),
         syn_acks=connection.syn_acks,
     )
 
@@ -136,7 +143,7 @@ def question_of(
         contexts=asked.bind.contexts if asked.bind else 0,
         interface=name_of_syntax(asked.bind.abstract) if asked.bind else None,
         flags_zero=not asked.flags & _FRAGMENT_FLAGS,
-        reset=reset if reset is not None and reset.from_server else None,
+        reset=reset if reset is not None and (reset.from_server or reset.by_device) else None,
         client_ended=not server_ended
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
@@ -146,6 +153,12 @@ def question_of(
         message=asked.name,
         hole=hole,
     )
+
+
+def is_impatient(question: Question) -> bool:
+    """Return whether the client went before an answer could be called missing: it, or the capture, lost interest."""
+    gone = question.client_ended and question.reset is None and question.sent == 1
+    return gone and question.waited_ns < _SOON_NS and not question.missing and not question.hole
 
 
 def delivery_of(connection: Connection, sent: Sent, mapper_hop_limits: tuple[int, ...]) -> Delivery:

@@ -13,7 +13,7 @@ from inspector.outcomes.connection import Flow
 from inspector.outcomes.facts import Facts, attempt_of, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
 from inspector.outcomes.pdus import Reply
-from inspector.outcomes.timing import follow_up_due_ns
+from inspector.outcomes.timing import follow_up_due_ns, may_pass
 from inspector.protocols import ACK, SYN
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class FollowUps:
     """Offered endpoints and the connections to them. Findings are appended to the list that each method takes.
 
     A connection can be seen before the answer that led to it has been read: SYNs of clients that talk to port 135
-    are kept for a while, without an offer. `undecided` counts those which the kernel has forgotten meanwhile.
+    are kept for a while, without an offer. `undecided` counts those of which too little was recorded, and answers whose
+    clients are not seen. `not_followed` has the findings of answers of a running inspection that nobody followed, until
+    its owner takes them.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class FollowUps:
         self.policy = policy
         self._live = live
         self.undecided = 0
+        self.not_followed: list[Finding] = []
         self._servers = servers
         self._maker = maker
         self._limits = limits
@@ -132,7 +135,7 @@ class FollowUps:
                 isinstance(connection, FollowUp)
                 and not connection.concluded
                 and not connection.answered
-                and (connection.reset or connection.icmp)
+                and (connection.reset or (connection.icmp and not may_pass(connection)))
             ):
                 self._conclude(connection, connection.last_ns, [], final=False)
                 return
@@ -145,13 +148,29 @@ class FollowUps:
                 self._agenda.schedule(connection, due_ns)
             else:
                 self._conclude(connection, now_ns, found, final=False)
+                self._give_up(connection)
         self.expire(now_ns)
 
+    def _give_up(self, connection: FollowUp) -> None:
+        """Let go of a connection of a running inspection whose time is over, and of which nothing can be said."""
+        if self._live is None or connection.concluded or self._agenda.get(connection.flow) is not connection:
+            return
+        self._agenda.remove(connection.flow)
+        self.undecided += 1
+
     def expire(self, now_ns: int) -> None:
-        """Count the answers that nobody followed."""
+        """Count the answers that nobody followed; of one whose offers had to go that is not known."""
         for answer in self.offers.expired(now_ns):
-            if not answer.followed:
-                self._maker.count(answer.finding, Outcome.NOT_FOLLOWED)
+            if answer.followed or answer.forgotten or answer.undelivered:
+                continue
+            server = self._servers.of(answer.finding.server)
+            if server.one_way[1] and not server.both:
+                # What clients do passes elsewhere.
+                self.undecided += 1
+                continue
+            self._maker.count(answer.finding, Outcome.NOT_FOLLOWED)
+            if self._live is not None:
+                self.not_followed.append(answer.finding)
 
     def flush(self, now_ns: int, found: list[Finding]) -> None:
         """Judge all follow-ups: nothing more comes."""
@@ -309,7 +328,7 @@ class FollowUps:
             question = replace(question, hole=False)
         if asked is None:
             return question if question.hole and (final or connection.closed) else None
-        if connection.reply is not None and connection.reply.accepted:
+        if asked.name == "request" or (connection.reply is not None and connection.reply.accepted):
             # A call may take its time; one that is sent again and again is lost.
             lost = asked.sent >= _LOST_AFTER and not question.acknowledged
             return question if lost or question.reset is not None else None

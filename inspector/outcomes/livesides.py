@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
     from ipaddress import IPv6Network
 
-    from inspector.model import IPAddress
+    from inspector.outcomes.sides import Sight
     from inspector.wire.headers import Header
 
 _EVERY_NS: Final = 400_000_000
@@ -27,7 +27,10 @@ _Value = TypeVar("_Value")
 
 
 class LiveSides:
-    """Takes the packets of each interface; `ties` are kept up to date, and bounded: the oldest go first."""
+    """Takes the packets of each interface; `ties` are kept up to date, and bounded: the oldest go first.
+
+    They are compared again from `due_ns` on.
+    """
 
     def __init__(
         self, ports: Collection[int], prefixes: tuple[IPv6Network, ...], name_of: Callable[[int], str]
@@ -36,8 +39,8 @@ class LiveSides:
         self._prefixes = prefixes
         self._name_of = name_of
         self._sides: dict[str, Sightings] = {}
-        self._due_ns = 0
-        self._repeated: dict[tuple[str, IPAddress, int, IPAddress], None] = {}
+        self.due_ns = 0
+        self._repeated: dict[Sight, None] = {}
         self.ties = Ties(repeated=self._repeated)
 
     def __len__(self) -> int:
@@ -54,17 +57,20 @@ class LiveSides:
 
     def refresh(self, now_ns: int) -> None:
         """Compare the sides, now and then."""
-        if now_ns < self._due_ns or len(self._sides) < 2:
+        if now_ns < self.due_ns or len(self._sides) < 2:
             return
-        self._due_ns = now_ns + _EVERY_NS
+        self.due_ns = now_ns + _EVERY_NS
         for side in self._sides.values():
             side.forget_before(now_ns - _KEPT_NS)
             side.last_ns = max(side.last_ns, now_ns)
-        found = tie(list(self._sides.values()), self._prefixes, together=True)
+        found = tie(list(self._sides.values()), self._prefixes, together=True, live=True)
         for asked, servers in found.learned.items():
             known = list(dict.fromkeys((*self.ties.learned.get(asked, ()), *servers)))
             _keep(self.ties.learned, {asked: tuple(known[-_SERVERS:])})
         _keep(self.ties.dropped, found.dropped)
+        for sight in found.shown:
+            # Before its answer was dropped it was the other side that showed more.
+            self._repeated.pop(sight, None)
         _keep(self._repeated, dict.fromkeys(found.repeated))
         _keep(self.ties.over_nat64, found.over_nat64)
 

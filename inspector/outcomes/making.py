@@ -16,8 +16,9 @@ from inspector.model import Direction, Finding, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inspector.judge.evidence import OtherSide
     from inspector.judge.policy import Policy
-    from inspector.outcomes.connection import Connection
+    from inspector.outcomes.connection import Connection, Flow
     from inspector.outcomes.facts import Facts
     from inspector.outcomes.live import Live
     from inspector.outcomes.offers import Answer, HealthyFollowUp
@@ -48,6 +49,10 @@ class Maker:
         self.outcomes[outcome] += times
         if self.counted is not None:
             self.counted(finding, outcome, times)
+
+    def dropped(self, finding: Finding, flow: Flow) -> OtherSide | None:
+        """Return what the other side shows of an answer that did not come through there."""
+        return self._ties.dropped.get((finding.source, flow, finding.time_ns))
 
     def answer(self, answer: Answer) -> Finding:
         """Return the finding of an answer with its cause, and with what is known already of what came of it."""
@@ -151,6 +156,8 @@ def _verdict_of(facts: Facts) -> Verdict:
     """Return the verdict on a connection to port 135."""
     if facts.outcome is Outcome.DENIED:
         return Verdict.REJECTED
+    if facts.capture.one_way:
+        return Verdict.ONE_WAY
     return Verdict.MALFORMED if facts.capture.unread else Verdict.UNANSWERED
 
 

@@ -59,7 +59,8 @@ class MapperConnections:
     """The connections to port 135. Findings are appended to the list that each method takes.
 
     `evicted` had to go before their outcome was known. Of `cut` answers the capture kept up to `cut_at` bytes of each
-    packet. Of `undecided` answers the kernel has forgotten whether they were acknowledged.
+    packet. Of `undecided` answers the kernel has forgotten whether they were acknowledged. `one_way` counts findings of
+    servers that are seen in one direction.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class MapperConnections:
         self._clients: dict[bytes, None] = {}
         self._limited: dict[Server, Connection] = {}
         self._scans = Scans(limits.servers)
-        self.evicted = self.undecided = self.cut = self.cut_at = 0
+        self.evicted = self.undecided = self.one_way = self.cut = self.cut_at = 0
 
     def __len__(self) -> int:
         return self._agenda.size + len(self._clients) + len(self._limited) + len(self._scans)
@@ -296,7 +297,12 @@ class MapperConnections:
 
     def _view(self, server: Server, connection: Connection, now_ns: int) -> Finding:
         server.one_way_told = True
-        capture = CaptureLimits(one_way=max(server.one_way), one_way_from_client=server.one_way[0] >= server.one_way[1])
+        self.one_way += 1
+        capture = CaptureLimits(
+            one_way=max(server.one_way),
+            one_way_from_client=server.one_way[0] >= server.one_way[1],
+            live=self._live is not None,
+        )
         return self._maker.view(connection, Facts(capture=capture), now_ns)
 
     def _conclude_deliveries(
@@ -315,7 +321,8 @@ class MapperConnections:
                 self.undecided += 1
             elif outcome is not None and isinstance(sent.tag, Answer):
                 lost = connection.concluded = True
-                facts = Facts(outcome=outcome, delivery=delivery)
+                dropped = self._maker.dropped(sent.tag.finding, connection.flow)
+                facts = Facts(outcome=outcome, delivery=delivery, other_side=dropped)
                 finding = self._maker.later(FindingKind.DELIVERY, sent.tag, facts, connection, connection.last_ns)
                 sent.tag.tell(finding, found)
         return lost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.consequence import AnswerReference, Outcome, Target
+from inspector.consequence import AnswerReference, FindingKind, Outcome, Target
 from inspector.model import Verdict, format_time
 from inspector.outcomes.connection import Connection, Flow
 from inspector.outcomes.facts import Facts
@@ -26,22 +26,43 @@ _FOLLOW_UPS: Final = 4
 """Follow-ups of one answer whose outcome can still become part of its finding."""
 
 
+def followed_mappings(finding: Finding, most: int) -> tuple[OfferedEndpoint, ...]:
+    """Return the mappings whose endpoints are followed: those of the first `most` TCP ports, twice as many in all."""
+    ports: set[int] = set()
+    found: list[OfferedEndpoint] = []
+    for mapping in finding.mappings:
+        port = mapping.port
+        if not port or mapping.protocol not in TCP_SEQUENCES or (port not in ports and len(ports) >= most):
+            continue
+        ports.add(port)
+        found.append(mapping)
+        if len(found) >= 2 * most:
+            break
+    return tuple(found)
+
+
 class Answer:
     """An answer that is followed: its finding, and whether the client connected (`followed`).
+
+    `forgotten`: some of its offers had to go, so that nobody knows whether the client connected. `undelivered`: the
+    client never had it.
 
     `held` says that its finding has not been given out, which it is at `due_ns`: until then the finding of an outcome
     (`told`) may go with it. `fragments` and `frame` are those of the packets that carried it, `facts` what is known of
     the answer itself. `connections` are its follow-ups.
     """
 
-    __slots__ = ("connections", "due_ns", "facts", "finding", "followed", "fragments", "frame", "held", "told")
+    __slots__ = (
+        "connections", "due_ns", "facts", "finding", "followed", "forgotten", "fragments", "frame", "held", "told",
+        "undelivered",
+    )  # fmt: skip
 
     def __init__(self, finding: Finding, frame: int | None, fragments: int, due_ns: int) -> None:
         self.finding = finding
         self.frame = frame
         self.fragments = fragments
         self.due_ns = due_ns
-        self.followed = False
+        self.followed = self.forgotten = self.undelivered = False
         self.held = True
         self.facts = Facts()
         self.told: Finding | None = None
@@ -55,6 +76,7 @@ class Answer:
 
     def tell(self, finding: Finding, found: list[Finding]) -> None:
         """Tell what became of the answer: together with it where it is held, once; else at once."""
+        self.undelivered |= finding.kind is FindingKind.DELIVERY
         if self.held and self.told is None:
             self.told = finding
         else:
@@ -130,11 +152,14 @@ class Offers:
     def __init__(self, limits: OutcomeLimits) -> None:
         self._limits = limits
         self._clients: OrderedDict[bytes, OrderedDict[int, Offer]] = OrderedDict()
+        # Offers of other asked addresses, of which a later one has the same client and port.
+        self._replaced: OrderedDict[tuple[bytes, int, IPAddress], Offer] = OrderedDict()
         self._answers: deque[Answer] = deque()
         self.evicted = 0
 
     def __len__(self) -> int:
-        return len(self._clients) + sum(map(len, self._clients.values())) + len(self._answers)
+        offers = sum(map(len, self._clients.values()))
+        return len(self._clients) + offers + len(self._replaced) + len(self._answers)
 
     def add(self, answer: Answer, client: bytes) -> list[int]:
         """Take what an answer offers to a client; return the ports."""
@@ -144,35 +169,49 @@ class Offers:
         table = self._clients.setdefault(client, OrderedDict())
         self._clients.move_to_end(client)
         for port, offer in offers.items():
+            before = table.get(port)
+            if before is not None and before.answer.finding.server != answer.finding.server:
+                self._keep(client, port, before)
             table[port] = offer
             table.move_to_end(port)
         while len(table) > self._limits.per_client:
-            table.popitem(last=False)
-            self.evicted += 1
+            self._forget(table.popitem(last=False)[1])
         if len(self._clients) > self._limits.clients:
-            self.evicted += len(self._clients.popitem(last=False)[1])
+            for offer in self._clients.popitem(last=False)[1].values():
+                self._forget(offer)
         self._answers.append(answer)
         if len(self._answers) > self._limits.answers:
             self._answers.popleft()
             self.evicted += 1
         return list(offers)
 
+    def _keep(self, client: bytes, port: int, offer: Offer) -> None:
+        """Keep an offer of another asked address beside the one that replaces it."""
+        key = (client, port, offer.answer.finding.server)
+        self._replaced[key] = offer
+        self._replaced.move_to_end(key)
+        if len(self._replaced) > self._limits.clients:
+            self._replaced.popitem(last=False)
+
     def of(self, finding: Finding) -> dict[int, OfferedEndpoint | None]:
         """Return what an answer offers by port; after an encrypted one it is any port, without a mapping."""
         if finding.verdict is Verdict.SEALED:
             return {_ANY: None}
         offers: dict[int, OfferedEndpoint | None] = {}
-        for mapping in finding.mappings:
-            if mapping.port and mapping.protocol in TCP_SEQUENCES and mapping.port not in offers:
-                offers[mapping.port] = mapping
-                if len(offers) >= self._limits.per_answer:
-                    break
+        for mapping in followed_mappings(finding, self._limits.per_answer):
+            if mapping.port is not None:
+                offers.setdefault(mapping.port, mapping)
         return offers
+
+    def _forget(self, offer: Offer) -> None:
+        self.evicted += 1
+        offer.answer.forgotten = True
 
     def clear(self) -> None:
         """Let go of all offers."""
         self.evicted += len(self._answers)
         self._clients.clear()
+        self._replaced.clear()
         self._answers.clear()
 
     def find(self, client: bytes, address: IPAddress, port: int, time_ns: int, server: Server | None) -> Offer | None:
@@ -185,6 +224,8 @@ class Offers:
             return None
         for number in (port, _ANY):
             offer = table.get(number)
+            if offer is not None and offer.answer.finding.server != address:
+                offer = self._replaced.get((client, number, address), offer)
             if offer is None or abs(time_ns - offer.answer.finding.time_ns) > self._limits.follow_up_ns:
                 continue
             if number == _ANY and not _is_presumed(offer, port):

@@ -17,7 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from inspector.judge.addresses import address_of, server_address, undeclared_nat64
 from inspector.judge.evidence import Delivery, OtherSide
@@ -38,10 +38,15 @@ PROXY_NS: Final = 2_000_000_000
 _ANSWERS: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
 _AFTER_NS: Final = 200_000_000
 """The other side's capture must go on for so long behind an answer that is called dropped, or show the end."""
+_COPIES: Final = 3
+"""An answer of which so many copies were sent, and none came through, is no victim of chance."""
 _POINTS: Final = 8
 """Points that may see one conversation; more of the same numbers are forged."""
-_CANDIDATES: Final = 32
+CANDIDATES: Final = 32
 """Conversations of one moment that are compared with each other: among more, none could be told apart."""
+Sight: TypeAlias = "tuple[str, IPAddress, int, IPAddress]"
+"""A conversation as findings name it: side, client's address and port, server's address."""
+
 _NAMES: Final[dict[int, str]] = {PduType.BIND_NAK: "bind_nak", PduType.FAULT: "fault", PduType.RESPONSE: "response"}
 
 
@@ -60,13 +65,14 @@ class Ties:
     `learned` are the servers behind an asked address. `over_nat64` has, by the address that the servers' side sees, the
     one that clients ask through a NAT64 whose prefix is not declared. `dropped` has the answers that did not come out
     again, by side, flow and time of the packet that completed them. `repeated` are the conversations, by side, client's
-    address and port and server's address, that another side shows better.
+    address and port and server's address, that another side shows better; `shown` are those that show one better.
     """
 
     learned: dict[IPAddress, tuple[IPv4Address, ...]] = field(default_factory=dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = field(default_factory=dict)
-    repeated: Collection[tuple[str, IPAddress, int, IPAddress]] = frozenset()
+    repeated: Collection[Sight] = frozenset()
     over_nat64: dict[IPAddress, IPv6Address] = field(default_factory=dict)
+    shown: Collection[Sight] = frozenset()
 
     def hides(self, finding: Finding) -> bool:
         """Return whether a finding is about a question that is shown better elsewhere."""
@@ -88,12 +94,16 @@ class Ties:
 
 
 def tie(
-    sightings: Sequence[Sightings], nat64_prefixes: tuple[IPv6Network, ...] = (), *, together: bool = False
+    sightings: Sequence[Sightings],
+    nat64_prefixes: tuple[IPv6Network, ...] = (),
+    *,
+    together: bool = False,
+    live: bool = False,
 ) -> Ties:
     """Return what the sides say of each other.
 
-    `together`: one decoder reads all sides while they are seen. So what has the same addresses is one question already,
-    and proxies are not looked for: who else could be meant is known at the end only.
+    `together`: one decoder reads all sides. So what has the same addresses is one question already, and proxies are
+    not looked for. `live`: more of each conversation may come, as another copy of an answer that was lost once.
     """
     ends_ns = {one.side: one.last_ns for one in sightings}
     everything = [conversation for one in sightings for conversation in one.conversations()]
@@ -104,7 +114,7 @@ def tie(
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
     over_nat64: dict[IPAddress, IPv6Address] = {}
-    repeated = set()
+    repeated, shown = set(), set()
     for pair in pairs:
         asked, asked_there = (server_address(one.flow.server, nat64_prefixes) for one in (pair.here, pair.there))
         if isinstance(asked, IPv6Address) and undeclared_nat64(asked, asked_there) is not None:
@@ -112,16 +122,24 @@ def tie(
         elif asked != asked_there and isinstance(asked_there, IPv4Address):
             learned[asked][asked_there] = None
         lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
+        if live:
+            lost = {time_ns: other for time_ns, other in lost.items() if _is_final(pair, other)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
         if together and pair.here.flow == pair.there.flow:
             continue
         less, more = (pair.here, pair.there) if lost else (pair.there, pair.here)
         if more.cut and not less.cut:
             # What cannot be read shows nothing better.
-            less = more
-        flow = less.flow
-        repeated.add((less.side, address_of(flow.client), flow.client_port, address_of(flow.server)))
-    return Ties({asked: tuple(servers) for asked, servers in learned.items()}, dropped, frozenset(repeated), over_nat64)
+            less, more = more, less
+        repeated.add(_sight_of(less))
+        shown.add(_sight_of(more))
+    servers = {asked: tuple(known) for asked, known in learned.items()}
+    return Ties(servers, dropped, frozenset(repeated), over_nat64, frozenset(shown - repeated))
+
+
+def _sight_of(conversation: Conversation) -> Sight:
+    flow = conversation.flow
+    return conversation.side, address_of(flow.client), flow.client_port, address_of(flow.server)
 
 
 def _translated(everything: Iterable[Conversation]) -> Iterator[Pair]:
@@ -186,7 +204,7 @@ def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]
     backwards: dict[int, list[int]] = defaultdict(list)
     for first, outer in enumerate(group):
         bind_ns = outer.of_client()[0].time_ns
-        for second in range(first + 1, min(first + _CANDIDATES, len(group))):
+        for second in range(first + 1, min(first + CANDIDATES, len(group))):
             if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
                 break
             if _passes_on(outer, group[second], nat64_prefixes):
@@ -239,6 +257,13 @@ def _could_see(pair: Pair, answer: Message, ends_ns: dict[str, int]) -> bool:
         return True
     ended_ns = pair.here.ended_ns
     return ended_ns is not None and ended_ns > answer.time_ns
+
+
+def _is_final(pair: Pair, other: OtherSide) -> bool:
+    """Return whether no copy of a lost answer is likely to come through any more."""
+    delivery = other.delivery
+    sent_again = delivery is not None and delivery.sent >= _COPIES
+    return sent_again or other.replaced_by is not None or pair.here.ended_ns is not None
 
 
 def _covered(answer: Message, here: Sequence[Message]) -> bool:

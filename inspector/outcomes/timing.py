@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inspector.judge.diagnosis import is_of_filter
+from inspector.outcomes.facts import icmp_of
+
 if TYPE_CHECKING:
     from inspector.outcomes.connection import Connection
     from inspector.outcomes.limits import OutcomeLimits
+
+
+def may_pass(connection: Connection) -> bool:
+    """Return whether a router knows no way at the moment: clients try again, and a host that wakes up answers."""
+    icmp = icmp_of(connection)
+    return icmp is not None and not is_of_filter(icmp)
 
 
 def connect_due_ns(connection: Connection, limits: OutcomeLimits) -> int | None:
@@ -14,6 +23,8 @@ def connect_due_ns(connection: Connection, limits: OutcomeLimits) -> int | None:
     if connection.reset is not None:
         return connection.reset.time_ns + limits.grace_ns
     if connection.icmp is not None:
+        if may_pass(connection):
+            return max(connection.last_ns + limits.grace_ns, connection.syn_last_ns + limits.retry_ns)
         return connection.last_ns + limits.grace_ns
     if not connection.syns:
         return None

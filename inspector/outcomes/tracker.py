@@ -15,13 +15,13 @@ from inspector.errors import Anomaly
 from inspector.judge.addresses import server_address
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import CutAnswers, Facts, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, is_impatient, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.healthy import HealthyFollowUps
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
 from inspector.outcomes.mapper import MapperConnections
-from inspector.outcomes.offers import Accepted, Answer
+from inspector.outcomes.offers import Accepted, Answer, followed_mappings
 from inspector.outcomes.servers import Servers
 from inspector.outcomes.sides import Ties
 from inspector.protocols import IPV4_MAPPED
@@ -78,10 +78,11 @@ class Tracker:
 
     @property
     def anomalies(self) -> Counter[Anomaly]:
-        """What was let go since a table was full."""
+        """What was let go since a table was full, and what cannot be seen."""
         counts = {
             Anomaly.OUTCOME_EVICTED: self._mapper.evicted + self._follow_ups.evicted,
             Anomaly.OUTCOME_UNDECIDED: self._mapper.undecided + self._follow_ups.undecided,
+            Anomaly.ONE_WAY_VIEW: self._mapper.one_way,
         }
         return Counter({anomaly: count for anomaly, count in counts.items() if count})
 
@@ -89,6 +90,11 @@ class Tracker:
     def cut(self) -> CutAnswers:
         """What could not be read since the capture cut packets."""
         return CutAnswers(self._mapper.cut, self._mapper.cut_at)
+
+    def take_not_followed(self) -> list[Finding]:
+        """Return the findings of answers of a running inspection that nobody has followed since the last call."""
+        found, self._follow_ups.not_followed = self._follow_ups.not_followed, []
+        return found
 
     @property
     def size(self) -> int:
@@ -266,7 +272,7 @@ class Tracker:
         if finding.verdict in _QUESTIONS:
             self._explain_silence(answer, flow)
         elif finding.direction is Direction.FROM_SERVER:
-            dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+            dropped = self._maker.dropped(finding, flow)
             self._mapper.watch(answer, flow, dropped, found)
             followed = self._follow_ups.expect(answer, flow.client, found)
             if followed or (self._live is not None and self._live.has_sides):
@@ -286,6 +292,9 @@ class Tracker:
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         rejected = connection.call_rejected if connection is not None and question is None else 0
+        # Of a client that went at once, or has an answer that the capture lacks, nothing is said.
+        if connection is not None and not rejected and (question is None or is_impatient(question)):
+            return
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
         if rejected or (question is not None and question.missing):
             outcome = Outcome.UNDELIVERED
@@ -307,13 +316,19 @@ class Tracker:
             found.append(self._maker.answer(answer))
             answer.held = False
             if len(answer.finding.mappings) > _KEPT_MAPPINGS:
-                answer.finding = replace(answer.finding, mappings=answer.finding.mappings[:_KEPT_MAPPINGS])
+                answer.finding = self._shortened(answer.finding)
+
+    def _shortened(self, finding: Finding) -> Finding:
+        """Return the finding with the first of its mappings, and those whose endpoints are followed."""
+        first, rest = finding.mappings[:_KEPT_MAPPINGS], finding.mappings[_KEPT_MAPPINGS:]
+        followed = {id(one) for one in followed_mappings(finding, self._limits.per_answer)}
+        return replace(finding, mappings=(*first, *(one for one in rest if id(one) in followed)))
 
     def _look_for_drop(self, answer: Answer, found: list[Finding]) -> None:
         """Tell that another interface never showed an answer, if that has come to be known while it was held."""
         finding = answer.finding
         flow = _flow_of(finding)
-        dropped = self._ties.dropped.get((finding.source, flow, finding.time_ns))
+        dropped = self._maker.dropped(finding, flow)
         if dropped is not None and self._live is not None:
             self._mapper.drop(answer, flow, dropped, found)
 

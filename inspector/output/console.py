@@ -55,6 +55,7 @@ _STYLES: Final[dict[Verdict | Outcome, str]] = {
     Verdict.UNANSWERED: "magenta",
     Verdict.SEALED: "cyan",
     Verdict.MALFORMED: "red",
+    Verdict.ONE_WAY: "dim",
     Outcome.REACHED: "green",
     Outcome.REFUSED: "bold red",
     Outcome.TIMED_OUT: "bold red",

@@ -44,6 +44,7 @@ _PRIORITIES: Final = {
     Verdict.POOLED: _INFORMATIONAL,
     Verdict.SEALED: _INFORMATIONAL,
     Verdict.NOT_REGISTERED: _NOTICE,
+    Verdict.ONE_WAY: _NOTICE,
 }
 # Servers behind one answer which get a field each.
 _MOST_OFFERED: Final = 16

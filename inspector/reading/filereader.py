@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.stored import Progress
+    from inspector.capture.survey import Survey
     from inspector.decode.batch import FindingBatch
 
     Block = npt.NDArray[np.uint64]
@@ -117,7 +118,8 @@ class FileReader:
 
     Connections of different files are not related, but for these. One of them that cannot be read is counted in
     `failed`, and the next one is read.
-    `ties` are what other files say of the same conversations, from `inspector.reading.sighting`.
+    `ties` are what other files say of the same conversations, and `survey` what was seen of this one, both from
+    `inspector.reading.sighting`; without it the file is surveyed once more.
     `threads` are up to two more: one reads the file, the other decodes while findings are shown.
     Findings that are not `shown` need not be made.
     """
@@ -128,6 +130,7 @@ class FileReader:
     threads: int = 0
     ties: Ties = field(default_factory=Ties)
     shown: bool = True
+    survey: Survey | None = None
     more: Sequence[Path] = ()
     selection: Selection = field(default_factory=Selection)
     sums: Sums | None = None
@@ -147,8 +150,9 @@ class FileReader:
             files = Chain((self.path, *self.more))
             # What is selected has to be made.
             self.shown = self.shown or bool(self.selection)
+            sums = None if self.selection else self.sums
             self.follower = Follower(
-                files, self.config, self.source, self.ties, shown=self.shown, sums=None if self.selection else self.sums
+                files, self.config, self.source, self.ties, self.survey, shown=self.shown, sums=sums
             )
             self.pipeline = self.follower.pipeline
             self.seen = self.follower.seen

@@ -17,11 +17,12 @@ from inspector.capture.pcap import SegmentReader, open_packets
 from inspector.capture.scanner import Scanner
 from inspector.capture.seen import Seen
 from inspector.capture.stored import EndOfFileError
-from inspector.capture.survey import Survey, address_words, follow_scan, opens, survey_files
+from inspector.capture.survey import Survey, address_words, follow_scan, opens, survey_file
 from inspector.consequence import FindingKind, Outcome
 from inspector.decode import is_compiled
 from inspector.decode.batch import FindingBatch
 from inspector.errors import CaptureError, CaptureTruncatedError
+from inspector.model import Verdict
 from inspector.outcomes.tracker import Tracker
 from inspector.output.standard import fail
 from inspector.output.sums import CountedBatches
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from inspector.capture.stored import Progress
     from inspector.config import Config
     from inspector.evidence.recorder import Evidence
-    from inspector.model import Finding, Verdict
+    from inspector.model import Finding
     from inspector.outcomes.sides import Ties
     from inspector.output.sums import Sums
     from inspector.reading.chain import Chain
@@ -52,18 +53,28 @@ _WAIT_NS: Final = 3_600_000_000_000
 class Follower:
     """Reads a file; `pipeline` decodes its answers, `tracker` knows what became of them.
 
-    `ties` are what files that are read together say of each other; `hidden_verdicts` and `hidden_outcomes` count what
-    is shown by another of them; `connection_verdicts` counts connections to port 135 that came to nothing. Where
-    findings are not `shown` only those are made that outcomes depend on, and `sums` are made of what is counted.
+    `ties` are what files that are read together say of each other, `survey` is that of the file; `hidden_verdicts`
+    and `hidden_outcomes` count what is shown by another of them; `connection_verdicts` counts connections to port 135
+    that came to nothing, and servers of which one direction was seen. Where findings are not `shown` only those are
+    made that outcomes depend on, and `sums` are made of what is counted.
 
     A question is given up when its connection ends or falls silent. What is open at the end of the file is given up
     where the configured time had passed.
     """
 
     def __init__(
-        self, files: Chain, config: Config, source: str, ties: Ties, *, shown: bool = True, sums: Sums | None = None
+        self,
+        files: Chain,
+        config: Config,
+        source: str,
+        ties: Ties,
+        survey: Survey | None = None,
+        *,
+        shown: bool = True,
+        sums: Sums | None = None,
     ) -> None:
         self.files = files
+        self._survey = survey
         self._config = config
         self._limits = config.decoder_limits()
         waiting = replace(self._limits, unanswered_ns=_WAIT_NS)
@@ -89,13 +100,11 @@ class Follower:
     ) -> Iterator[FindingBatch]:
         """Yield what is found; of a file cut short the findings count, with a warning. Raises CaptureError."""
         config = self._config
-        survey: Survey | None = None
-        if is_compiled() and self.files.can_be_read_again:
-            survey = survey_files(
-                self.files.paths, ports=config.ports, tunnels=config.tunnels, clients=self._ties.clients()
-            )
+        survey, paths = self._survey, self.files.paths
+        if survey is None and is_compiled() and self.files.can_be_read_again:
+            survey = survey_file(paths[0], ports=config.ports, tunnels=config.tunnels, more=paths[1:])
         segments = SegmentReader(config.ports, counters, tunnels=config.tunnels, seen=self.seen)
-        loop = follow_scan(survey, ports=config.ports)
+        loop = follow_scan(survey, ports=config.ports, clients=self._ties.clients())
         reading = _Reading(self, loop, segments, evidence, survey.last_ns if survey else 0)
         try:
             for path in self.files.paths:
@@ -121,7 +130,9 @@ class Follower:
         """Yield the findings but those about questions which another file shows better; these are counted there."""
         shown = [finding for finding in found if not self._hide(finding)] if self._ties else found
         connections = [finding for finding in shown if finding.kind is FindingKind.CONNECTION]
-        self.connection_verdicts.update(one.verdict for one in connections if one.outcome)
+        self.connection_verdicts.update(
+            one.verdict for one in connections if one.outcome or one.verdict is Verdict.ONE_WAY
+        )
         if self._sums is not None:
             for finding in shown:
                 self._sums.add_finding(finding)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from inspector.decode.batch import FindingBatch
 from inspector.output.standard import fail, warn
 from inspector.reading.filereader import FileCounts, ReadArguments, ReadFiles
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import Surveyed, survey_files
 from inspector.reading.worker import Failed, Lines, Message, Reached, Rows, Wanted, Warned, work
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ _END_SECONDS: Final = 5
 class _Readers:
     """The processes: each reads one file at a time. Files are numbered; `first` is the one being shown."""
 
-    def __init__(self, arguments: ReadArguments, wanted: Wanted, jobs: int, shares: Shares) -> None:
+    def __init__(self, arguments: ReadArguments, wanted: Wanted, jobs: int, shares: Shares, surveyed: Surveyed) -> None:
         self._shares = shares
+        self._surveys = surveyed.surveys
         self._files = arguments.files
         self._next = 0
         self._held = 0
@@ -61,7 +62,8 @@ class _Readers:
     def _assign(self, connection: Connection) -> None:
         """Give the next file to a process, or let it end."""
         if self._next < len(self._files):
-            connection.send(self._files[self._next])
+            path = self._files[self._next]
+            connection.send((path, self._surveys.pop(path, None)))
             self._file_of[connection] = self._next
             self._waiting[self._next] = deque()
             self._next += 1
@@ -123,20 +125,20 @@ def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares
     """Read and show all files; return what was counted, None where nobody reads the findings any more."""
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    ties = tie_files(arguments.files, arguments.config, arguments.follow_on)
+    surveyed = survey_files(arguments.files, arguments.config, arguments.follow_on)
     wanted = Wanted(
         arguments.config,
         arguments.json,
         arguments.summary,
         terminal,
         encoding,
-        ties,
+        surveyed.ties,
         arguments.follow_on,
         arguments.selection,
         arguments.needs_sums,
         arguments.report is not None,
     )
-    readers = _Readers(arguments, wanted, jobs, shares)
+    readers = _Readers(arguments, wanted, jobs, shares, surveyed)
     try:
         read = ReadFiles()
         while readers.first < len(arguments.files):

@@ -7,7 +7,6 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from inspector import log
@@ -22,7 +21,9 @@ from inspector.reading.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from inspector.capture.survey import Survey
     from inspector.config import Config
     from inspector.decode.batch import FindingBatch
 
@@ -165,19 +166,19 @@ class _Nowhere:
 
 
 def work(connection: Connection, wanted: Wanted) -> None:
-    """Read the files whose paths come through the connection, and send all of it as `Message`; end when it is closed.
+    """Read the files that come through the connection, and send all of it as `Message`; end when it is closed.
 
-    Ctrl-C is for the other end, which the terminal tells as well.
+    With each path comes its survey, or None. Ctrl-C is for the other end, which the terminal tells as well.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log.set_up()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            path: Path = connection.recv()
-            _read(path, connection, wanted)
+            path, survey = connection.recv()
+            _read(path, survey, connection, wanted)
 
 
-def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
+def _read(path: Path, survey: Survey | None, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
     more = wanted.follow_on.get(path, ())
     sums = Sums() if wanted.sums else None
@@ -186,6 +187,7 @@ def _read(path: Path, connection: Connection, wanted: Wanted) -> None:
         wanted.config,
         ties=wanted.ties,
         shown=not wanted.summary or wanted.page,
+        survey=survey,
         more=more,
         selection=wanted.selection,
         sums=sums,

@@ -138,7 +138,10 @@ class Rig:
         return self._account(consumer, before, self._producer.result(), spent)
 
     def run_in_turns(self, turns: int) -> Run:
-        """Fill half of the ring and consume it, so many times; only the consumer's time counts. Raises as `run`."""
+        """Fill half of the ring and consume it, so many times; only the consumer's time counts. Raises as `run`.
+
+        Answers that wait for their follow-up at the end are taken without the clock.
+        """
         consumer = Consumer(self._session, asked=self._asked)
         before = self._counters()
         spent = Stopwatch()
@@ -149,6 +152,7 @@ class Rig:
             with spent:
                 while consumer.take(0):
                     pass
+        consumer.take_rest()
         return self._account(consumer, before, _total(productions), spent)
 
     def _account(self, consumer: Consumer, before: dict[KernelCounter, int], sent: Production, spent: Stopwatch) -> Run:

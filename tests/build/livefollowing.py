@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.model import Finding, Segment
+    from inspector.outcomes.limits import OutcomeLimits
 
 _QUIET_NS = 1_000_000_000
 _END_NS = 90_000_000_000
@@ -88,7 +89,7 @@ class Session:
 class LiveInspection:
     """Takes frames in the order of time; `findings` are those which were given out."""
 
-    def __init__(self, config: Config | None = None, interfaces: int = 1) -> None:
+    def __init__(self, config: Config | None = None, interfaces: int = 1, limits: OutcomeLimits | None = None) -> None:
         self.config = config or Config()
         self.maps = Maps()
         self.session = Session(self.maps, interfaces)
@@ -96,7 +97,7 @@ class LiveInspection:
         self.pipeline = Pipeline(
             self.config.policy(), lambda index: names[index], self.config.decoder_limits(), engine=True
         )
-        self.following = Following(self.session, self.maps, self.config)  # type: ignore[arg-type]  # stand-ins
+        self.following = Following(self.session, self.maps, self.config, limits)  # type: ignore[arg-type]  # stand-ins
         self.findings: list[Finding] = []
         self.records = 0
         self._last_ns = 0

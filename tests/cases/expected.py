@@ -65,6 +65,11 @@ def no_connection(outcome: Outcome | None, cause: Cause, *words: str, times: int
     return Expected(CONNECTION, Verdict.UNANSWERED, outcome, None, cause, words, times)
 
 
+def one_way(*words: str) -> Expected:
+    """Return the finding of a server of which one direction was seen: no outcome, and not the verdict on a mute one."""
+    return Expected(CONNECTION, Verdict.ONE_WAY, None, None, Cause.ONE_WAY_VIEW, words, 1)
+
+
 EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "01": (
         answered(Verdict.MISMATCH, None, "10.30.2.7"),
@@ -149,7 +154,7 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "27": (no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "10.30.4.10:135 does not answer", times=3),),
     "28": (no_connection(Outcome.REFUSED, Cause.MAPPER_REFUSES, "10.30.2.2:135 refuses connections"),),
     "29": (broken(Cause.MAPPER_MUTE, "7 times", "not even acknowledged"),),
-    "32": (no_connection(None, Cause.ONE_WAY_VIEW, "seen from the client alone", "answers take another way", times=1),),
+    "32": (one_way("seen from the client alone", "answers take another way"),),
     "33": (
         answered(Verdict.UNSPECIFIED),
         answered(Verdict.MISMATCH, Cause.OTHER_ADDRESS_FAMILY, '"2001:db8:30::10", "10.30.4.10"'),

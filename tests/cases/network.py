@@ -42,10 +42,13 @@ class Scene:
     frames: list[Frame] = field(default_factory=list)
     tags: bytes = b""
 
-    def copy_frames(self, apart_ns: int) -> None:
-        """Let each frame be captured once more, so much later; 0 lets them be."""
+    def copy_frames(self, apart_ns: int, *, hops: int = 0) -> None:
+        """Let each frame be captured once more, so much later and so many hops away; 0 lets them be."""
         if apart_ns:
-            self.frames += [replace(frame, time_ns=frame.time_ns + apart_ns) for frame in self.frames]
+            self.frames += [
+                replace(frame, time_ns=frame.time_ns + apart_ns, data=_routed(frame.data, hops))
+                for frame in self.frames
+            ]
 
     def capture(self, snap_length: int | None = None) -> bytes:
         """Return the capture file, in the order of time."""
@@ -67,6 +70,12 @@ class Clock:
         self.now_ns += round(seconds * 1e9)
 
 
+def _routed(frame: bytes, hops: int) -> bytes:
+    """Return an IPv4 frame with so much less TTL."""
+    head = frame[14:22] + bytes([frame[22] - hops]) + frame[23:24] + bytes(2) + frame[26:34]
+    return frame[:14] + head[:10] + struct.pack("!H", checksum(head)) + head[12:] + frame[34:]
+
+
 class Connection:
     """One TCP connection; each call writes frames to every tap, or to those that `at` numbers."""
 
@@ -83,7 +92,9 @@ class Connection:
         self._clock = clock
         self._taps = taps
         self._ends = ((client, client_port), (server, port))
-        self._next = [client_port * 70_001 % 2**32, client_port * 90_001 % 2**32]
+        # A clock of 4 microseconds, so that connections of the same ports differ (RFC 9293 section 3.4.1).
+        drawn = clock.now_ns // 4_000
+        self._next = [(client_port * 70_001 + drawn) % 2**32, (client_port * 90_001 + drawn) % 2**32]
         self._seen = [0, 0]
 
     def _segment(self, tap: Tap, sender: int, flags: int, sequence: int, payload: bytes) -> Segment:
@@ -151,6 +162,11 @@ class Connection:
     def ask(self, payload: bytes, answer: bytes, mss: int = 65000) -> Connection:
         """Let the client write and the server answer."""
         return self.say(0, payload).say(1, answer, mss)
+
+    def acknowledge_part(self, missing: int) -> Connection:
+        """Let the client acknowledge all but so many bytes of what the server has sent."""
+        self._seen[1] = self._next[1] - missing
+        return self.send(0, ACK)
 
     def keep_alive(self) -> Connection:
         """Send a keep-alive, a byte that the server has already, and its acknowledgment."""
@@ -250,6 +266,10 @@ class Network:
                 Tap(self.scenes[1], *translated, client_ttl=63, server_ttl=63, delay_ns=_BEHIND_NS, drawn=drawn),
             ]
         return Connection(self.clock, taps, client, server, client_port=self._port, port=port)
+
+    def draw(self, client_port: int) -> None:
+        """Let the next connection come from this port, and those behind it from the following ones."""
+        self._port = client_port - 1
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""

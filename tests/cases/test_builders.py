@@ -11,10 +11,8 @@ from inspector import cli
 from inspector.consequence import FindingKind
 from inspector.errors import Anomaly
 from inspector.model import Verdict
-from tests.cases import answers, connections, gateways, healthy, variants, variants_endpoints  # noqa: F401  # each registers its cases
-from tests.cases.case import CASES, Case
-from tests.cases.expected import EXPECTED
-from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
+from tests.cases.all import CASES, EXPECTED, EXPECTED_OF_ALL
+from tests.cases.case import Case
 
 PARTS_UNSEEN = {"16b-mtu", "32", "46"}
 """Cases whose captures lack parts of conversations, on purpose."""
@@ -36,7 +34,7 @@ def findings_of(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_cases_and_expectations_are_the_same() -> None:
     """34 captures and 13 pairs, each with what is expected of it and with a description."""
-    assert set(CASES) == set(EXPECTED | EXPECTED_OF_VARIANTS)
+    assert set(CASES) == set(EXPECTED_OF_ALL)
     shown = [case for case in CASES.values() if not case.variant]
     assert [case.gateway for case in shown].count(True) == 13
     assert len(shown) == 34 + 13

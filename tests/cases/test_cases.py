@@ -10,12 +10,10 @@ import pytest
 
 from inspector import cli
 from inspector.consequence import HARMFUL
-from tests.cases import answers, connections, gateways, healthy, variants, variants_endpoints  # noqa: F401  # each registers its cases
-from tests.cases.case import CASES, Case
-from tests.cases.expected import EXPECTED, NEVER
-from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
+from tests.cases.all import CASES, EXPECTED_OF_ALL
+from tests.cases.case import Case
+from tests.cases.expected import NEVER
 
-_ALL = EXPECTED | EXPECTED_OF_VARIANTS
 NOT_YET = {"09": "bindings of DCOM answers are not decoded"}
 """Cases that are not told as the table wants it, with the reason. None is hidden: one that passes fails the test."""
 
@@ -48,7 +46,7 @@ def test_a_case_is_told(
     """Kind, verdict, outcome, target, cause and words; as often as it happened."""
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     shown = "\n".join(json.dumps(finding) for finding in findings)
-    for expected in _ALL[number]:
+    for expected in EXPECTED_OF_ALL[number]:
         fitting = [finding for finding in findings if expected.fits(finding)]
         wanted = expected.times
         assert len(fitting) == wanted if wanted is not None else fitting, f"{expected}\n{shown}"
@@ -60,7 +58,7 @@ def test_nothing_else_is_called_harm(
     number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No outcome that hurts a client but those of the table."""
-    expected = {one.outcome for one in _ALL[number]} & HARMFUL
+    expected = {one.outcome for one in EXPECTED_OF_ALL[number]} & HARMFUL
     findings = told(CASES[number], tmp_path, monkeypatch, capsys)
     assert {finding.get("outcome") for finding in findings} & HARMFUL <= expected
 

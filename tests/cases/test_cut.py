@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from inspector import cli
-from tests.cases import answers, connections  # noqa: F401  # each registers its cases
-from tests.cases.case import CASES
+from tests.cases.all import CASES
 
 _ADVICE = "; capture again with whole packets (tcpdump -s 0)"
 

@@ -14,8 +14,8 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("FUZZ_RUNS", "20000"))
-# Targets which take longer, since they also measure memory: one in so many runs.
-SLOWER = {"answer": 8}
+# Targets which take longer, one in so many runs: `answer` measures memory, `capture` reads a file in three ways.
+SLOWER = {"answer": 8, "capture": 10, "windows": 4}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -34,6 +34,7 @@ def test_seeds_are_what_their_script_writes(name: str) -> None:
         assert (CORPUS / name / f"seed{number:02}").read_bytes() == data
 
 
+@pytest.mark.timeout(300 * max(1, RUNS // 20_000))
 @pytest.mark.parametrize("name", TARGETS)
 def test_short_run(name: str, tmp_path: Path) -> None:
     """Coverage-guided mutations find nothing new (FUZZ_RUNS sets how many)."""

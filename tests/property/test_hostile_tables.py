@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
-import time
+import sys
+import tracemalloc
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +28,8 @@ from inspector.wire.limits import Limits
 from tests.build.blocks import block_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import FrameType
 
 CLIENT, SERVER = bytes(10) + b"\xff\xff", bytes(10) + b"\xff\xff" + bytes((10, 11, 2, 2))
 SIX = bytes.fromhex("20010db800000000")
@@ -64,15 +67,37 @@ def test_connections_are_adopted_in_the_order_of_last_touch(numbers: list[int], 
     assert list(conversations.flows())[-1] == late.flow
 
 
-def seconds_to_hand_over(connections: int, count: int) -> float:
-    """Return how long noise on so many of so many half-open connections takes; all of it goes to the scalar decoder."""
+@contextmanager
+def counted_work() -> Iterator[Counter[str]]:
+    """Count the lines of Python and the calls into C that are run in the block, and the most memory taken at once."""
+    work: Counter[str] = Counter()
+
+    def count_lines(_frame: FrameType, event: str, _: object) -> object:
+        work["lines"] += event == "line"
+        return count_lines
+
+    def count_calls(_frame: FrameType, event: str, _: object) -> None:
+        work["calls"] += event == "c_call"
+
+    before = sys.getprofile(), sys.gettrace()
+    tracemalloc.start()
+    sys.setprofile(count_calls)
+    sys.settrace(count_lines)
+    try:
+        yield work
+    finally:
+        sys.setprofile(before[0])
+        sys.settrace(before[1])
+        work["bytes"] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+
+def work_to_hand_over(connections: int, count: int) -> Counter[str]:
+    """Return what noise on so many of so many half-open connections costs; all of it goes to the scalar decoder."""
     decoder = Decoder(Conversations(), lambda observed: judge(observed, Policy(), ""))
 
-    def feed(segments: Iterable[Segment]) -> float:
-        block = block_of([pack_record(one) for one in segments])
-        began = time.thread_time()
-        list(decoder.feed([block]))
-        return time.thread_time() - began
+    def feed(segments: Iterable[Segment]) -> None:
+        list(decoder.feed([block_of([pack_record(one) for one in segments])]))
 
     feed(segment(number) for number in range(connections))
     # The greeting of ncacn_http starts with this letter: only the scalar decoder reads on.
@@ -82,16 +107,19 @@ def seconds_to_hand_over(connections: int, count: int) -> float:
     numbers = range(0, connections, connections // count)
     feed(segment(number, b"\xff" * 20, ACK, sequence=22) for number in numbers)
     before = decoder.handed_over
-    seconds = feed(segment(connections + number, b"n" + b"\xfe" * 19, ACK, sequence=1) for number in range(count))
+    noise = [segment(connections + number, b"n" + b"\xfe" * 19, ACK, sequence=1) for number in range(count)]
+    with counted_work() as work:
+        feed(noise)
     assert decoder.handed_over - before == count
-    return seconds
+    return work
 
 
 def test_noise_costs_the_same_however_many_connections_there_are() -> None:
     """Each connection that leaves the compiled decoder costs as much among many thousands as among few."""
-    seconds_to_hand_over(500, 100)
-    few, many = (min(seconds_to_hand_over(connections, 400) for _ in range(3)) for connections in (1000, 16000))
-    assert many < 4 * few
+    few, many = (work_to_hand_over(connections, 400) for connections in (1000, 16000))
+    assert few["lines"] > 400
+    for kind in ("lines", "calls", "bytes"):
+        assert many[kind] < 1.5 * few[kind], kind
 
 
 @pytest.mark.parametrize("kind", ["xor", "xor of both halves", "low bits", "ports"])

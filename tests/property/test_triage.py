@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.capture import layout
-from inspector.capture.survey import survey_files
+from inspector.capture.survey import survey_file
 from inspector.config import Config
 from inspector.decode import is_compiled
 from inspector.output.sums import Sums
@@ -142,7 +142,7 @@ def check(capture: bytes) -> None:
         path.write_bytes(capture)
         fast, counted = _read(path)
         _, counted_only = _read(path, shown=False)
-        with patch.object(following, "survey_files", lambda *_arguments, **_named: None):
+        with patch.object(following, "survey_file", lambda *_arguments, **_named: None):
             slow, expected = _read(path)
     assert _parts(fast) == _parts(slow)
     assert counted == expected
@@ -172,6 +172,6 @@ def test_healthy_clients_are_told_from_others(tmp_path: Path) -> None:
             network.connect(client, SERVER, 8080).refused()
     path = tmp_path / "a.pcap"
     path.write_bytes(network.scenes[0].capture())
-    flags = survey_files((path,), ports=(135,), tunnels=False).scan.client_flags
-    counts = Counter({flag: int(np.count_nonzero(flags & flag)) for flag in (1, 2, 4)})
-    assert counts == {layout.CLIENT_KNOWN: 20, layout.CLIENT_PYTHON: 1, layout.CLIENT_FOLLOWS: 20}
+    flags = survey_file(path, ports=(135,), tunnels=False).clients
+    counts = Counter({flag: int(np.count_nonzero(flags & flag)) for flag in (2, 4)})
+    assert counts == {layout.CLIENT_PYTHON: 1, layout.CLIENT_FOLLOWS: 20}

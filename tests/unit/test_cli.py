@@ -211,9 +211,8 @@ def test_no_interface_is_a_mistake_of_the_command_line(tmp_path: Path) -> None:
     for arguments in ((), ("--config", config)):
         done = run("attach", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.splitlines()[-1] == (
-            "epm-inspector attach: error: no interface is named: give IFACE, or 'interfaces' in the file of --config"
-        )
+        words = ("no interface is named", "IFACE", "'interfaces'", "--config")
+        assert [one for one in words if one not in done.stderr.splitlines()[-1]] == []
 
 
 @pytest.mark.usefixtures("nobody", "bpf")

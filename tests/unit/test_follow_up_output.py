@@ -122,7 +122,7 @@ def test_outcomes_need_follow_ups(capture: Path, capsys: pytest.CaptureFixture[s
     """A status that could never come is refused."""
     with pytest.raises(SystemExit):
         cli.main(["read", "--no-follow-up", "--fail-on", "refused,mismatch", str(capture)])
-    assert "--fail-on refused: outcomes are not known with --no-follow-up" in capsys.readouterr().err
+    assert "--fail-on refused: outcomes need follow-up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["option", "file"])

@@ -11,6 +11,8 @@ from inspector.inspection.kernelview import KernelView
 from inspector.model import Segment
 from inspector.protocols import ACK, FIN, IPV4_MAPPED, RST, SYN
 from inspector.record import ENDPOINTS, FLOWS, Attribute, KernelCounter, unpack_record
+from tests.build import pdu
+from tests.build.epm import map_response, pipe_tower, tcp_tower
 from tests.build.livefollowing import LiveInspection, Maps, Session, block_of
 from tests.cases.dialogue import CLIENT, SERVER, bound, called, map_answer, map_question, mapped
 from tests.cases.network import Network
@@ -255,6 +257,35 @@ def test_endpoints_are_given_to_the_kernel() -> None:
     show(live, network)
     offered = {IPV4_MAPPED + bytes((10, 30, 4, last)) for last in (10, 11)}
     assert {address for address, _ in live.maps.twin._endpoints} == offered
+
+
+def ask_for_much(network: Network, *towers: bytes) -> None:
+    """Let a client get an answer with these towers behind nine of named pipes, and wait until it was given out."""
+    pipes = [pipe_tower(LSARPC, rf"\pipe\lsass{number}", "SRV") for number in range(9)]
+    answer = pdu.response(map_response([*pipes, *towers], wide=True, max_count=50), call_id=2, context_id=1)
+    bound(network.connect(CLIENT, SERVER)).ask(map_question(LSARPC), answer).close()
+    network.wait(3)
+
+
+def test_what_is_followed_is_recorded() -> None:
+    """Endpoints behind those of other protocols: the kernel is given the same which follow-ups are looked for at."""
+    live, network = LiveInspection(), Network()
+    ask_for_much(
+        network, *(tcp_tower(LSARPC, PORT + number // 2, f"10.30.4.{11 + number % 2}") for number in range(30))
+    )
+    network.connect(CLIENT, "10.30.4.12", PORT + 7).syns(2)
+    network.connect(CLIENT, SERVER, PORT + 7).syns(2)
+    network.connect(CLIENT, SERVER, PORT + 8).syns(2)
+    show(live, network)
+    live.wait()
+    raw = [IPV4_MAPPED + bytes((10, 30, 4, last)) for last in (10, 11, 12)]
+    given = {(address, port) for address, port in live.maps.twin._endpoints if address in raw[1:]}
+    assert given == {(address, PORT + number) for number in range(8) for address in raw[1:]}
+    followed = [one.consequence for one in live.findings if one.kind == "follow_up"]
+    assert [(str(one.target), one.endpoint and one.endpoint.port) for one in followed if one is not None] == [
+        ("offered", PORT + 7),
+        ("asked", PORT + 7),
+    ]
 
 
 def test_the_end_of_an_inspection_is_no_silence() -> None:

@@ -127,7 +127,18 @@ def test_series_start_at_zero_with_the_first_answer() -> None:
             assert scraped("follow_ups_total", **vip, service="MAPI", outcome=str(outcome)) == zero
         for outcome in MAPPER_OUTCOMES:
             assert scraped("connections_total", **vip, outcome=str(outcome)) == zero
-    assert set(FOLLOW_UP_OUTCOMES) | set(MAPPER_OUTCOMES) == set(Outcome) - {Outcome.NOT_FOLLOWED}
+    assert set(FOLLOW_UP_OUTCOMES) | set(MAPPER_OUTCOMES) == set(Outcome)
+
+
+def test_answers_that_nobody_follows_are_counted() -> None:
+    """By service and VIP; they hurt nobody, so an undeclared address gets no label by them."""
+    metrics = Metrics(CollectorRegistry(), vips=["10.11.2.2"])
+    metrics.observe_not_followed([finding(Verdict.MATCH), finding(Verdict.MATCH, asked="10.99.0.1")])
+    scraped = Scraped(metrics)
+    for vip in ("10.11.2.2", "other"):
+        assert scraped("follow_ups_total", interface="eth0", vip=vip, service="MAPI", outcome="not_followed") == 1
+        assert scraped("follow_ups_total", interface="eth0", vip=vip, service="MAPI", outcome="reached") == 0
+    assert sum(value for (name, _), value in scraped.samples.items() if name == "causes_total") == 0
 
 
 def test_a_scan_of_the_network_learns_no_vip(tmp_path: Path) -> None:

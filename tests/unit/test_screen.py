@@ -260,7 +260,9 @@ def test_narrow_and_short() -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.resize_terminal(20, 5)
         await pilot.resize_terminal(200, 60)
+        await until(pilot, lambda: rows(pilot, "offers") != [])
         await pilot.press("q")
+        await until(pilot, lambda: not pilot.app.is_running)
 
     drive([Inspector()], steps)
 

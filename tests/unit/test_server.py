@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,11 +148,9 @@ def test_bodies_are_refused(server: MetricsServer, framing: bytes) -> None:
 
 def test_an_endless_body_ends(server: MetricsServer) -> None:
     """What is promised and sent without end is cut off soon."""
-    began = time.monotonic()
     with connect(server) as client:
         client.sendall(b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n")
         assert cut_off_while_sending(client, b"x" * 1000, 0.005)
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -172,25 +172,19 @@ def test_huge_headers_are_refused(server: MetricsServer) -> None:
 
 def test_a_slow_header_is_cut_off(server: MetricsServer) -> None:
     """One byte now and then does not hold a connection beyond the limit."""
-    began = time.monotonic()
     with connect(server) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
         assert cut_off_while_sending(client, b"y", 0.05)
-    assert time.monotonic() - began < 2
 
 
 def test_a_silent_connection_is_closed(server: MetricsServer) -> None:
-    """Before the first request soon, after one later."""
-    with connect(server) as silent:
-        began = time.monotonic()
-        assert silent.recv(1) == b""
-        assert 0.2 < time.monotonic() - began < 2
-    with connect(server) as kept:
+    """Before the first request first, after one later."""
+    with connect(server) as kept, connect(server) as silent:
         kept.sendall(b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         kept.recv(65536)
-        began = time.monotonic()
-        assert kept.recv(1) == b""
-        assert 0.5 < time.monotonic() - began < 2
+        ended, _, _ = select.select([kept, silent], [], [], 5)
+        assert ended == [silent]
+        assert silent.recv(1) == kept.recv(1) == b""
 
 
 def test_a_connection_is_kept_for_the_next_scrape(server: MetricsServer) -> None:
@@ -217,14 +211,15 @@ def test_pipelined_requests_are_answered_in_order(server: MetricsServer) -> None
     assert received.endswith(b"not attached\n")
 
 
-def test_idle_connections_never_block_a_scrape(server: MetricsServer) -> None:
-    """Ten times more idle connections than the server keeps: a scrape is answered at once, and the oldest go."""
-    with ExitStack() as stack:
+def test_idle_connections_never_block_a_scrape() -> None:
+    """Ten times more idle connections than the server keeps: a scrape does not wait for their end, the oldest go."""
+    patient = replace(LIMITS, header_seconds=60)
+    with (
+        MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, limits=patient) as server,
+        ExitStack() as stack,
+    ):
         idle = [stack.enter_context(connect(server)) for _ in range(10 * LIMITS.connections)]
-        began = time.monotonic()
         assert request(server)[1] == BODY
-        assert time.monotonic() - began < 0.25
-        idle[0].settimeout(2)
         assert idle[0].recv(1) == b""
 
 
@@ -321,9 +316,7 @@ def test_closing_ends_everything() -> None:
     with connect(server) as client:
         client.sendall(b"GET /met")
         time.sleep(0.05)
-        began = time.monotonic()
         server.close()
-        assert time.monotonic() - began < 1
         assert client.recv(1) == b""
     assert "metrics-server" not in {thread.name for thread in threading.enumerate()}
     server.close()

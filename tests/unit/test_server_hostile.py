@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -78,17 +79,12 @@ def flood(server: MetricsServer, sent: bytes, threads: int = 4) -> Iterator[list
 
 @pytest.mark.parametrize("sent", [b"", b"GET /met", SCRAPE * 20, b"\0" * 5000], ids=["idle", "half", "many", "noise"])
 def test_scrapes_go_on_during_a_flood(server: MetricsServer, sent: bytes) -> None:
-    """Of hundreds of connections a second from other addresses: each scrape is answered, and soon."""
-    slowest = 0.0
+    """Of hundreds of connections from other addresses: each scrape is answered within a client's five seconds."""
     with flood(server, sent) as counts:
         for _ in range(6):
-            began = time.monotonic()
             assert request(server)[1] == BODY
-            slowest = max(slowest, time.monotonic() - began)
             time.sleep(0.05)
     assert sum(counts) > 100
-    # Without room made and answers paced it would be a client's whole patience; a busy machine takes its time.
-    assert slowest < 5
 
 
 def test_room_is_made_at_the_cost_of_whoever_takes_most(server: MetricsServer) -> None:
@@ -118,19 +114,23 @@ def test_descriptors_are_bounded(server: MetricsServer) -> None:
 def test_answers_are_paced() -> None:
     """Clients that ask without pause get so many answers a second, all together: the processor is left to others."""
     limits = ServerLimits(answers_per_second=20)
-    asked = []
-    routes = {"/metrics": lambda: asked.append(time.monotonic()) or Response(200, BODY)}
-    with MetricsServer("127.0.0.1", 0, routes, limits=limits) as server:
-        began, used = time.monotonic(), time.process_time()
+    asked = list[float]()
+
+    def answer() -> Response:
+        asked.append(time.monotonic())
+        return Response(200, BODY)
+
+    with MetricsServer("127.0.0.1", 0, {"/metrics": answer}, limits=limits) as server:
+        began = time.monotonic()
         with ExitStack() as stack:
             clients = [stack.enter_context(connect(server)) for _ in range(4)]
             for client in clients:
                 client.sendall(SCRAPE * 500)
-            time.sleep(1.5)
-        spent, used = time.monotonic() - began, time.process_time() - used
-    # A quarter of a second's worth comes at once.
-    assert 20 <= len(asked) <= 20 * (spent + 0.25) + 4
-    assert used < 0.5 * spent
+            while len(asked) < 30:
+                time.sleep(0.01)
+    # A quarter of a second's worth comes at once. Whatever the machine takes for it, none comes before its time.
+    for number, when in enumerate(asked):
+        assert number <= 20 * (when - began + 0.25) + 4
 
 
 def test_accepting_is_paced() -> None:
@@ -156,10 +156,8 @@ def test_turns_of_those_who_have_gone_are_not_waited_for() -> None:
         with ExitStack() as stack:
             for _ in range(60):
                 stack.enter_context(connect(server, "127.0.0.2")).sendall(SCRAPE)
-        began = time.monotonic()
+        # With all of their turns it would be half a minute; a client waits for five seconds.
         assert request(server)[1] == BODY
-    # With all of their turns it would be half a minute.
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -214,15 +212,17 @@ def test_changed_requests(server: MetricsServer, seed: int) -> None:
     assert request(server)[1] == BODY
 
 
-def test_half_closed_before_and_within_a_request(server: MetricsServer) -> None:
-    """A client that will say no more is let go at once, not after its time is up."""
-    for sent in (b"", b"GET /metrics HTTP/1.1\r\nHo"):
-        began = time.monotonic()
-        with connect(server) as client:
-            client.sendall(sent)
-            client.shutdown(socket.SHUT_WR)
-            everything(client)
-        assert time.monotonic() - began < 0.9 * LIMITS.header_seconds
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHo"])
+def test_half_closed_before_and_within_a_request(sent: bytes) -> None:
+    """A client that will say no more is let go before its time is up: that is a minute, the client's five seconds."""
+    patient = replace(LIMITS, header_seconds=60)
+    with (
+        MetricsServer("127.0.0.1", 0, {"/metrics": lambda: Response(200, BODY)}, limits=patient) as server,
+        connect(server) as client,
+    ):
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        assert BODY not in everything(client)
 
 
 def test_a_slow_but_whole_request_is_answered(server: MetricsServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inspector import cli
 from inspector.config import Config
-from inspector.reading.sighting import tie_files
+from inspector.reading.sighting import survey_files
 from tests.cases import gateways  # noqa: F401  # registers its cases
 from tests.cases.case import CASES
 
@@ -52,18 +52,18 @@ def test_each_question_is_counted_once(files: list[Path], capsys: pytest.Capture
 
 def test_without_follow_ups_nothing_is_compared(files: list[Path]) -> None:
     """Plain `read` looks through no file twice."""
-    assert not tie_files(files, Config(follow_up=False))
-    assert tie_files(files, FOLLOWING)
+    assert not survey_files(files, Config(follow_up=False)).ties
+    assert survey_files(files, FOLLOWING).ties
 
 
 def test_what_can_be_read_once_is_not_compared(files: list[Path]) -> None:
     """Standard input would be used up by looking through it."""
-    assert not tie_files([*files, Path("-")], FOLLOWING)
+    assert not survey_files([*files, Path("-")], FOLLOWING).ties
 
 
 def test_a_file_that_is_cut_off_is_compared_as_far_as_it_goes(files: list[Path]) -> None:
     """Reading it warns of that, looking through it beforehand does not. Its end was the proof of the second loss."""
     files[0].write_bytes(files[0].read_bytes()[:-10])
-    assert len(tie_files(files, FOLLOWING).dropped) == 1
+    assert len(survey_files(files, FOLLOWING).ties.dropped) == 1
     files[0].write_bytes(b"no capture at all")
-    assert not tie_files(files, FOLLOWING)
+    assert not survey_files(files, FOLLOWING).ties

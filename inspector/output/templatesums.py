@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-
-from inspector.judge.addresses import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +78,8 @@ class TemplateSums:
             row = self._latencies[number]
             found = np.flatnonzero(row)
             latencies = Counter(dict(zip(found.tolist(), row[found].tolist(), strict=True)))
-            clients = tuple(str(address_of(one)) for one in sorted(self._clients.get(number, ())))
+            addresses = map(IPv6Address, sorted(self._clients.get(number, ())))
+            clients = tuple(str(one.ipv4_mapped or one) for one in addresses)
             times, longest_ns = int(self._counts[number]), int(self._longest[number])
             yield TemplateSum(template, times, latencies, longest_ns, clients)
         self._templates.clear()

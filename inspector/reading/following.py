@@ -113,14 +113,13 @@ class Follower:
                         yield from self._to_show(found)
             segments.finish(self.files.paths[0])
         except CaptureError:
-            reading.finish()
-            yield from self._end(int(loop.latest))
+            yield from self._end(reading.finish(), int(loop.latest))
             raise
-        reading.finish()
-        yield from self._end(int(loop.latest))
+        yield from self._end(reading.finish(), int(loop.latest))
 
-    def _end(self, last_ns: int) -> Iterator[FindingBatch]:
+    def _end(self, known: list[Finding], last_ns: int) -> Iterator[FindingBatch]:
         """Give up what waited for the configured time, and decide what the end of the file decides."""
+        yield from self._to_show(known)
         found = singly(self.pipeline.flush())
         self.pipeline.reconfigure(self._config.policy(), self._limits)
         found += singly(self.pipeline.advance(last_ns))
@@ -171,6 +170,8 @@ class _Reading:
         self._compiled = is_compiled()
         # Findings that are only counted need not be handed over block by block.
         self._counted = follower._counted
+        # Found in between, of findings that were held.
+        self._known: list[Finding] = []
         self._hold = self._compiled and not follower._shown and evidence is None
 
     def findings(self, path: Path, progress: Progress | None) -> Iterator[list[Finding]]:
@@ -205,12 +206,13 @@ class _Reading:
                     return
                 yield self._take_packet(packet)
 
-    def finish(self) -> None:
-        """End the file: what was held or counted is the tracker's."""
-        self._healthy.take(self._pipeline.feed(()), None, [])
+    def finish(self) -> list[Finding]:
+        """End the file: what was held or counted is the tracker's; return what is known."""
+        found = self._known + self._healthy.take(self._pipeline.feed(()), None, [])
         self._healthy.refresh()
         if self._counted is not None:
             self._counted.finish()
+        return found
 
     def _due_ns(self) -> int:
         times = [one for one in (self._tracker.due_ns, self._pipeline.due_ns) if one is not None]
@@ -219,7 +221,7 @@ class _Reading:
     def _take_block(self) -> list[Finding]:
         """Take what compiled code has read."""
         events = self._scanner.take_events()
-        found: list[Finding] = []
+        found, self._known = self._known, []
         if len(self._scanner):
             block = self._scanner.take()
             if self._evidence is not None:
@@ -241,7 +243,7 @@ class _Reading:
         found: list[Finding] = []
         for batch in batches:
             if held:
-                self._healthy.take((batch[:held],), None, [])
+                self._known += self._healthy.take((batch[:held],), None, [])
                 batch, held = batch[held:], held - len(batch[:held])
             found += batch.findings()
         return found

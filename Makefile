@@ -54,9 +54,34 @@ demo: $(VENV)/run.stamp  ## build the laboratory gateway and watch the mismatch 
 demo-stack: $(VENV)/stack.stamp  ## the same with Prometheus, Alertmanager, and Grafana where it is: an alert comes and goes
 	$(PYTHON) -m dashboards.stack $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
+# In how many processes tests are run. Those that take the machine for themselves share one of them (tests/choice.py).
+JOBS ?= $(if $(BRIEF),2,1)
+PYTEST = $(PYTHON) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS)) $(if $(BRIEF),--brief)
+
 .PHONY: test
-test: lint  ## lint, types, and all tests; what the machine cannot run is skipped with the reason (CI=true: fails)
-	$(PYTHON) -m pytest
+test: lint  ## lint, types, and all tests (BRIEF=1: the choice of CI; JOBS=2); what the machine cannot run is skipped with the reason (CI=true: fails)
+	$(PYTEST)
+
+.PHONY: unit
+unit: $(VENV)/unit.stamp  ## the short choice of tests/unit: no root, none of Debian's packages but Python, a minute
+	@$(PYTHON) -m pytest -n 4 --brief tests/unit
+
+.PHONY: kernel
+kernel: $(VENV)/test.stamp  ## tests of the programs in the running kernel, as root (BRIEF=1)
+	$(PYTHON) -m pytest tests/kernel $(if $(BRIEF),--brief)
+
+.PHONY: lab
+lab: $(VENV)/test.stamp  ## tests in the laboratory gateway, as root (BRIEF=1)
+	$(PYTHON) -m pytest tests/lab $(if $(BRIEF),--brief)
+
+.PHONY: coverage
+coverage: $(VENV)/unit.stamp  ## lines and branches that tests without root reach; build/coverage/index.html
+	$(PYTHON) -m pytest -n 2 --brief --cov --cov-report=term --cov-report=html \
+		tests/unit tests/golden tests/cases tests/property
+
+.PHONY: nightly
+nightly:  ## all that CI leaves out of a change: every kernel, sanitizers, all tests, clean Debians, long fuzzing, the soak
+	.ci/nightly
 
 .PHONY: vm-test
 vm-test: $(VENV)/test.stamp  ## kernel tests on other kernels, in virtual machines (KERNELS=6.1, TESTS=..., BRIEF=1)
@@ -168,16 +193,32 @@ define from_lock
 	@rmdir $(VENV)/lib/python3*/site-packages/inspector 2>/dev/null || true
 endef
 
-# The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
-# The decoder is compiled by the installation, where there is a compiler: changed sources install it again.
-$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(COMPILED)
+define check_python
 	@[ ! -x $(SYSTEM_PYTHON) ] || $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		$(SYSTEM_PYTHON) --version >&2; \
 		echo "the distribution's Python must be 3.11 or later (Debian 12, Ubuntu 24.04): its bcc is used" >&2; exit 1; }
-	$(call install,$(RUN_PACKAGES),the inspector and its laboratory)
+endef
+
+define make_venv
 	@[ -x $(PYTHON) ] || { echo "making $(VENV)"; $(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV); }
+endef
+
+# The environment sees the distribution's packages: bcc comes from there, PyPI's package of that name is another.
+# The decoder is compiled by the installation, where there is a compiler: changed sources install it again.
+$(VENV)/run.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/lab.txt $(COMPILED)
+	$(call check_python)
+	$(call install,$(RUN_PACKAGES),the inspector and its laboratory)
+	$(call make_venv)
 	@echo "installing the inspector and what it needs into $(VENV)"
 	$(call from_lock,lab)
+	@touch $@
+
+# Nothing of Debian's is installed for it. Another Python: make unit SYSTEM_PYTHON=python3.13.
+$(VENV)/unit.stamp: pyproject.toml setup.py Makefile locks/build.txt locks/dev.txt $(COMPILED)
+	$(call check_python)
+	$(call make_venv)
+	@echo "installing the inspector and the tools for tests into $(VENV)"
+	$(call from_lock,dev)
 	@touch $@
 
 $(VENV)/stack.stamp: $(VENV)/run.stamp locks/stack.txt

@@ -39,6 +39,7 @@ class Verdict(enum.StrEnum):
     MATCH = "match"
     MISMATCH = "mismatch"
     POOLED = "pooled"
+    OTHER_FAMILY = "other_family"
     UNSPECIFIED = "unspecified"
     UNROUTABLE = "unroutable"
     NO_ADDRESS = "no_address"
@@ -46,12 +47,20 @@ class Verdict(enum.StrEnum):
     REJECTED = "rejected"
     FAULT = "fault"
     UNANSWERED = "unanswered"
+    OPEN = "open"
     SEALED = "sealed"
     MALFORMED = "malformed"
     ONE_WAY = "one_way"
 
 
-NOTEWORTHY = frozenset(Verdict) - {Verdict.MATCH, Verdict.UNSPECIFIED, Verdict.NO_ADDRESS, Verdict.POOLED}
+NOTEWORTHY = frozenset(Verdict) - {
+    Verdict.MATCH,
+    Verdict.UNSPECIFIED,
+    Verdict.NO_ADDRESS,
+    Verdict.POOLED,
+    Verdict.OTHER_FAMILY,
+    Verdict.OPEN,
+}
 """Verdicts which should not come where all is well."""
 
 

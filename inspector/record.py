@@ -152,12 +152,6 @@ OPTIONS_DTYPE: Final = np.dtype(
 )
 
 
-def header_offset(name: str) -> int:
-    """Return where a field of a record's header stands, in bytes."""
-    assert HEADER_DTYPE.fields is not None  # noqa: S101 - it is a structure
-    return int(HEADER_DTYPE.fields[name][1])
-
-
 def lane_offset(name: str) -> int:
     """Return where a field of a lane stands, in bytes."""
     assert LANE_DTYPE.fields is not None  # noqa: S101 - it is a structure
@@ -178,8 +172,6 @@ def _struct_of(dtype: np.dtype[np.void]) -> struct.Struct:
 
 _HEADER = _struct_of(HEADER_DTYPE)
 _TUNNEL = _struct_of(TUNNEL_DTYPE)
-_ROW_ATTRIBUTES: Final = _ROW_START + header_offset("attributes")
-_ICMP: Final = int(Attribute.ICMP)
 _PADDING = bytes(7)
 _TUNNEL_PADDING = bytes(6)
 _TIME = struct.Struct("=Q")
@@ -276,9 +268,3 @@ def record_of(row: npt.NDArray[np.uint64] | npt.NDArray[np.int64]) -> memoryview
 def unpack_row(row: npt.NDArray[np.uint64] | npt.NDArray[np.int64]) -> Segment:
     """Return the segment of one row of a block."""
     return unpack_record(record_of(row))
-
-
-def packets_in(block: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return the rows of a block that are packets: the record of an ICMP error holds what it says, and quotes."""
-    errors = block.view(np.uint8)[:, _ROW_ATTRIBUTES] & _ICMP
-    return block[errors == 0] if errors.any() else block

@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.choice import (  # noqa: F401 - hooks of pytest
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+    pytest_xdist_make_scheduler,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

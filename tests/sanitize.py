@@ -31,7 +31,8 @@ TESTS: Final = (
 )
 # The sanitizer's own memory is in what some tests measure; others run Python's sources, or are there for the fuzzer.
 UNSUITED: Final = "memory or not_compiled"
-# Left out by --brief: what takes longest of each file; every trace, and all that was ever found, is run.
+# Left out by --brief: what takes longest of each file; every trace, and all that was ever found, is run. Properties get
+# fewer examples (tests/choice.py).
 LONGER: Final = "limits or forged or lost or reconfigured or long or stays_in or cut_everywhere or bounds"
 
 
@@ -83,7 +84,7 @@ def main() -> None:
         options.remove("--brief")
     build()
     left_out = f"{UNSUITED} or {LONGER}" if brief else UNSUITED
-    sys.exit(run([*TESTS, "-k", f"not ({left_out})", *options]))
+    sys.exit(run([*TESTS, "-k", f"not ({left_out})", *(["--brief"] if brief else []), *options]))
 
 
 if __name__ == "__main__":

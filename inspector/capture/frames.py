@@ -2,6 +2,7 @@
 
 Ethernet with empty addresses, IP without options, TCP or UDP. Checksums are right where all that
 they cover was captured, and 0 where not (which in a tunnel's own UDP header means "none", RFC 6935).
+An ICMP error quotes of its packet what the record has: addresses, ports and sequence number.
 A record names the outermost tunnel only: of two, the inner one is written as GRE between
 unspecified addresses, so that what is read back is the same record.
 """
@@ -14,20 +15,24 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from inspector.model import TunnelKind
 from inspector.protocols import ETHERTYPE_ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_MAPPED
 from inspector.record import Attribute
+from inspector.wire.followups import unpack_error
 
 if TYPE_CHECKING:
     from inspector.model import Segment, Tunnel
 
 
+_ICMP: Final = 1
 _IPV4: Final = 4
 _TCP: Final = 6
 _UDP: Final = 17
 _IPV6: Final = 41
 _FRAGMENT_HEADER: Final = 44
 _GRE: Final = 47
+_ICMPV6: Final = 58
 
 # Of what carries a packet; that of the packet itself is in its record.
 _HOP_LIMIT: Final = 64
+_TCP_HEADER_SIZE: Final = 20
 _WINDOW: Final = 0xFFFF
 _LONGEST: Final = 0xFFFF
 
@@ -57,6 +62,8 @@ class _Packet(NamedTuple):
 
 def build_frame(segment: Segment) -> bytes:
     """Return an Ethernet frame that carries the segment, in its tunnel, ending where its payload was cut."""
+    if segment.attributes & Attribute.ICMP:
+        return _ethernet(_icmp_error(segment))
     transport = _udp_header(segment) if segment.attributes & Attribute.UDP else _tcp_header(segment)
     protocol = _UDP if segment.attributes & Attribute.UDP else _TCP
     packet = _ip(
@@ -72,6 +79,23 @@ def build_frame(segment: Segment) -> bytes:
     if segment.tunnel is not None:
         packet = _carry(packet, segment.tunnel)
     return _ethernet(packet)
+
+
+def _icmp_error(segment: Segment) -> _Packet:
+    """Return an ICMP error (RFC 792, RFC 4443), sent to the source of the packet that it quotes.
+
+    The quoted hop limit and length are not known: they are those of a header alone.
+    """
+    error, ipv6 = unpack_error(segment.payload), bool(segment.attributes & Attribute.IPV6)
+    source, destination = segment.source_address, segment.destination_address
+    transport = struct.pack("!HHI", segment.source_port, segment.destination_port, segment.sequence)
+    quoted = _ip(_TCP, source, destination, transport, _TCP_HEADER_SIZE, ipv6=ipv6)
+    message = struct.pack("!BBHI", error.type, error.code, 0, error.mtu) + quoted.data
+    protocol = _ICMPV6 if ipv6 else _ICMP
+    pseudo_header = error.reporter + source + struct.pack("!II", len(message), protocol) if ipv6 else b""
+    checksum = struct.pack("!H", _checksum(pseudo_header + message))
+    message = message[:2] + checksum + message[4:]
+    return _ip(protocol, error.reporter, source, message, len(message), ipv6=ipv6, hop_limit=segment.hop_limit)
 
 
 def _carry(packet: _Packet, tunnel: Tunnel) -> _Packet:

@@ -65,6 +65,11 @@ class Section:
         # A simple packet carries no time; that of the packet before it is the closest known.
         self.time_ns = time_ns
 
+    @property
+    def next_interface(self) -> int:
+        """The number of the next interface within the file: how many there are so far."""
+        return self.first_interface + len(self.interfaces)
+
     def unpack(self, layout: str, body: memoryview) -> tuple[int, ...]:
         """Return the numbers at the start of a block's body; raises struct.error when it is too short."""
         return struct.unpack_from(self.order + layout, body)
@@ -80,8 +85,7 @@ class Section:
                 units = 2 ** (value[0] & 0x7F) if value[0] & 0x80 else 10 ** value[0]
             elif code == _OPTION_TIME_OFFSET and len(value) == 8:
                 (offset,) = self.unpack("q", value)
-        number = self.first_interface + len(self.interfaces)
-        self.interfaces.append(CaptureInterface(number, link_type, snap_length, units, offset))
+        self.interfaces.append(CaptureInterface(self.next_interface, link_type, snap_length, units, offset))
 
     def enhanced_packet(self, body: memoryview) -> Packet:
         """Read an enhanced packet block."""
@@ -204,7 +208,7 @@ def _read_section_header(pieces: PieceReader, before: Section | None) -> Section
         raise CaptureError(f"{pieces.name}: is of pcapng version {major}, only version 1 is known")
     if before is None:
         return Section(order, 0, 0)
-    return Section(order, before.first_interface + len(before.interfaces), before.time_ns)
+    return Section(order, before.next_interface, before.time_ns)
 
 
 def _read_body(pieces: PieceReader, total: int, order: str, taken: int = 0) -> memoryview:

@@ -34,6 +34,7 @@ DIRECTIONS: Final = 16_384
 _WAITING_SEGMENTS: Final = 64
 _WAITING_OF_WHOLE: Final = 256
 _UDP: Final = int(Attribute.UDP)
+_ICMP: Final = int(Attribute.ICMP)
 
 
 class Redacted(NamedTuple):
@@ -132,6 +133,10 @@ class Redactor:
     def _decide(self, entry: _Entry) -> None:
         """Redact a segment, or let it wait; and redact those that waited for it."""
         segment = entry.segment
+        if segment.attributes & _ICMP:
+            # It quotes numbers only.
+            entry.redacted = Redacted(segment)
+            return
         if segment.attributes & _UDP:
             entry.redacted = _redacted(segment, *of_datagram(segment.payload))
             return

@@ -9,6 +9,7 @@ import numpy as np
 
 from inspector.capture import layout
 from inspector.capture.pcap import SegmentReader, open_packets
+from inspector.capture.pcapng import PcapngReader
 from inspector.capture.scan import Scan
 from inspector.capture.scanner import Scanner, port_flags
 from inspector.decode import is_compiled
@@ -36,7 +37,7 @@ class Survey(NamedTuple):
     """What a file shows: flags of clients and of ports that answers offer, and conversations with endpoint mappers.
 
     `sights` are uint64[n, layout.SIGHT_WORDS]. `frames` packets were read, the latest of them at `last_ns`; `secret` is
-    that of the hashes.
+    that of the hashes. The packets may be of so many `interfaces`.
     """
 
     clients: npt.NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Survey(NamedTuple):
     frames: int
     last_ns: int
     secret: int
+    interfaces: int = 1
 
 
 def survey_file(
@@ -57,30 +59,34 @@ def survey_file(
     segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
     loop = Scan(port_flags(ports), flows=FLOWS, secret=secret)
     loop.survey = True
+    interfaces = 1
     for one in (path, *more):
-        with suppress(CaptureError):
-            _survey(one, loop, segments)
+        interfaces = max(interfaces, _survey(one, loop, segments))
     loop.finish()
     clients = loop.client_flags
     np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
     sights = loop.sight_rows[: min(loop.sight_count + 1, layout.SIGHTS)]
     sights = sights[sights[:, layout.SIGHT_SERIAL] != 0]
-    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret)
+    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret, interfaces)
 
 
-def _survey(path: Path, loop: Scan, segments: SegmentReader) -> None:
+def _survey(path: Path, loop: Scan, segments: SegmentReader) -> int:
+    """Look through a file; return how many interfaces it has."""
+    opened: object = None
     scanner = Scanner(segments, 1, loop)
-    with open_packets(path) as (pieces, reader):
+    with suppress(CaptureError), open_packets(path) as (pieces, reader):
+        opened = reader
         while True:
             scanner.scan(pieces, reader)
             packet = reader.next_packet()
             if packet is None:
-                return
+                break
             packet = segments.unwrap(packet)
             loop.latest = max(loop.latest, min(packet.time_ns, LATEST_TIME_NS))
             if not is_compiled() or not scanner.read_packet(packet):
                 loop.frame += 1
                 _look_at(loop, segments, packet)
+    return opened.section.next_interface if isinstance(opened, PcapngReader) else 1
 
 
 def mapper_headers(
@@ -93,8 +99,8 @@ def mapper_headers(
 ) -> Iterator[Header | int]:
     """Yield the headers of packets to and from endpoint mappers in a file and `more`, and the latest time at last.
 
-    With `flows` those of these connections: client's address, server's address, of two words each, and ports. Without,
-    no compiled code is used.
+    The interface of a header is the number within the file. With `flows` those of these connections: client's address,
+    server's address, of two words each, and ports. Without, no compiled code is used.
     """
     loop = Scan(port_flags(ports), flows=max(1, len(flows or ())))
     loop.watched_only = True
@@ -130,7 +136,7 @@ def _headers(path: Path, loop: Scan, segments: SegmentReader, *, chosen: bool) -
                 tunnels=segments.tunnels,
             )
             if isinstance(header, Header) and (not chosen or loop.has_flow(*_flow_of(header, segments.ports)[0])):
-                yield header
+                yield header._replace(interface=packet.interface)
 
 
 def follow_scan(survey: Survey | None, *, ports: Collection[int], clients: Iterable[bytes] = ()) -> Scan:

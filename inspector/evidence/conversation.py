@@ -1,7 +1,7 @@
 """The capture file of one conversation, for people and for `epm-inspector read`.
 
-The records are read anew, one by one, until the finding comes out: there the file ends, and so it is known that
-reading it gives this finding. Where it does not come out the file says so.
+The records are read anew, one by one, until the finding comes out: there the file ends, until it is known what
+followed. So it is known that reading it gives this finding, and the outcomes. Where it does not the file says so.
 """
 
 from __future__ import annotations
@@ -13,46 +13,53 @@ from inspector import __version__
 from inspector.capture.recording import redaction_comment
 from inspector.capture.redaction import redact
 from inspector.capture.writer import CaptureWriter
-from inspector.model import Finding, format_time
-from inspector.pipeline import Pipeline
+from inspector.evidence.rereading import end_of, gives
+from inspector.model import format_time
 from inspector.protocols import ACK, SYN
 from inspector.record import Attribute, pack_record, record_time, unpack_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from inspector.config import Config
-    from inspector.decode.batch import FindingBatch
-    from inspector.model import Segment
+    from inspector.evidence.followed import Case
+    from inspector.model import Finding, Segment
 
 
 _REBUILT: Final = (
     "Each frame is built anew from what was recorded of a packet: time, addresses, ports, TCP sequence numbers, flags "
-    "and payload are those of the wire; Ethernet addresses, IP and TCP options, hop limits, windows and checksums are "
-    "not. Packets without payload, SYN, FIN or RST are not recorded."
+    "and payload are those of the wire; Ethernet addresses, IP and TCP options, windows and checksums are not. Packets "
+    "without payload, SYN, FIN or RST are not recorded; of a connection to an endpoint only SYN, FIN, RST, what opens "
+    "or refuses an association, and ICMP errors."
 )
 
 
-def capture_of(
-    finding: Finding, records: Sequence[bytes], one_of: int, config: Config, interface_names: Mapping[int, str]
-) -> bytes:
+def capture_of(case: Case, config: Config, interface_names: Mapping[int, str]) -> bytes:
     """Return a capture file of the conversation that led to a finding, with comments which say so.
 
-    `records` are those of its connection, oldest first, up to its answer at least; `one_of` as in `RecentRecords`.
-    The values of authentication verifiers are blanked before all else, so what is read anew is what is written.
+    The records of a case are those of its connection, oldest first, up to its answer at least, and those of what
+    followed. The values of authentication verifiers are blanked before all else, so what is read anew is what is
+    written.
     """
+    finding, records = case.finding, [*case.records, *case.later]
     notes: Sequence[str | None] = [None] * len(records)
     if not config.keep_credentials:
         records, notes = _without_credentials(records)
     begun = _begin(records, finding)
-    end = _end(begun, finding, config)
+    end = end_of(begun, finding, config)
     if end is None and len(begun) < len(records):
-        begun, end = records, _end(records, finding, config)
-    kept = [one for one in begun if record_time(one) <= finding.time_ns] if end is None else list(begun[:end])
+        begun, end = records, end_of(records, finding, config)
+    if case.is_followed:
+        kept = list(begun)
+    else:
+        kept = [one for one in begun if record_time(one) <= finding.time_ns] if end is None else list(begun[:end])
     segments = [unpack_record(record) for record in kept]
     answers = [number for number, segment in enumerate(segments) if _is_answer(segment, finding)]
     names = {one.interface_index: _interface_name(one.interface_index, interface_names) for one in segments}
-    comment = f"{_comment(finding, segments, one_of, same=end is not None)}\n{redaction_comment(config)}"
+    gives_outcomes = gives(kept, finding, case.outcomes, config)
+    comment = "\n".join(
+        (_comment(case, segments, same=end is not None, outcomes=gives_outcomes), redaction_comment(config))
+    )
     file = io.BytesIO()
     with CaptureWriter(file, names, comment) as writer:
         for number, (record, note) in enumerate(zip(kept, notes[len(records) - len(begun) :], strict=False)):
@@ -83,19 +90,6 @@ def _begin(records: Sequence[bytes], finding: Finding) -> Sequence[bytes]:
     return records[again[0] :]
 
 
-def _end(records: Sequence[bytes], finding: Finding, config: Config) -> int | None:
-    """Return after how many of the records the same finding comes out of a decoder; None where it does not."""
-    pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits())
-    for number, record in enumerate(records):
-        if _is_among(finding, pipeline.feed([record])):
-            return number + 1
-    return len(records) if _is_among(finding, pipeline.flush()) else None
-
-
-def _is_among(finding: Finding, batches: Iterable[FindingBatch]) -> bool:
-    return any(one == finding for batch in batches for one in batch.findings())
-
-
 def _is_answer(segment: Segment, finding: Finding) -> bool:
     return segment.from_server and segment.time_ns == finding.time_ns
 
@@ -104,13 +98,17 @@ def _interface_name(index: int, names: Mapping[int, str]) -> str:
     return names.get(index, f"interface {index}")
 
 
-def _comment(finding: Finding, segments: Sequence[Segment], one_of: int, *, same: bool) -> str:
-    """Return what a file says of itself."""
+def _comment(case: Case, segments: Sequence[Segment], *, same: bool, outcomes: bool) -> str:
+    """Return what a file says of itself: whether reading it gives the same finding, and the same outcomes."""
+    finding = case.finding
     first = segments[0] if segments else None
+    answered = format_time(finding.time_ns)
+    followed = ", and what followed" if case.is_followed else ""
     lines = [
-        f"epm-inspector {__version__}: a conversation seen on {finding.source}, until {format_time(finding.time_ns)}",
+        f"epm-inspector {__version__}: a conversation seen on {finding.source}, until {answered}{followed}",
         f"{finding.verdict}: {finding.why}",
         f"client {finding.client} port {finding.client_port}, asked {finding.asked_raw} port {finding.server_port}",
+        *(f"{one.outcome}: {one.why}" for one in case.outcomes),
         _REBUILT,
     ]
     if first is not None and not first.attributes & Attribute.UDP and not first.tcp_flags & SYN:
@@ -123,6 +121,8 @@ def _comment(finding: Finding, segments: Sequence[Segment], one_of: int, *, same
         )
     else:
         lines.append("Reading this file gives another finding: not all packets which led to this one are here.")
-    if one_of > 1:
-        lines.append(f"Packets came so fast that of {one_of} connections one was kept.")
+    if not outcomes:
+        lines.append("Reading this file gives another outcome: not all that led to this one is here.")
+    if case.one_of > 1:
+        lines.append(f"Packets came so fast that of {case.one_of} connections one was kept.")
     return "\n".join(lines)

@@ -16,10 +16,13 @@ import numpy as np
 from inspector.record import HEADER_DTYPE, HEADER_SIZE, TUNNEL_SIZE, Attribute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
     import numpy.typing as npt
 
     Block = npt.NDArray[np.uint64]
     End = tuple[bytes, int]
+    Wanted = Callable[[End, End], bool]
 
 ENTRY: Final = 256
 """Bytes of a row of the compact ring, the shortest there is in blocks: memory is enough for so many of them."""
@@ -39,6 +42,8 @@ _PORT_NUMBERS: Final = 1 << 16
 _MOST_HALVINGS: Final = 12
 _SECOND: Final = 1_000_000_000
 _PART: Final = 4
+_MOST_BETWEEN: Final = 16_384
+"""Records between two addresses that are looked at: a client may have many other connections to a server."""
 
 
 class RecentRecords:
@@ -133,7 +138,7 @@ class RecentRecords:
         starts = np.sort(starts[starts >= max(self._head - self._size, 0)])
         found: list[bytes] = []
         for start in reversed(starts.tolist()):
-            record = self._record(start % self._size, {client, server})
+            record = self._record(start % self._size, lambda *ends: set(ends) == {client, server})
             if record is None:
                 continue
             most_bytes -= len(record)
@@ -142,15 +147,41 @@ class RecentRecords:
             found.append(record)
         return found[::-1]
 
-    def _record(self, at: int, ends: set[End]) -> bytes | None:
-        """Return the record at a place if it is of a connection between these ends: others may have its number."""
+    @property
+    def mark(self) -> int:
+        """What `between` takes to yield only records that are kept from now on."""
+        return self._count
+
+    def between(self, client: bytes, server: bytes, mark: int, ports: Collection[int]) -> Iterator[bytes]:
+        """Yield the newest records between two addresses that go to or come from these ports, oldest first."""
+        low, other = (int(np.frombuffer(address, np.uint64)[1]) for address in (client, server))
+        starts = np.concatenate([starts[keys < _PORT_NUMBERS] for keys, starts in self._since(mark, low ^ other)])
+        starts = starts[starts >= max(self._head - self._size, 0)][-_MOST_BETWEEN:] % self._size
+        found = self._words[starts // _WORD + _PORTS].view(np.uint16).reshape(-1, 4)[:, :2]
+        starts = starts[np.isin(found, list(ports)).any(axis=1)]
+        for start in starts.tolist():
+            record = self._record(start, lambda *ends: {ends[0][0], ends[1][0]} == {client, server})
+            if record is not None:
+                yield record
+
+    def _since(self, mark: int, addresses: int) -> Iterator[tuple[Block, npt.NDArray[np.int64]]]:
+        """Yield numbers and places of the records since a mark; what `addresses` leave of a number is of its ports."""
+        at, size = max(mark, self._count - len(self._keys)), len(self._keys)
+        yield np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        while at < self._count:
+            slot = at % size
+            end = min(slot + self._count - at, size)
+            yield self._keys[slot:end] ^ np.uint64(addresses), self._starts[slot:end]
+            at += end - slot
+
+    def _record(self, at: int, is_wanted: Wanted) -> bytes | None:
+        """Return the record at a place if its source and destination are wanted: others may have its number."""
         data = self._words.view(np.uint8)
         at += _WORD
         header = data[at : at + HEADER_SIZE].view(HEADER_DTYPE)[0]
-        if ends != {
-            (header["source_address"].tobytes(), int(header["source_port"])),
-            (header["destination_address"].tobytes(), int(header["destination_port"])),
-        }:
+        source = header["source_address"].tobytes(), int(header["source_port"])
+        destination = header["destination_address"].tobytes(), int(header["destination_port"])
+        if not is_wanted(source, destination):
             return None
         length = HEADER_SIZE + int(header["captured_length"])
         if header["attributes"] & Attribute.TUNNELLED:

@@ -21,6 +21,7 @@ from inspector.consequence import FindingKind
 from inspector.decode.batch import FindingBatch, packed
 from inspector.evidence.conversation import capture_of
 from inspector.evidence.folder import EvidenceFolder, file_name
+from inspector.evidence.followed import Case, FollowedCases
 from inspector.evidence.quota import Allowance, LeftOut
 from inspector.evidence.recent import RecentRecords
 from inspector.losses import Trouble, reason_of
@@ -57,21 +58,14 @@ class EvidenceCounts(NamedTuple):
     one_of: int
 
 
-class _Case(NamedTuple):
-    """A finding whose file is to be written, with the records of its connection, oldest first."""
-
-    name: str
-    finding: Finding
-    records: list[bytes]
-    one_of: int
-
-
 class Evidence:
     """Keeps records, and gives findings the names of their files.
 
-    `warn` is told what cannot be written. Without `live` all is done at once, by the caller's thread, and all
-    connections are kept. Raises OutputError where the folder cannot be used. Another `config` may be set at any time:
-    its policy and limits are what conversations are read anew with.
+    A file is written when the answer has come, and once more with what followed, unless follow-ups are turned off:
+    `note` takes what is reported, `refresh` is to be called often. `warn` is told what cannot be written. Without
+    `live` files are written once, by the caller's thread, and all connections are kept. Raises OutputError where the
+    folder cannot be used. Another `config` may be set at any time: its policy and limits are what conversations are
+    read anew with.
     """
 
     def __init__(
@@ -88,6 +82,7 @@ class Evidence:
         self._names = interface_names
         self._folder = EvidenceFolder(folder, settings.most_files, settings.most_bytes, warn)
         self._recent = RecentRecords(settings.memory_bytes, WINDOW_NS if live else None)
+        self._followed = FollowedCases(self._recent, MOST_RECORDS, MOST_BYTES)
         self._left_out: Counter[LeftOut] = Counter()
         self._allowance = Allowance(
             settings.per_minute, settings.per_vip_minute, settings.per_client_minute, self._left_out
@@ -98,7 +93,7 @@ class Evidence:
         # By the writing thread: added to the others when somebody asks.
         self._failed = 0
         self._last_names: deque[str] = deque(maxlen=_QUEUED)
-        self._cases: queue.Queue[_Case | None] | None = None
+        self._cases: queue.Queue[Case | None] | None = None
         if live:
             self._cases = queue.Queue(_QUEUED)
             self._thread = threading.Thread(target=self._write_all, args=(self._cases,), name="evidence", daemon=True)
@@ -124,12 +119,26 @@ class Evidence:
         without = f"; mismatches without a file: {rest}" if rest else ""
         return f"evidence: {counts.written} files written to {self._folder.path}{without}"
 
+    def note(self, batch: FindingBatch) -> None:
+        """Take what is reported: it may tell what became of an answer that has a file."""
+        if self._followed:
+            for one, _ in batch.counts():
+                if one.evidence is not None:
+                    self._followed.note(one)
+
+    def refresh(self, now_ns: int) -> None:
+        """Write again the files of answers whose outcome is known by then, or whose time is over."""
+        for case in self._followed.refresh(now_ns):
+            self._write_again(case)
+
     def reopen(self) -> None:
         """Look anew at the folder, before the next file."""
         self._folder.reopen()
 
     def close(self) -> None:
         """Write what is still to be written, if that does not take too long."""
+        for case in self._followed.close():
+            self._write_again(case)
         cases, self._cases = self._cases, None
         if cases is not None:
             deadline = time.monotonic() + _END_S
@@ -189,15 +198,30 @@ class Evidence:
             self._left_out[LeftOut.OVERWRITTEN] += 1
             return finding
         name = self._new_name(finding)
-        case = _Case(name, finding, records, self._recent.one_of)
+        case = Case(name, finding, records, self._recent.one_of)
+        if not self._put(case):
+            return finding
+        if self._cases is not None and self.config.follow_up:
+            for done in self._followed.add(case):
+                self._write_again(done)
+        return replace(finding, evidence=name)
+
+    def _put(self, case: Case) -> bool:
+        """Write a case's file, here or in the thread; return whether it is there, or will be as far as is known."""
         if self._cases is None:
-            return replace(finding, evidence=name) if self._write(case) else finding
+            return self._write(case)
         try:
             self._cases.put_nowait(case)
         except queue.Full:
             self._left_out[LeftOut.WRITER_BEHIND] += 1
-            return finding
-        return replace(finding, evidence=name)
+            return False
+        return True
+
+    def _write_again(self, case: Case) -> None:
+        """Write the file of a case with its follow-up, if there is one: without room for it the first one stays."""
+        if self._cases is not None and case.is_followed:
+            with contextlib.suppress(queue.Full):
+                self._cases.put_nowait(case)
 
     def _new_name(self, finding: Finding) -> str:
         number = 0
@@ -206,27 +230,27 @@ class Evidence:
         self._last_names.append(name)
         return name
 
-    def _write_all(self, cases: queue.Queue[_Case | None]) -> None:
+    def _write_all(self, cases: queue.Queue[Case | None]) -> None:
         while (case := cases.get()) is not None:
             try:
                 self._write(case)
             except Exception as error:  # noqa: BLE001  # a defect costs this file, and not all that follow
-                self._fail(f"internal error: {type(error).__name__}: {error}")
+                self._fail(f"internal error: {type(error).__name__}: {error}", count=not case.is_followed)
 
-    def _write(self, case: _Case) -> bool:
-        """Write a case's file; return whether it is there."""
-        content = capture_of(case.finding, case.records, case.one_of, self.config, self._names)
+    def _write(self, case: Case) -> bool:
+        """Write a case's file; return whether it is there. One that is there already stays where that fails."""
+        content = capture_of(case, self.config, self._names)
         try:
             self._folder.write(case.name, content)
         except OSError as error:
-            self._fail(reason_of(error))
+            self._fail(reason_of(error), count=not case.is_followed)
             return False
-        self._written += 1
+        self._written += not case.is_followed
         self._trouble.succeeded()
         return True
 
-    def _fail(self, reason: str) -> None:
-        self._failed += 1
+    def _fail(self, reason: str, *, count: bool = True) -> None:
+        self._failed += count
         self._paused_until = time.monotonic() + _PAUSE_S
         self._trouble.failed(reason)
 

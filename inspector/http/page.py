@@ -80,7 +80,9 @@ HEADERS: Final = (
     (b"Cache-Control", b"no-store"),
 )
 
-_GOOD: Final = frozenset({Verdict.MATCH, Verdict.UNSPECIFIED, Verdict.POOLED, Verdict.NO_ADDRESS, Outcome.REACHED})
+_GOOD: Final = frozenset(
+    {Verdict.MATCH, Verdict.UNSPECIFIED, Verdict.POOLED, Verdict.OTHER_FAMILY, Verdict.NO_ADDRESS, Outcome.REACHED}
+)
 _BAD: Final = HARMFUL | {Verdict.UNROUTABLE, Verdict.REJECTED, Verdict.FAULT, Verdict.UNANSWERED}
 _NOTHING: Final = "-"
 

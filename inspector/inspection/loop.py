@@ -18,7 +18,7 @@ from inspector.model import Verdict
 from inspector.ordered import count_rows, divided, newest_ns
 from inspector.output.standard import tally_of
 from inspector.pipeline import Pipeline
-from inspector.record import packets_in, record_of
+from inspector.record import record_of
 from inspector.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -145,12 +145,14 @@ class Inspection:
         else:
             self._report(following.select(blocks))
             self._report(following.take(self._named(self._pipeline.feed(blocks)), time_ns))
+        if self._evidence is not None:
+            self._evidence.refresh(time_ns)
         age_s = max(0.0, (time.time_ns() - time_ns) / 1e9)
         self._metrics.records_consumed(count_rows(blocks), time_ns, age_s)
 
     def _keep(self, blocks: Sequence[Block]) -> None:
         """Hand rows to the recording and to the evidence."""
-        for block in map(packets_in, blocks):
+        for block in blocks:
             if self._recording is not None:
                 for row in block:
                     self._recording.write(record_of(row))
@@ -161,6 +163,8 @@ class Inspection:
         """Move time on without records."""
         found = self._named(self._pipeline.advance(now_ns))
         self._report(found if self._following is None else self._following.advance(found, now_ns))
+        if self._evidence is not None:
+            self._evidence.refresh(now_ns)
 
     def _end(self) -> None:
         """Decide what is open."""
@@ -173,6 +177,8 @@ class Inspection:
 
     def _report(self, findings: Iterable[FindingBatch]) -> None:
         for batch in findings:
+            if self._evidence is not None:
+                self._evidence.note(batch)
             self._metrics.observe(batch)
             self._overview.observe(batch)
             self._output.show(batch)

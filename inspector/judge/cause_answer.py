@@ -10,7 +10,7 @@ from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.judge.addresses import undeclared_nat64
 from inspector.judge.cause_connection import LARGE_SEGMENT, MTU_REMEDY
 from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
-from inspector.judge.diagnosis import Diagnosis, Row, listed, seconds, sender_of, service_of, times
+from inspector.judge.diagnosis import Diagnosis, Row, clock, listed, seconds, sender_of, service_of, times
 from inspector.judge.evidence import Delivery, Evidence
 from inspector.model import IPAddress, Verdict
 
@@ -153,16 +153,17 @@ def access_denied(evidence: Evidence) -> Diagnosis | None:
 
 def wrong_version(evidence: Evidence) -> Diagnosis | None:
     """The interface is registered, in another version."""
-    versions = tuple(one for one in evidence.siblings.versions if one != evidence.version)
-    if evidence.verdict is not Verdict.NOT_REGISTERED or not versions or evidence.version in evidence.siblings.versions:
+    versions = dict(evidence.siblings.versions)
+    if evidence.verdict is not Verdict.NOT_REGISTERED or not versions or evidence.version in versions:
         return None
+    seen = " and ".join(f"{version} (seen at {clock(time_ns)})" for version, time_ns in versions.items())
     return Diagnosis(
         Cause.WRONG_VERSION,
         "client and server releases do not fit: the major version must be the same, the minor at least as high; "
         "clients report error 1753 (0x6D9, EPT_S_NOT_REGISTERED)",
         (
             f"{service_of(evidence)} is not registered at {evidence.asked}",
-            f"registered there: version {' and '.join(versions)}",
+            f"registered there: version {seen}: the versions differ",
         ),
     )
 
@@ -173,7 +174,10 @@ def pool_member_differs(evidence: Evidence) -> Diagnosis | None:
     if evidence.verdict is not Verdict.NOT_REGISTERED or not lately.named:
         return None
     without = lately.answers - lately.named
-    naming = f"name an endpoint, {without} {'does' if without == 1 else 'do'} not"
+    naming = (
+        f"in the last minute name an endpoint, {without} {'does' if without == 1 else 'do'} not: one server behind it "
+        f"is unlike the others"
+    )
     return Diagnosis(
         Cause.POOL_MEMBER_DIFFERS,
         "take the server without the service out of the pool, or start the service there; its clients report error "

@@ -27,6 +27,7 @@ _DCOM: Final = frozenset({"ISystemActivator", "IRemoteSCMActivator", "IActivatio
 _NAKS_OF_FILTERS: Final = frozenset({0, 3, 4})
 """Reasons of a bind_nak which no server has for a client that it accepts: none, address unknown, protocol version."""
 _LISTING: Final = "ept_lookup"
+_CHECKSUM: Final = "invalid checksum"
 
 LARGE_SEGMENT: Final = 1000
 """Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
@@ -116,6 +117,22 @@ def mapper_refuses(evidence: Evidence) -> Diagnosis | None:
         (
             f"{attempt} refuses connections: {syns_sent(attempt, evidence.client)}, {times(attempt.reset.count)} reset",
             sender_of(attempt.reset, str(attempt.address)),
+        ),
+    )
+
+
+def mapper_denied(evidence: Evidence) -> Diagnosis | None:
+    """A bind at the endpoint mapper's port is rejected for a checksum, which no bind has."""
+    attempt = evidence.attempt
+    if evidence.kind is not FindingKind.CONNECTION or attempt is None or attempt.rejection != _CHECKSUM:
+        return None
+    return Diagnosis(
+        Cause.ACCESS_POLICY,
+        "look at what guards RPC on the server or on the way, and read its log: endpoint protection, RPC filters "
+        "(netsh rpc filter show filter); the endpoint mapper may answer all the same",
+        (
+            f"{attempt} rejects the bind of {evidence.service or 'an interface'}: {attempt.rejection}",
+            "RPC over TCP has no checksum: the reason is none of an endpoint mapper",
         ),
     )
 
@@ -335,6 +352,7 @@ def mapper_resets(evidence: Evidence) -> Diagnosis | None:
 VIEW_ROWS: Final[tuple[Row, ...]] = (snap_length, one_way_view, capture_ends, scanner)
 CONNECT_ROWS: Final[tuple[Row, ...]] = (
     path_mtu_reported,
+    mapper_denied,
     mapper_rejected,
     mapper_refuses,
     mapper_prohibited,

@@ -9,6 +9,7 @@ from typing import Final
 
 from inspector.consequence import Cause
 from inspector.judge.evidence import Attempt, Evidence, IcmpError, Reset
+from inspector.model import format_time
 
 UNAVAILABLE: Final = "clients report error 1722 (0x6BA, HRESULT 0x800706BA: the RPC server is unavailable)"
 DYNAMIC_PORTS: Final = "49152-65535 (1025-5000 on Windows 2003 and older)"
@@ -50,6 +51,11 @@ Row = Callable[[Evidence], Diagnosis | None]
 def seconds(duration_ns: int) -> str:
     """Return a duration in words: milliseconds below a second."""
     return f"{duration_ns / 1e9:.1f} s" if duration_ns >= 1_000_000_000 else f"{duration_ns / 1e6:.3g} ms"
+
+
+def clock(time_ns: int) -> str:
+    """Return the time of day in UTC."""
+    return format_time(time_ns)[11:19]
 
 
 def times(count: int) -> str:

@@ -160,7 +160,8 @@ class OtherSide:
 class Siblings:
     """What other answers of the same asked address said lately about the same interface (the UUID).
 
-    `named` of `answers` named an endpoint, `versions` are the versions that they named, `addresses` all addresses that
+    `named` of `answers` of the last minute named an endpoint, `versions` are the versions that any named, each with the
+    time at which it did so last, `addresses` all addresses that
     this asked address offered, for any interface. `small_answers` says that answers of one small segment came.
     `bind_answered_contexts` is the number of contexts of a bind which the same server answered, 0 for none.
     `mapper_answered`: the endpoint mapper at this address answered a call. `refusals` is how many clients' follow-ups
@@ -170,7 +171,7 @@ class Siblings:
 
     answers: int = 0
     named: int = 0
-    versions: tuple[str, ...] = ()
+    versions: tuple[tuple[str, int], ...] = ()
     addresses: tuple[IPv4Address, ...] = ()
     small_answers: bool = False
     bind_answered_contexts: int = 0

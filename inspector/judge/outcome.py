@@ -100,7 +100,13 @@ def _result(evidence: Evidence, attempt: Attempt) -> str:
     if outcome is Outcome.REFUSED and attempt.reset is not None:
         return f" and was refused {times(attempt.reset.count)}: {sender_of(attempt.reset, str(attempt.address))}"
     if outcome is Outcome.TIMED_OUT:
-        return f": {_syns(attempt)}, no answer"
+        helper = ""
+        if evidence.fragments > 1:
+            helper = (
+                f"; the answer of the endpoint mapper came in {evidence.fragments} RPC fragments: a session helper "
+                f"that does not join them (FortiOS) opens no pinhole"
+            )
+        return f": {_syns(attempt)}, no answer{helper}"
     if outcome is Outcome.UNREACHABLE and attempt.icmp is not None:
         return f": {_syns(attempt)}, {icmp_words(attempt.icmp)}"
     if outcome in (Outcome.WRONG_SERVER, Outcome.DENIED):
@@ -125,9 +131,13 @@ def _syns(attempt: Attempt) -> str:
     return f"{attempt.syns} SYN{'s' if attempt.syns != 1 else ''}{span}"
 
 
-def _silence(question: Question) -> str:
+def _silence(question: Question, *, listing: bool = False) -> str:
     span = f" in {seconds(question.span_ns)}" if question.sent > 1 else ""
     state = {True: "acknowledged, ", False: "not even acknowledged, ", None: ""}[question.acknowledged]
+    if listing and question.acknowledged and not question.server_ended:
+        return (
+            f"sent {times(question.sent)}{span}, {state}and 0 bytes of the answer came in {seconds(question.waited_ns)}"
+        )
     if question.server_ended:
         return f"sent {times(question.sent)}{span}, {state}and the server closed the connection without an answer"
     return f"sent {times(question.sent)}{span}, {state}not answered in {seconds(question.waited_ns)}"
@@ -144,7 +154,7 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
     name = evidence.operation or "call"
     if question.interface and name in ("bind", "alter_context"):
         name += f" of {question.interface}"
-    words = f"the {name} was {_silence(question)}"
+    words = f"the {name} was {_silence(question, listing=name == 'ept_lookup')}"
     if question.missing:
         words += f"; the server has sent {question.missing} bytes that did not come here, by its later sequence numbers"
     if question.hole:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
-from inspector.judge.addresses import address_of, is_unroutable, unmap
+from inspector.judge.addresses import address_of, is_unroutable, undeclared_nat64, unmap
 from inspector.judge.policy import Policy
 from inspector.model import (
     Finding,
@@ -33,6 +33,7 @@ WORST_FIRST: Final = (
     Verdict.UNROUTABLE,
     Verdict.MALFORMED,
     Verdict.POOLED,
+    Verdict.OTHER_FAMILY,
     Verdict.UNSPECIFIED,
     Verdict.MATCH,
     Verdict.NO_ADDRESS,
@@ -67,7 +68,11 @@ def judge_address(asked: IPAddress, offered: IPv4Address | None, policy: Policy)
         return Verdict.UNSPECIFIED
     if policy.is_pooled(asked, offered):
         return Verdict.POOLED
-    return Verdict.UNROUTABLE if is_unroutable(offered) else Verdict.MISMATCH
+    if is_unroutable(offered):
+        return Verdict.UNROUTABLE
+    # Of an undeclared NAT64 the asked address is an IPv4 address, which a tower could name.
+    native = asked.version == 6 and undeclared_nat64(asked, offered) is None
+    return Verdict.OTHER_FAMILY if native else Verdict.MISMATCH
 
 
 def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, port: int | None) -> str:
@@ -80,6 +85,11 @@ def explain(verdict: Verdict, asked: IPAddress, offered: IPv4Address | None, por
         return (
             f"{vip} was asked, the tower says {dip}{family}: a strict RPC filter drops this answer, a firewall "
             f"opens its pinhole to {dip}; conforming clients connect to {target}"
+        )
+    if verdict is Verdict.OTHER_FAMILY:
+        return (
+            f"{vip} was asked, and no tower can carry an IPv6 address: the tower says {dip}, presumably the same "
+            f"server; conforming clients connect to {target}"
         )
     if verdict is Verdict.POOLED:
         return f"{dip} is a declared server of {vip}: expected behind a load balancer, still breaks strict filters"

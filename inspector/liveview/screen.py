@@ -34,6 +34,7 @@ _STYLES: Final = {
     "match": "green",
     "unspecified": "green",
     "pooled": "green",
+    "other_family": "green",
     "reached": "green",
     "no_address": "",
     "mismatch": "yellow",

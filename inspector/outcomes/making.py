@@ -156,6 +156,8 @@ def _verdict_of(facts: Facts) -> Verdict:
     """Return the verdict on a connection to port 135."""
     if facts.outcome is Outcome.DENIED:
         return Verdict.REJECTED
+    if facts.capture.ended_after_ns is not None:
+        return Verdict.OPEN
     if facts.capture.one_way:
         return Verdict.ONE_WAY
     return Verdict.MALFORMED if facts.capture.unread else Verdict.UNANSWERED
@@ -197,7 +199,7 @@ def _evidence(
         delivery=facts.delivery,
         attempt=facts.attempt,
         question=facts.question,
-        siblings=server.siblings(str(interface.uuid) if interface is not None else None, endpoint),
+        siblings=server.siblings(str(interface.uuid) if interface is not None else None, endpoint, finding.time_ns),
         capture=facts.capture,
         learned=ties.learned.get(finding.server, ()),
         asked_over_nat64=ties.over_nat64.get(finding.server),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,17 +24,34 @@ _REFUSALS: Final = 64
 _REACHED: Final = 16
 _HOP_LIMITS: Final = 4
 _SMALL: Final = 512
+_SPAN_NS: Final = 5_000_000_000
+_SPANS: Final = 12
 _ASKED: Final = frozenset({Verdict.UNANSWERED, Verdict.REJECTED, Verdict.FAULT, Verdict.SEALED})
 
 
 class _Service:
-    """Answers about one interface."""
+    """Answers about one interface: of the last minute, in spans of some seconds, and when each version was named."""
 
-    __slots__ = ("answers", "named", "versions")
+    __slots__ = ("_spans", "versions")
 
     def __init__(self) -> None:
-        self.answers = self.named = 0
-        self.versions: dict[str, None] = {}
+        self._spans: deque[list[int]] = deque(maxlen=_SPANS + 1)
+        self.versions: dict[str, int] = {}
+
+    def note(self, time_ns: int, answers: int, named: int) -> None:
+        """Take answers, of which so many named an endpoint."""
+        number = time_ns // _SPAN_NS
+        # Packets that are a little out of order count for the span that is open.
+        if not self._spans or number > self._spans[-1][0]:
+            self._spans.append([number, 0, 0])
+        self._spans[-1][1] += answers
+        self._spans[-1][2] += named
+
+    def lately(self, now_ns: int) -> tuple[int, int]:
+        """Return how many answers there were, and how many of them named an endpoint."""
+        first = now_ns // _SPAN_NS - _SPANS
+        spans = [span for span in self._spans if span[0] >= first]
+        return sum(span[1] for span in spans), sum(span[2] for span in spans)
 
 
 class Server:
@@ -76,11 +93,10 @@ class Server:
                 _keep(self.addresses, mapping.address, None, _ADDRESSES)
         for mapping in finding.mappings[:_SERVICES]:
             if mapping.interface is not None:
-                self._note_version(str(mapping.interface.uuid), mapping.interface.version)
+                self._note_version(str(mapping.interface.uuid), mapping.interface.version, finding.time_ns)
         if finding.requested is not None and finding.verdict not in _ASKED:
             service = self._service(str(finding.requested.uuid))
-            service.answers += times
-            service.named += times * bool(finding.mappings)
+            service.note(finding.time_ns, times, times * bool(finding.mappings))
 
     def note_size(self, largest: int) -> None:
         """Take the size of an answer that the client acknowledged."""
@@ -114,13 +130,14 @@ class Server:
         """Hop limits of SYN-ACKs from port 135, the last one at the end."""
         return tuple(self._hop_limits)
 
-    def siblings(self, uuid: str | None, endpoint: tuple[IPAddress, int] | None) -> Siblings:
+    def siblings(self, uuid: str | None, endpoint: tuple[IPAddress, int] | None, now_ns: int) -> Siblings:
         """Return what is known beside one finding: of the same interface, and of the same endpoint."""
         service = self._services.get(uuid) if uuid is not None else None
+        answers, named = service.lately(now_ns) if service else (0, 0)
         return Siblings(
-            answers=service.answers if service else 0,
-            named=service.named if service else 0,
-            versions=tuple(service.versions) if service else (),
+            answers=answers,
+            named=named,
+            versions=tuple(service.versions.items()) if service else (),
             addresses=tuple(self.addresses),
             small_answers=self.small_answers,
             bind_answered_contexts=self.bind_contexts,
@@ -134,10 +151,10 @@ class Server:
         _keep(self._services, uuid, service, _SERVICES)
         return service
 
-    def _note_version(self, uuid: str, version: str) -> None:
+    def _note_version(self, uuid: str, version: str, time_ns: int) -> None:
         versions = self._service(uuid).versions
-        if len(versions) < _VERSIONS:
-            versions[version] = None
+        if version in versions or len(versions) < _VERSIONS:
+            versions[version] = time_ns
 
 
 def _keep(table: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:

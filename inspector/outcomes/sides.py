@@ -14,7 +14,7 @@ acknowledged the bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -87,6 +87,15 @@ class Ties:
             yield IPV4_MAPPED + client.packed if client.version == 4 else client.packed
         for _, flow, _ in self.dropped:
             yield flow.client
+
+    def as_of(self, source: str) -> Ties:
+        """Return what interfaces say of each other as said of the one source that findings name."""
+        return replace(
+            self,
+            dropped={(source, flow, time_ns): other for (_, flow, time_ns), other in self.dropped.items()},
+            repeated=frozenset((source, client, port, server) for _, client, port, server in self.repeated),
+            shown=frozenset(),
+        )
 
     def __bool__(self) -> bool:
         """Return whether anything was tied."""

@@ -65,7 +65,7 @@ def _cost(program_fd: int, cpus: Sequence[int], rings: Sequence[Lane | Ring]) ->
         barrier.wait(_TIMEOUT_S)
         for ring in rings:
             ring.skip()
-    return statistics.median(cost for result in results for cost in result.recv())
+    return float(statistics.median(cost for result in results for cost in result.recv()))
 
 
 def _costs_of(name: str, cpus: Sequence[int], *, lanes: bool) -> dict[str, float]:

@@ -69,7 +69,8 @@ class MemorySource:
         """Begin with the first record again."""
         for ring in self._rings:
             ring.until_ns = ring._consumed = 0
-        self._lanes = Lanes(self._rings, lambda: self._rings[0].until_ns)
+        # They stand for the kernel's.
+        self._lanes = Lanes(self._rings, lambda: self._rings[0].until_ns)  # type: ignore[arg-type]
         self._next = 0
 
     def poll(self, _timeout_s: float = 0) -> Sequence[Block]:

@@ -37,6 +37,17 @@ CASES: Final = [
         ("keeps 96 bytes", "-s 0", "2 answers could not be read"),
     ),
     Case(
+        cause_connection.mapper_denied,
+        evidence(
+            CONNECTION,
+            service="MGMT",
+            outcome=Outcome.DENIED,
+            attempt=replace(OPEN, port=135, rejection="invalid checksum"),
+        ),
+        Cause.ACCESS_POLICY,
+        ("the bind of MGMT: invalid checksum", "endpoint protection"),
+    ),
+    Case(
         cause_connection.one_way_view,
         evidence(CONNECTION, capture=CaptureLimits(one_way=8)),
         Cause.ONE_WAY_VIEW,

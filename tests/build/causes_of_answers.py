@@ -87,16 +87,24 @@ ANSWER_CASES: Final = [
     Case(
         cause_answer.wrong_version,
         evidence(
-            verdict=Verdict.NOT_REGISTERED, version="1.0", siblings=Siblings(answers=2, named=1, versions=("0.81",))
+            verdict=Verdict.NOT_REGISTERED,
+            version="1.0",
+            siblings=Siblings(answers=2, named=1, versions=(("0.81", 3_600_000_000_000),)),
         ),
         Cause.WRONG_VERSION,
-        ("MAPI 1.0 is not registered", "registered there: version 0.81", "1753"),
+        ("MAPI 1.0 is not registered", "registered there: version 0.81 (seen at 01:00:00)", "1753"),
     ),
     Case(
         cause_answer.pool_member_differs,
-        evidence(verdict=Verdict.NOT_REGISTERED, siblings=Siblings(answers=6, named=3, versions=("0.81",))),
+        evidence(
+            verdict=Verdict.NOT_REGISTERED,
+            siblings=Siblings(answers=6, named=3, versions=(("0.81", 3_600_000_000_000),)),
+        ),
         Cause.POOL_MEMBER_DIFFERS,
-        ("3 of 6 answers of 10.11.2.2 about MAPI 0.81 name an endpoint, 3 do not", "out of the pool"),
+        (
+            "3 of 6 answers of 10.11.2.2 about MAPI 0.81 in the last minute name an endpoint, 3 do not",
+            "out of the pool",
+        ),
     ),
     Case(
         cause_answer.service_not_registered,

@@ -38,7 +38,7 @@ class Disk:
 def small_disk(path: Path, kilobytes: int = 64) -> Iterator[Disk]:
     """Mount a file system of that size; needs root."""
     path.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={kilobytes}k,mode=755", "evidence-test", path]
+    options = ["-t", "tmpfs", "-o", f"size={kilobytes}k,mode=755", "evidence-test", str(path)]
     done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
     if done.returncode:
         unavailable(f"a file system cannot be mounted here: {done.stderr.strip()}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.build import pdu
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
@@ -76,7 +76,7 @@ def conversation(
     random: Random, *, big_endian: bool = False, towers: int = 1, offered: str = "10.11.2.7"
 ) -> tuple[Spoken, Spoken]:
     """Return what client and server say: bind, bind_ack, AUTH3, alter_context and its answer, a signed map call."""
-    order = {"big_endian": big_endian}
+    order: dict[str, Any] = {"big_endian": big_endian}
     ours = [negotiate(), authenticate(random), negotiate(), random.randbytes(16), b""]
     theirs = [challenge(random), challenge(random), random.randbytes(16), b""]
     stub = map_request(tcp_tower(SAMR))

@@ -15,6 +15,7 @@ from tests.build.epm import (
     MAPI,
     NDR20,
     NDR64,
+    NIL_HANDLE,
     NOT_REGISTERED,
     SAMR,
     lookup_request,
@@ -81,7 +82,7 @@ def _stubs(random: Random, *, wide: bool) -> tuple[int, bytes, bytes]:
             found = map_response([], wide=wide, status=NOT_REGISTERED)
         return 3, asked, found
     if kind < 0.9:
-        asked = lookup_request(wide=wide, **({"handle": handle} if random.random() < 0.5 else {}))
+        asked = lookup_request(wide=wide, handle=handle if random.random() < 0.5 else NIL_HANDLE)
         if random.random() < 0.3:
             return 2, asked, lookup_response([], wide=wide, status=NOT_REGISTERED)
         entries = [(tower, random.choice(("", "note", "Endpoint"))) for tower in offered * random.choice((1, 3, 9))]

@@ -65,6 +65,11 @@ def no_connection(outcome: Outcome | None, cause: Cause, *words: str, times: int
     return Expected(CONNECTION, Verdict.UNANSWERED, outcome, None, cause, words, times)
 
 
+def left_open(*words: str, times: int | None = None) -> Expected:
+    """Return that a question waits at the end of the capture."""
+    return Expected(CONNECTION, Verdict.OPEN, None, None, Cause.CAPTURE_ENDS, words, times)
+
+
 def one_way(*words: str) -> Expected:
     """Return the finding of a server of which one direction was seen: no outcome, and not the verdict on a mute one."""
     return Expected(CONNECTION, Verdict.ONE_WAY, None, None, Cause.ONE_WAY_VIEW, words, 1)
@@ -130,11 +135,18 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "13": (answered(Verdict.NOT_REGISTERED, Cause.SERVICE_NOT_REGISTERED, "1753", "DNS and HOSTS"),),
     "14": (
         answered(Verdict.MATCH, times=3),
-        answered(Verdict.NOT_REGISTERED, Cause.POOL_MEMBER_DIFFERS, "MAPI", "out of the pool", times=3),
+        answered(
+            Verdict.NOT_REGISTERED,
+            Cause.POOL_MEMBER_DIFFERS,
+            "answers of 10.30.2.2 about MAPI 0.81 in the last minute",
+            "unlike the others",
+            "out of the pool",
+            times=3,
+        ),
     ),
     "15": (
         answered(Verdict.MATCH),
-        answered(Verdict.NOT_REGISTERED, Cause.WRONG_VERSION, "MAPI 1.0", "registered there: version 0.81"),
+        answered(Verdict.NOT_REGISTERED, Cause.WRONG_VERSION, "MAPI 1.0", "version 0.81 (seen at 22:13:20)"),
     ),
     "17": (
         answered(Verdict.MATCH, times=2),
@@ -148,7 +160,7 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "19": (broken(Cause.RESET_BY_DEVICE, "TTL 254", "had 126"),),
     "21": (broken(Cause.MAPPER_MUTE, "no answer in 4.0 s", "RpcEptMapper"),),
-    "22": (broken(Cause.PATH_MTU, "0 bytes of the answer", "path MTU"),),
+    "22": (broken(Cause.PATH_MTU, "sent once, acknowledged, and 0 bytes of the answer came in", "path MTU"),),
     "24": (lost(Cause.PATH_MTU, "sent 6 times in 9", "1384 bytes", verdict=Verdict.MATCH),),
     "25": (answered(Verdict.MATCH, Cause.SLOW_SERVER, "after 8.0 s"),),
     "27": (no_connection(Outcome.TIMED_OUT, Cause.MAPPER_DOWN, "10.30.4.10:135 does not answer", times=3),),
@@ -157,7 +169,9 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     "32": (one_way("seen from the client alone", "answers take another way"),),
     "33": (
         answered(Verdict.UNSPECIFIED),
-        answered(Verdict.MISMATCH, Cause.OTHER_ADDRESS_FAMILY, '"2001:db8:30::10", "10.30.4.10"'),
+        answered(
+            Verdict.OTHER_FAMILY, Cause.OTHER_ADDRESS_FAMILY, '"2001:db8:30::10", "10.30.4.10"', "no tower can carry"
+        ),
         reached(1),
     ),
     "35": (
@@ -166,17 +180,33 @@ EXPECTED: Final[dict[str, tuple[Expected, ...]]] = {
     ),
     "37": (
         answered(Verdict.MATCH),
-        failed(Outcome.TIMED_OUT, Target.ASKED, Cause.PORTS_FILTERED, "2 RPC fragments", "FortiOS"),
+        failed(
+            Outcome.TIMED_OUT,
+            Target.ASKED,
+            Cause.PORTS_FILTERED,
+            "no answer; the answer",
+            "came in 2 RPC fragments",
+            "FortiOS",
+        ),
     ),
     "38": (
         lost(Cause.STRICT_RPC_FILTER, "sent 6 times", "10.30.2.7", "Stormshield", verdict=Verdict.MISMATCH),
     ),
     "39": (answered(Verdict.MISMATCH), reached(1)),
-    "41": (Expected(CONNECTION, Verdict.REJECTED, Outcome.DENIED, None, Cause.UNKNOWN, ("invalid checksum",)),),
+    "41": (
+        Expected(
+            CONNECTION,
+            Verdict.REJECTED,
+            Outcome.DENIED,
+            None,
+            Cause.ACCESS_POLICY,
+            ("bind of MGMT: invalid checksum", "endpoint protection"),
+        ),
+    ),
     "43": (answered(Verdict.REJECTED, None, "limit"), answered(Verdict.FAULT, None, "too busy")),
     "46": (Expected(CONNECTION, cause=Cause.SNAP_LENGTH, words=("keeps 96 bytes", "-s 0")),),
     "47": (
-        no_connection(None, Cause.CAPTURE_ENDS, "not answered when the capture ended 4.5 s later", "sent 5 times"),
+        left_open("bind", "not answered when the capture ended 4.5 s later", "sent 5 times"),
     ),
     "49": (
         answered(Verdict.NOT_REGISTERED, Cause.SERVICE_NOT_REGISTERED, "1753", times=1),

@@ -24,6 +24,7 @@ Change = Callable[[dict[str, Any]], object]
 
 def panel(dashboard: dict[str, Any], number: int) -> dict[str, Any]:
     """Return a panel by its number."""
+    found: dict[str, Any]
     (found,) = [panel for panel in dashboard["panels"] if panel["id"] == number]
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.choice import BRIEF_DIVISOR
 from tests.fuzz.seed import CORPUS, seeds
 from tests.fuzz.targets import TARGETS
 
@@ -36,10 +37,10 @@ def test_seeds_are_what_their_script_writes(name: str) -> None:
 
 @pytest.mark.timeout(300 * max(1, RUNS // 20_000))
 @pytest.mark.parametrize("name", TARGETS)
-def test_short_run(name: str, tmp_path: Path) -> None:
+def test_short_run(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """Coverage-guided mutations find nothing new (FUZZ_RUNS sets how many)."""
     pytest.importorskip("atheris", reason="the fuzzer has no package for this Python")
-    runs = RUNS // SLOWER.get(name, 1)
+    runs = RUNS // SLOWER.get(name, 1) // (BRIEF_DIVISOR if pytestconfig.getoption("brief") else 1)
     run = subprocess.run(
         [
             sys.executable,

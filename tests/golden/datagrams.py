@@ -3,6 +3,7 @@
 # ruff: noqa: D401  # a trace's docstring says what it shows: it describes a scene, not a deed
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from inspector.model import Segment
@@ -42,7 +43,7 @@ def answered() -> list[Segment]:
 @trace()
 def ipv6() -> list[Segment]:
     """Over IPv6, to an address behind a NAT64."""
-    ends = {"client": "2001:db8::c11e", "server": "64:ff9b::a0b:202"}
+    ends: dict[str, Any] = {"client": "2001:db8::c11e", "server": "64:ff9b::a0b:202"}
     return [
         udp(pdu.datagram(_REQUEST, _ASK), **ends),
         udp(pdu.datagram(_RESPONSE, _OFFER), from_server=True, time_ns=START_NS + _STEP_NS, **ends),

@@ -122,8 +122,8 @@ LIVE_ONLY = {
 }
 
 
-# The verdict of no answer is reached in tests/unit/test_one_way_view.py.
-@pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.ONE_WAY}))
+# Verdicts on connections: tests/unit/test_one_way_view.py, and the case 47.
+@pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.ONE_WAY, Verdict.OPEN}))
 def test_every_verdict_is_reached_from_packets(verdict: Verdict) -> None:
     """Some golden trace has a finding with this verdict."""
     assert [name for name in trace_names() if verdict in {finding["verdict"] for finding in stored_findings(name)}]

@@ -21,7 +21,7 @@ def behind_vip(segment: Segment, vips: dict[bytes, bytes]) -> Segment:
     """Return the segment with the server's address replaced by a VIP of its own."""
     server = segment.source_address if segment.from_server else segment.destination_address
     vip = vips.setdefault(server, raw_address(f"198.51.100.{len(vips) + 1}"))
-    return segment._replace(**{"source_address" if segment.from_server else "destination_address": vip})
+    return segment._replace(source_address=vip) if segment.from_server else segment._replace(destination_address=vip)
 
 
 def findings_of(name: str, *, rewritten: bool) -> list[Finding]:

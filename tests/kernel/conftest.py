@@ -8,14 +8,16 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from pyroute2 import IPRoute, netns
 
 from inspector.live.attach import devices
-from inspector.live.bpf import syscalls
+from inspector.live.bpf import loader, syscalls
 from inspector.live.process.namespaces import inside
+from tests.conftest import why_no_bpf
+from tests.vm.bytecode import Compiler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +163,27 @@ def laid_cable() -> Iterator[Cable]:
             stack.callback(netns.remove, name)
         lay(pair)
         yield pair
+
+
+# Tests of the compiler itself, and of what whole sessions leave behind.
+_NEED_THE_COMPILER: Final = frozenset({"test_toolchain.py", "test_cycles.py"})
+
+
+@pytest.fixture(scope="session")
+def kept_programs(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    """Return what compiles the same sources with the same options once for all tests."""
+    return Compiler(loader.import_bcc, tmp_path_factory.mktemp("programs"))
+
+
+@pytest.fixture(autouse=True)
+def compile_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kept_programs: Compiler) -> None:
+    """Spare a test the compiler (tests.vm.bytecode): maps are made, and the program is verified and loaded.
+
+    Processes which tests start compile by themselves. In a virtual machine the plugin of tests.vm has done it already.
+    """
+    plain = loader.import_bcc.__module__ == loader.__name__
+    if plain and request.path.name not in _NEED_THE_COMPILER and why_no_bpf() is None:
+        monkeypatch.setattr(loader, "import_bcc", kept_programs.module)
 
 
 @pytest.fixture

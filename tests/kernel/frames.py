@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 from inspector.record import BULK_LARGE_PAYLOAD, BULK_MEDIUM_PAYLOAD, BULK_SMALL_PAYLOAD, COMPACT_PAYLOAD
 from tests.build.tunnels import UDP, udp
@@ -176,7 +176,7 @@ def _table() -> dict[str, bytes]:
     return table | _datagrams()
 
 
-def _over_ip(data: bytes, **more: int) -> bytes:
+def _over_ip(data: bytes, **more: Any) -> bytes:
     return ethernet(ipv4(data, protocol=UDP, **more))
 
 
@@ -196,7 +196,7 @@ def _datagrams() -> dict[str, bytes]:
         "udp ipv6": ethernet(ipv6(answer, next_header=UDP), v6),
         "udp ipv6, extensions": ethernet(ipv6(extension(60, 8) + extension(UDP, 24) + answer, next_header=0), v6),
         "udp vlan": ethernet(ipv4(answer, protocol=UDP), tags=(0x88A8, 0x8100)),
-        "udp ipv4 options": _over_ip(answer, options=bytes(12)),  # type: ignore[arg-type]  # bytes, passed on
+        "udp ipv4 options": _over_ip(answer, options=bytes(12)),
         "udp header cut": _over_ip(answer[:7]),
         "udp ip length within header": _over_ip(answer, total=27),
         "udp ip length at header": _over_ip(udp(data, to_server, length=8), total=28),

@@ -191,7 +191,7 @@ def _mtu_of(cable: Cable) -> int:
 
 
 def _wireguard(cable: Cable, _: contextlib.ExitStack) -> Cable:
-    for (namespace, _below, here, there, _address), (private, _), (_, public) in zip(
+    for (namespace, _below, here, there, _address), (private, _own), (_theirs, public) in zip(
         ends(cable), _KEYS, reversed(_KEYS), strict=True
     ):
         ip(namespace, f"link add {DEVICE} type wireguard")
@@ -236,7 +236,7 @@ def _ipvlan_l3(cable: Cable, stack: contextlib.ExitStack) -> Cable:
         ip(own, f"address add 10.78.{here}.1/24 dev {DEVICE}")
         ip(own, f"link set {DEVICE} up")
         ip(own, f"route add default dev {DEVICE}")
-    return Cable(*inner, DEVICE, DEVICE, "10.78.1.1", "10.78.2.1")
+    return Cable(inner[0], inner[1], DEVICE, DEVICE, "10.78.1.1", "10.78.2.1")
 
 
 def _loopback(cable: Cable, _: contextlib.ExitStack) -> Cable:

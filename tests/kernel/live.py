@@ -17,6 +17,8 @@ from tests.kernel.conftest import Cable
 from tests.kernel.harness import expected, without_time
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inspector.live.rings.ringbuf import Block
     from inspector.model import Mode, Segment
 
@@ -55,7 +57,7 @@ def attached(
     )
 
 
-def records_of(blocks: list[Block]) -> list[bytes]:
+def records_of(blocks: Sequence[Block]) -> list[bytes]:
     """Return copies of the records of blocks, one by one."""
     return [bytes(record_of(row)) for block in blocks for row in block]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class Looker:
         self._watch = Watch(session.places)
         with pytest.MonkeyPatch.context() as only_here:
             # What start does, but for the thread.
-            only_here.setattr(watch.threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+            only_here.setattr(threading, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
             self._watch.start()
 
     def look(self, seconds: float = 0) -> list[Change]:

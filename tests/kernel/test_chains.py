@@ -28,7 +28,7 @@ ALL, IPV4 = 0x0003, 0x0800
 TCX_HOOKS: Final = {"ingress": syscalls.AttachType.TCX_INGRESS, "egress": syscalls.AttachType.TCX_EGRESS}
 DIRECTIONS = pytest.mark.parametrize("direction", TCX_HOOKS)
 # Where the foreign program is: a link, or a filter of some priority. A link is before every filter.
-PLACES: Final = {"tcx": [None, 1, 7], "clsact": [1, 7]}
+PLACES: Final[dict[str, list[int | None]]] = {"tcx": [None, 1, 7], "clsact": [1, 7]}
 OURS_AND_THEIRS = pytest.mark.parametrize(
     ("tcx", "priority"),
     [(ours == "tcx", place) for ours, places in PLACES.items() for place in places if HAS_TCX or ours == "clsact"],

@@ -12,7 +12,7 @@ from inspector.live.rings.merge import Lanes
 from inspector.live.rings.ringbuf import Entries, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inspector.live.rings.ringbuf import Block, Ring
 
@@ -46,7 +46,7 @@ def lanes_of(*rings: FakeRing, now: Callable[[], int]) -> Lanes:
     return Lanes(cast("list[Ring]", list(rings)), now)
 
 
-def times(blocks: list[Block]) -> list[int]:
+def times(blocks: Sequence[Block]) -> list[int]:
     """Return the times of the records of blocks."""
     return [int(row[1]) for block in blocks for row in block]
 

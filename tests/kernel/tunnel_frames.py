@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from inspector.record import TUNNEL_REACH
 from tests.build import tunnels
@@ -28,7 +28,7 @@ _FRAME4, _FRAME6 = ethernet(_IN4), ethernet(_IN6, _V6)
 _OPTIONS: Final = bytes(range(100, 112))
 
 
-def _over4(data: bytes, protocol: int = tunnels.UDP, **more: int) -> bytes:
+def _over4(data: bytes, protocol: int = tunnels.UDP, **more: Any) -> bytes:
     return ethernet(ipv4(data, protocol=protocol, **more))
 
 

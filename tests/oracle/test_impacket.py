@@ -7,13 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.wire import epm as wire
 from inspector.wire.tower import Protocol, read_tower
 from inspector.wire.uuids import all_uuids, document_of
 from tests.build import epm
+from tests.choice import examples
 from tests.conftest import unavailable
 from tests.oracle.random_towers import FloorChoice, names, tower_bytes, towers, uuids
 
@@ -29,7 +30,7 @@ SYNTAXES = {False: "ndr20", True: "ndr64"}
 handles = st.binary(min_size=20, max_size=20)
 statuses = st.sampled_from([0, epm.NOT_REGISTERED, 0x16C9A0CD])
 widths = pytest.mark.parametrize("wide", [False, True])
-examples = settings(max_examples=60, deadline=None)
+EXAMPLES = examples(60)
 
 # impacket lists an interface under a document which mentions it; the table names the one which defines it.
 OTHER_DOCUMENT = {
@@ -52,7 +53,7 @@ def octets(twr: Any) -> bytes:
 
 
 @widths
-@examples
+@EXAMPLES
 @given(chosen=st.lists(towers, max_size=4), spare=st.integers(0, 9), handle=handles, status=statuses)
 def test_map_response(
     *, wide: bool, chosen: list[tuple[FloorChoice, ...]], spare: int, handle: bytes, status: int
@@ -70,7 +71,7 @@ def test_map_response(
 
 
 @widths
-@examples
+@EXAMPLES
 @given(chosen=st.lists(st.tuples(towers, names), max_size=4), handle=handles, status=statuses)
 def test_lookup_response(
     *, wide: bool, chosen: list[tuple[tuple[FloorChoice, ...], str]], handle: bytes, status: int
@@ -90,7 +91,7 @@ def test_lookup_response(
 
 
 @widths
-@examples
+@EXAMPLES
 @given(floors=towers, handle=handles, max_towers=st.integers(0, 0xFFFFFFFF), object_uuid=uuids)
 def test_map_request_of_impacket(
     *, wide: bool, floors: tuple[FloorChoice, ...], handle: bytes, max_towers: int, object_uuid: UUID
@@ -109,7 +110,7 @@ def test_map_request_of_impacket(
     )  # fmt: skip
 
 
-@examples
+@EXAMPLES
 @given(floors=towers)
 def test_floors(*, floors: tuple[FloorChoice, ...]) -> None:
     """A tower is split into the same floors."""

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.errors import Anomaly
@@ -20,6 +20,7 @@ from inspector.wire.epm import (
 )
 from inspector.wire.tower import Floor
 from tests.build import epm
+from tests.choice import examples
 from tests.conftest import unavailable
 from tests.oracle.random_towers import (
     FloorChoice,
@@ -49,7 +50,7 @@ handles = st.tuples(longs, uuids)
 statuses = st.sampled_from([0, 0x16C9A0D6, 0x16C9A0CD, 5])
 orders = pytest.mark.parametrize("big_endian", [False, True])
 widths = pytest.mark.parametrize("wide", [False, True])
-examples = settings(max_examples=60, deadline=None)
+EXAMPLES = examples(60)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -126,7 +127,7 @@ def check_map_response(
 
 
 @orders
-@examples
+@EXAMPLES
 @given(chosen=st.lists(st.none() | towers, max_size=5), spare=st.integers(0, 9), handle=handles, status=statuses)
 def test_map_response_in_ndr20(
     *,
@@ -141,7 +142,7 @@ def test_map_response_in_ndr20(
 
 
 @orders
-@examples
+@EXAMPLES
 @given(
     before=st.integers(0, 3),
     floors=st.none() | towers,
@@ -167,7 +168,7 @@ def test_map_response_in_ndr64(
 
 @orders
 @widths
-@examples
+@EXAMPLES
 @given(object_uuid=st.none() | uuids, floors=st.none() | towers, handle=handles, max_towers=longs)
 def test_map_request(
     *,
@@ -204,7 +205,7 @@ def map_tower_at(object_uuid: UUID | None) -> int:
 # Only NDR20: Samba writes the annotation's offset and length in 32 bits in NDR64 as well. It is a varying
 # string, whose counts have 64 bits there (MS-RPCE section 2.2.5.3.3.1), and impacket agrees with that.
 @orders
-@examples
+@EXAMPLES
 @given(
     chosen=st.lists(st.tuples(uuids, st.none() | towers, names), max_size=4),
     spare=st.integers(0, 9),
@@ -251,7 +252,7 @@ def samba_entry(uuid: UUID, floors: tuple[FloorChoice, ...] | None, annotation: 
 
 @orders
 @widths
-@examples
+@EXAMPLES
 @given(
     inquiry_type=st.integers(0, 3),
     object_uuid=st.none() | uuids,
@@ -318,7 +319,7 @@ def check_built_map_response(
 
 
 @orders
-@examples
+@EXAMPLES
 @given(chosen=st.lists(towers, max_size=4), spare=st.integers(0, 9), status=statuses)
 def test_built_map_response_in_ndr20(
     *, big_endian: bool, chosen: list[tuple[FloorChoice, ...]], spare: int, status: int
@@ -328,7 +329,7 @@ def test_built_map_response_in_ndr20(
 
 
 @orders
-@examples
+@EXAMPLES
 @given(chosen=st.lists(towers, max_size=1), spare=st.integers(0, 9), status=statuses)
 def test_built_map_response_in_ndr64(
     *, big_endian: bool, chosen: list[tuple[FloorChoice, ...]], spare: int, status: int
@@ -339,7 +340,7 @@ def test_built_map_response_in_ndr64(
 
 @orders
 @widths
-@examples
+@EXAMPLES
 @given(floors=st.none() | towers, max_towers=longs, object_uuid=st.none() | uuids)
 def test_built_map_request(
     *, big_endian: bool, wide: bool, floors: tuple[FloorChoice, ...] | None, max_towers: int, object_uuid: UUID | None
@@ -359,7 +360,7 @@ def test_built_map_request(
         assert_samba_says(call.in_map_tower, floors)
 
 
-@examples
+@EXAMPLES
 @given(chosen=st.lists(st.tuples(towers, names), max_size=4), status=statuses)
 def test_built_lookup_response_in_ndr20(*, chosen: list[tuple[tuple[FloorChoice, ...], str]], status: int) -> None:
     """The same for listings, in NDR20."""

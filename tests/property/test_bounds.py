@@ -6,7 +6,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.errors import Anomaly
@@ -34,6 +34,7 @@ from tests.build.epm import (
 )
 from tests.build.findings import joined
 from tests.build.observe import observe
+from tests.choice import examples
 
 _LIMITS = Limits(connections=1000)
 _REJECTED = [(2, reason, (SAMR[0], 0, 0)) for reason in range(255)]
@@ -131,7 +132,7 @@ def mutated(segments: list[Segment], seed: int) -> list[Segment]:
     return changed
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(conversations(), st.none() | st.integers(0, 2**32))
 def test_output_is_a_multiple_of_what_was_received(segments: list[Segment], seed: int | None) -> None:
     """Lines, journal entries, rows, page and JSON routes, of whole and of mutated conversations, on both paths."""
@@ -140,7 +141,7 @@ def test_output_is_a_multiple_of_what_was_received(segments: list[Segment], seed
     check_output(segments, findings)
 
 
-@settings(deadline=None, max_examples=12)
+@examples(12)
 @given(conversations(), st.none() | st.integers(0, 2**32))
 def test_memory_is_a_multiple_of_what_was_received(segments: list[Segment], seed: int | None) -> None:
     """The peak while these become findings and outputs."""

@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inspector import protocols
@@ -37,6 +37,7 @@ from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch, singly
 from tests.build.connection import Wire
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
+from tests.choice import examples
 
 TRACES = Path(__file__).parents[1] / "golden" / "traces"
 
@@ -95,7 +96,8 @@ def compare(
     """
     scalar = Pipeline(Policy(), str, limits)
     engine = Pipeline(Policy(), str, limits, engine=True)
-    expected, found = [], []
+    expected: list[Finding] = []
+    found: list[Finding] = []
     batches = zip(batches_of(segments, random), itertools.cycle(losing), strict=False)
     for number, (batch, is_losing) in enumerate(batches):
         if settings_at and number in settings_at:
@@ -115,7 +117,7 @@ def compare(
     return engine._decoder
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(seeds, st.integers(1, 400), st.sampled_from([0.0, 0.02, 0.3]))
 def test_both_decoders_agree(seed: int, actions: int, trouble: float) -> None:
     """Findings in order, verdicts, anomalies and the number of connections are equal after every batch."""
@@ -123,7 +125,7 @@ def test_both_decoders_agree(seed: int, actions: int, trouble: float) -> None:
     compare(traffic(random, actions, trouble=trouble), random)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     seeds,
     st.builds(
@@ -141,7 +143,7 @@ def test_both_decoders_agree_at_their_limits(seed: int, limits: Limits) -> None:
     compare(traffic(random, 200, trouble=0.05), random, limits)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(seeds, st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([0.02, 0.2]))
 def test_both_decoders_agree_where_records_are_lost(seed: int, losing: list[bool], trouble: float) -> None:
     """They agree too while the source loses records, so that nobody waits for missing bytes."""
@@ -149,7 +151,7 @@ def test_both_decoders_agree_where_records_are_lost(seed: int, losing: list[bool
     compare(traffic(random, 300, trouble=trouble), random, losing=losing)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     seeds,
     st.integers(20, 300),
@@ -167,7 +169,7 @@ def test_both_decoders_agree_on_forged_segments(
     compare(forged(random, traffic(random, actions, trouble=trouble), share), random, losing=losing)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(
     seeds,
     st.integers(1, 20),
@@ -196,7 +198,7 @@ some_limits = st.builds(
 some_policies = st.sampled_from([Policy(), Policy({IPv4Address("10.11.2.2"): (IPv4Network("10.11.2.0/24"),)})])
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     seeds,
     some_limits,
@@ -218,7 +220,7 @@ def test_both_decoders_agree_for_long(seed: int) -> None:
     compare(traffic(random, 3000, clients=60, trouble=0.002), random)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(seeds, st.integers(1, 25), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.0, 0.1]))
 def test_both_decoders_agree_on_windows_traffic(seed: int, connections: int, cut: float, damage: float) -> None:
     """Tokens, association groups, handles, several calls at once; PDUs cut, merged, damaged."""
@@ -226,7 +228,7 @@ def test_both_decoders_agree_on_windows_traffic(seed: int, connections: int, cut
     compare(windows_traffic(random, connections, cut=cut, damage=damage), random)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(
     seeds,
     st.builds(
@@ -318,7 +320,7 @@ def test_limits_of_the_scalar_decoder_are_known() -> None:
     assert flags == (protocols.FIN, protocols.SYN, protocols.RST, protocols.ACK)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.binary(max_size=300), st.integers(0, 20))
 def test_checksums_are_those_of_the_scalar_decoder(data: bytes, cut: int) -> None:
     """Of PDUs in one segment, in several, and behind the end of one that began before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.model import Segment
@@ -13,6 +13,7 @@ from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.observe import observe
 from tests.build.traffic import forged
+from tests.choice import examples
 
 _BY_WHAT_IT_IS = ("time_ns", "call_id", "verdict", "mappings")
 
@@ -31,7 +32,7 @@ def conversation(random: Random) -> list[Segment]:
     return wire.segments
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 0.8]))
 def test_an_honest_answer_is_found_or_an_anomaly_counted(seed: int, share: float) -> None:
     """Without an anomaly, all that the two ends say is found as it would be alone."""
@@ -43,7 +44,7 @@ def test_an_honest_answer_is_found_or_an_anomaly_counted(seed: int, share: float
     assert anomalies or all([getattr(one, name) for name in _BY_WHAT_IT_IS] in found for one in expected)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 0.8]))
 def test_the_last_answers_are_found(seed: int, share: float) -> None:
     """When the forger stops, nothing of what he did lasts: the second of two later calls is found."""

@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def counted_work() -> Iterator[Counter[str]]:
     """Count the lines of Python and the calls into C that are run in the block, and the most memory taken at once."""
     work: Counter[str] = Counter()
 
-    def count_lines(_frame: FrameType, event: str, _: object) -> object:
+    def count_lines(_frame: FrameType, event: str, _: object) -> Any:
         work["lines"] += event == "line"
         return count_lines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.model import Segment
@@ -25,6 +25,7 @@ from tests.build.epm import (
 )
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic
+from tests.choice import examples
 from tests.property.test_decode import compare
 
 seeds = st.integers(0, 2**32 - 1)
@@ -46,7 +47,7 @@ def part_of(random: Random, segments: list[Segment], view: str) -> list[Segment]
 views = st.sampled_from(["server", "late", "no bind", "no answer", "neither", "no request"])
 
 
-@settings(deadline=None, max_examples=120)
+@examples(120)
 @given(seeds, views, st.sampled_from([0.0, 0.0, 0.02]), st.sampled_from([0.0, 0.1]), st.booleans())
 def test_both_decoders_infer_the_same(seed: int, view: str, trouble: float, share: float, losing: bool) -> None:
     """Findings, anomalies and their order, of traffic of which a part is not seen."""
@@ -55,7 +56,7 @@ def test_both_decoders_infer_the_same(seed: int, view: str, trouble: float, shar
     compare(forged(random, segments, share), random, losing=(losing, False))
 
 
-@settings(deadline=None, max_examples=120)
+@examples(120)
 @given(seeds, views, st.sampled_from([0.0, 0.3]), st.sampled_from([0.0, 0.05]), st.sampled_from([0.0, 0.3, 1.0]))
 def test_both_decoders_infer_the_same_of_windows(
     seed: int, view: str, cut: float, damage: float, unseen: float
@@ -89,7 +90,7 @@ def _stub(random: Random) -> tuple[int, bytes, bytes]:
     return random.choice((2, 3, 3, 4)), random.choice((asked, asked, asked + b"\1", asked[:-1])), answer
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(seeds)
 def test_both_decoders_infer_the_same_of_strange_stubs(seed: int) -> None:
     """Each stub comes several times, with and without what belongs to it, so that templates are made and met."""
@@ -149,7 +150,7 @@ def _mutilated(random: Random, call_id: int) -> tuple[bool, bytes]:
     return from_server, pdu.pdu(kind, body, call_id=call_id, flags=random.choice((3, 3, 3, 0, 2)))
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(seeds)
 def test_mutilated_pdus_stay_in_the_compiled_decoder(seed: int) -> None:
     """Malformed bodies and fragments without a first one are counted as the scalar decoder counts them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.decode.quota import Quota
@@ -18,6 +18,7 @@ from tests.build.blocks import block_of, findings_of_batch, singly
 from tests.build.connection import START_NS, Wire, raw_address, udp
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic
+from tests.choice import examples
 
 _HOSTILE = "203.0.113.66"
 _SECOND = 10**9
@@ -72,7 +73,7 @@ def handed_over(pipeline: Pipeline) -> int:
     return pipeline._decoder.handed_over
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(seeds, st.sampled_from([200, 300]), st.sampled_from([0.2, 2.0]))
 def test_a_hostile_client_takes_no_more_than_its_quota(seed: int, rate: int, seconds: float) -> None:
     """Beside it honest conversations are found as they are alone, also those which need the scalar decoder."""
@@ -89,7 +90,7 @@ def test_a_hostile_client_takes_no_more_than_its_quota(seed: int, rate: int, sec
     assert handed_over(pipeline) - handed_over(alone) <= rate * (1 + seconds) + 1
 
 
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(seeds)
 def test_all_clients_together_take_no_more_than_the_quota_of_all(seed: int) -> None:
     """A storm of forged clients, of which each is within its quota, is bounded too; what is over is counted."""

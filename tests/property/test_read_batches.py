@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector import protocols
@@ -28,6 +28,7 @@ from tests.bench.conversations import SEGMENTS_EACH, write_big_capture
 from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.build.reading import PORTS, compare, unroll
 from tests.build.traffic import traffic
+from tests.choice import examples
 from tests.golden.store import GOLDEN
 from tests.kernel.frames import FRAMES, ethernet, ipv4, ipv6, sized, tcp
 from tests.kernel.tunnel_frames import TUNNEL_FRAMES
@@ -136,7 +137,7 @@ def hurt(random: Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(150)
 @given(
     seeds, st.sampled_from([classic, newer]), st.sampled_from([1, 7, 2048]), st.sampled_from([50, 300, 1 << 20]),
     st.booleans(), st.booleans(),

@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.evidence.recent import ENTRY, RecentRecords
@@ -14,6 +14,7 @@ from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import Attribute, pack_record, record_time
 from tests.build.blocks import block_of
 from tests.build.connection import raw_address
+from tests.choice import examples
 
 SECOND = 10**9
 SIZE = 1 << 14
@@ -53,7 +54,7 @@ segments = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(st.lists(st.tuples(st.booleans(), st.lists(segments, min_size=1, max_size=12)), max_size=30))
 def test_it_holds_the_newest(batches: list[tuple[bool, list[dict[str, int]]]]) -> None:
     """Of each connection the last records that came, byte for byte and in order, as far as memory reaches."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.capture.redaction import Redactor, redact
 from inspector.model import Segment
 from tests.build import ntlm
 from tests.build.connection import FIN, PSH, SYN, Wire
+from tests.choice import examples
 
-EXAMPLES = settings(max_examples=300, deadline=None)
+EXAMPLES = examples(300)
 START = 2**32 - 700
 
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.capture import layout
@@ -26,6 +26,7 @@ from tests.build import pdu
 from tests.build.connection import ACK, FIN, PSH, RST, START_NS
 from tests.cases.dialogue import MAPI, NETLOGON, SERVER, VIP, acceptance_of, bind_of, bound, map_answer, map_question
 from tests.cases.network import Connection, Network
+from tests.choice import examples
 
 if TYPE_CHECKING:
     from inspector.model import Finding
@@ -150,7 +151,7 @@ def check(capture: bytes) -> None:
 
 
 @needs_compiled
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(seeds)
 def test_findings_are_those_of_the_tracker(seed: int) -> None:
     """Findings, verdicts, outcomes and counters."""

@@ -15,6 +15,9 @@ from inspector.capture.writer import CaptureWriter, build_frame
 from inspector.errors import CaptureError
 from inspector.model import Segment, Tunnel, TunnelKind
 from inspector.record import BULK_LARGE_PAYLOAD, Attribute, KernelCounter, pack_record, unpack_record
+from inspector.wire.followups import FollowUps, IcmpError, pack_error
+from inspector.wire.frame import read_frame
+from inspector.wire.headers import IcmpQuote, read_header
 from tests.conftest import require_tools
 
 SYN, PUSH_ACK = 2, 24
@@ -189,6 +192,34 @@ def test_tshark_knows_fragments(tmp_path: Path) -> None:
     path = written(tmp_path / "a.pcapng", segment(attributes=4), segment(attributes=6))
     rows = tshark(path, "ip.flags.mf", "ipv6.fraghdr.more")
     assert [[value.lower() in {"1", "true"} for value in row] for row in rows] == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "kind", "code", "mtu"), [(False, 3, 13, 0), (False, 3, 4, 1400), (False, 11, 0, 0), (True, 2, 0, 1280)]
+)
+def test_icmp_errors_come_back(tmp_path: Path, ipv6: bool, kind: int, code: int, mtu: int) -> None:
+    """Type, code, router, MTU, hop limit and what is quoted are those of the record; tshark finds checksums good."""
+    reporter = address("2001:db8::9" if ipv6 else "192.0.2.9")
+    attributes = Attribute.ICMP | (Attribute.IPV6 if ipv6 else 0)
+    payload = pack_error(IcmpError(reporter, kind, code, mtu))
+    one = segment(payload, attributes=int(attributes), index=0, sequence=7, acknowledgment=0, tcp_flags=0, hop_limit=61)
+    path = written(tmp_path / "a.pcapng", one)
+    fields = ("icmpv6.checksum.status", "icmpv6.type", "ipv6.src") if ipv6 else ("icmp.checksum.status", "icmp.type")
+    assert tshark(path, *fields, "tcp.dstport")[0][:2] == [GOOD, str(kind)]
+    [packet] = read_packets(path)
+    read = read_frame(
+        packet.data,
+        link_type=packet.link_type,
+        time_ns=packet.time_ns,
+        interface_index=0,
+        ports={135},
+        wire_length=packet.original_length,
+        follow_ups=FollowUps(),
+    )
+    assert read == one
+    quote = read_header(packet.data, link_type=packet.link_type, time_ns=1, number=1, wire_length=len(packet.data))
+    assert isinstance(quote, IcmpQuote)
+    assert (quote.reporter, quote.source_port, quote.sequence) == (reporter, 33654, 7)
 
 
 @pytest.mark.parametrize("attributes", [0, Attribute.IPV6])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -345,7 +346,8 @@ def test_unanswered_after_its_time() -> None:
 
 def test_closed_before_an_answer() -> None:
     """The original symptom: silence, then FIN from both ends (or a reset)."""
-    for close in (lambda wire: wire.client_fin().server_fin(), lambda wire: wire.reset()):
+    ways: list[Callable[[Wire], Wire]] = [lambda wire: wire.client_fin().server_fin(), lambda wire: wire.reset()]
+    for close in ways:
         finding = one(findings_of(close(Wire().open().client(pdu.bind())).segments))
         assert (finding.verdict, finding.operation) == (Verdict.UNANSWERED, "bind")
         finding = one(findings_of(close(bound().client(pdu.request(map_request(tcp_tower()), call_id=2))).segments))

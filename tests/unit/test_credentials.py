@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def spoken(seed: int = 1, mss: int = 65000, **ends: int) -> tuple[Wire, list[bytes]]:
+def spoken(seed: int = 1, mss: int = 65000, **ends: Any) -> tuple[Wire, list[bytes]]:
     """Return a connection of a client that authenticates itself, and all tokens and signatures in it."""
     client, server = ntlm.conversation(Random(seed))  # noqa: S311 - no real secret
     wire = Wire(**ends).open()
@@ -130,7 +130,7 @@ def test_read_keeps_evidence_without_them(tmp_path: Path) -> None:
     assert holds(path.read_bytes(), values)
     for option in ([], ["--keep-credentials"]):
         folder = tmp_path / f"proof{len(option)}"
-        command = [sys.executable, "-m", "inspector", "read", "--evidence", folder, *option, path]
+        command = [sys.executable, "-m", "inspector", "read", "--evidence", str(folder), *option, str(path)]
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         assert [bool(holds(one.read_bytes(), values)) for one in folder.iterdir()] == [bool(option)] * 2
 

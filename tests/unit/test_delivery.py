@@ -72,7 +72,7 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 class Gone(io.StringIO):
     """A terminal that has gone."""
 
-    encoding = "utf-16"  # type: ignore[assignment]
+    encoding = "utf-16"
 
     def write(self, _text: str) -> int:
         """Refuse."""

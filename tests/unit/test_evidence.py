@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from inspector.model import Segment
 
-MANY = {"per_minute": 10_000, "per_vip_minute": 10_000, "per_client_minute": 10_000}
+MANY: dict[str, Any] = {"per_minute": 10_000, "per_vip_minute": 10_000, "per_client_minute": 10_000}
 
 
 def config(base: Config | None = None, **settings: int) -> Config:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from dataclasses import fields, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 BASELINES = ROOT / "tests" / "golden" / "baselines"
 PAGE = (DOCS / "findings.md").read_text()
-TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "null": type(None)}
+TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "object": dict, "null": type(None)}
 
 
 def table(first_heading: str) -> list[list[str]]:
@@ -66,7 +66,7 @@ def whole() -> Finding:
         asked_raw=ip_address("64:ff9b::a0b:202"),
         tunnel=FindingTunnel("gre", address, address),
         requested=mapping.interface,
-        requested_address=ip_address("10.11.2.2"),
+        requested_address=IPv4Address("10.11.2.2"),
         latency_ns=1,
         mappings=(mapping,),
         evidence="a.pcapng",
@@ -200,7 +200,7 @@ def test_the_example_for_logrotate(tmp_path: Path) -> None:
     settings.chmod(0o600)
     for content in ("1\n", "2\n"):
         path.write_text(content)
-        command = ["logrotate", "--force", "--state", tmp_path / "state", settings]
+        command = ["logrotate", "--force", "--state", str(tmp_path / "state"), str(settings)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         assert "error" not in done.stderr
     assert (tmp_path / "findings.jsonl.1").read_text() == "2\n"

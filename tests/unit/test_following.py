@@ -48,7 +48,7 @@ def packet(
 
 def chosen(followed: Followed, *segments: Segment) -> list[int]:
     """Return which rows are followed."""
-    return followed.select([block_of(list(segments))]).tolist()
+    return [int(row) for row in followed.select([block_of(list(segments))])]
 
 
 def show(live: LiveInspection, network: Network) -> None:

@@ -43,7 +43,7 @@ ALLOWED = {
     "live.attach": FOUNDATION | {"escape", "live.bpf", "live.process"},
     "live": FOUNDATION | {"live.attach", "live.bpf", "live.process", "live.rings", "ordered"},
     "output": FOUNDATION | {"decode", "escape", "losses"},
-    "evidence": FOUNDATION | {"capture", "config", "decode", "losses", "output", "pipeline"},
+    "evidence": FOUNDATION | {"capture", "config", "decode", "losses", "outcomes", "output", "pipeline", "wire"},
     "metrics": FOUNDATION | {"decode", "evidence", "losses"},
     "http": FOUNDATION | {"decode", "escape", "metrics", "output"},
     "inspection": FOUNDATION

@@ -102,7 +102,7 @@ def test_logrotate(tmp_path: Path, way: str) -> None:
             number += 1
             expected.append(f"line {number}")
             lines.write(f"line {number}\n".encode())
-        command = ["logrotate", "--force", "--state", tmp_path / "state", settings]
+        command = ["logrotate", "--force", "--state", str(tmp_path / "state"), str(settings)]
         subprocess.run(command, check=True, capture_output=True)
     lines.write(b"last\n")
     files = [path, *(tmp_path / f"findings.jsonl.{age}" for age in (1, 2, 3))]

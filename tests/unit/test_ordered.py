@@ -32,7 +32,7 @@ def rows_of(random: Random) -> tuple[OrderedRows, list[bytes]]:
     ]
     for ring in rings:
         ring.until_ns = _END
-    read = Lanes(rings, lambda: _END).read()
+    read = Lanes(rings, lambda: _END).read()  # type: ignore[arg-type]  # they stand for the kernel's
     assert isinstance(read, OrderedRows)
     return read, records
 

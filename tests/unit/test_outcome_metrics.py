@@ -125,8 +125,8 @@ def test_series_start_at_zero_with_the_first_answer() -> None:
         assert scraped("causes_total", **vip, cause="unknown") == zero
         for outcome in FOLLOW_UP_OUTCOMES:
             assert scraped("follow_ups_total", **vip, service="MAPI", outcome=str(outcome)) == zero
-        for outcome in MAPPER_OUTCOMES:
-            assert scraped("connections_total", **vip, outcome=str(outcome)) == zero
+        for of_mapper in MAPPER_OUTCOMES:
+            assert scraped("connections_total", **vip, outcome=str(of_mapper)) == zero
     assert set(FOLLOW_UP_OUTCOMES) | set(MAPPER_OUTCOMES) == set(Outcome)
 
 

@@ -128,11 +128,12 @@ def test_what_answers_said_of_an_interface() -> None:
     server.note_answer(finding(Verdict.NOT_REGISTERED, mappings=()))
     server.note_answer(finding(Verdict.MATCH, requested=UNNAMED, mappings=(mapping(interface=UNNAMED),)))
     server.note_answer(finding(Verdict.UNANSWERED, mappings=()))
-    siblings = server.siblings(str(MAPI.uuid), None)
-    assert (siblings.answers, siblings.named, siblings.versions) == (2, 1, ("0.81",))
+    siblings = server.siblings(str(MAPI.uuid), None, 0)
+    assert (siblings.answers, siblings.named, siblings.versions) == (2, 1, (("0.81", 0),))
+    assert server.siblings(str(MAPI.uuid), None, 66 * SECOND).answers == 0
     assert siblings.addresses == (IPv4Address("10.11.2.7"),)
     assert siblings.mapper_answered
-    assert server.siblings(None, None).answers == 0
+    assert server.siblings(None, None, 0).answers == 0
 
 
 def test_forged_answers_cannot_make_it_grow() -> None:
@@ -146,6 +147,6 @@ def test_forged_answers_cannot_make_it_grow() -> None:
         server.note_refusal(VIP, number)
         servers.of(VIP).note_refusal(VIP, number)
     assert len(servers) == 3
-    siblings = servers.of(VIP).siblings(str(MAPI.uuid), (VIP, 499))
+    siblings = servers.of(VIP).siblings(str(MAPI.uuid), (VIP, 499), 0)
     assert (len(siblings.addresses), len(siblings.versions), siblings.refusals) == (16, 8, 1)
-    assert servers.of(VIP).siblings(None, (VIP, 0)).refusals == 0
+    assert servers.of(VIP).siblings(None, (VIP, 0), 0).refusals == 0

@@ -277,6 +277,7 @@ def test_who_is_hurt_is_bounded() -> None:
     routes.inspection = Inspected()
     base = int(ip_address("2001:db8:1111:2222:3333:4444:5555:0"))
     for number in range(2000):
+        assert LATER.consequence is not None
         consequence = replace(LATER.consequence, outcome=sorted(HARMFUL)[number % len(HARMFUL)], remedy="<" * 500)
         asked = IPv6Address(base + number // 10)
         client = IPv6Address(base + number)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -97,7 +97,7 @@ def test_pcapng_packets_of_every_kind(read: Read, order: str) -> None:
         ({"tsresol": b"\x06", "tsoffset": True}, 100 * SECOND + 3_072_000),
     ],
 )
-def test_pcapng_clocks(read: Read, order: str, options: dict[str, bytes], time_ns: int) -> None:
+def test_pcapng_clocks(read: Read, order: str, options: dict[str, Any], time_ns: int) -> None:
     """Resolutions are powers of ten, or of two with the upper bit set; the offset is in seconds."""
     if "tsoffset" in options:
         options = options | {"tsoffset": struct.pack(f"{order}q", 100)}

@@ -285,4 +285,4 @@ def test_an_unknown_kind_of_tunnel_is_a_defect() -> None:
     packed = bytearray(pack_record(Segment(7, bytes(16), bytes(16), 1, 2, 3, 4, 1, 0, 16, 4, b"x", tunnel)))
     packed[HEADER_DTYPE.itemsize + 32] = 99
     with pytest.raises(ValueError, match="99"):
-        unpack_record(packed)
+        unpack_record(bytes(packed))

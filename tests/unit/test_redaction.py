@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ TOKEN = ntlm.authenticate(Random(7))  # noqa: S311 - no real secret
 CONVERSATION = UUID("333a2276-0000-0000-0d00-00809c000000")
 
 
-def authenticated(**ends: int) -> Wire:
+def authenticated(**ends: Any) -> Wire:
     """Return a connection whose client's bind has a token."""
     return Wire(**ends).open().client(pdu.bind(auth=(ntlm.INTEGRITY, TOKEN)), 100)
 

@@ -51,7 +51,7 @@ def sums_of(packet: bytes) -> tuple[int, int]:
 def total(data: bytes) -> int:
     """Return the one's complement sum of 16-bit words."""
     words = struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2))
-    return (sum(words) - 1) % 0xFFFF + 1
+    return int(sum(words) - 1) % 0xFFFF + 1
 
 
 def test_the_filter_reads_the_address_of_an_answer() -> None:

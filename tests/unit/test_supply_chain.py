@@ -57,7 +57,7 @@ def versions(lock: Path) -> dict[str, set[str]]:
 
 def wanted(names: list[Any]) -> set[str]:
     """Return the names of packages that requirements ask for, those of the project itself left out."""
-    found = {canonicalize_name(Requirement(one).name) for one in names if isinstance(one, str)}
+    found: set[str] = {canonicalize_name(Requirement(one).name) for one in names if isinstance(one, str)}
     return found - {DECLARED["name"]}
 
 

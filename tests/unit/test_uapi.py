@@ -47,7 +47,9 @@ TWINS: Final = (
     ),
     Twin(uapi.TestFrame, "struct xdp_md"),
 )
-NESTED: Final = {uapi.LinkInfo: {"ifindex": "xdp.ifindex", "target_obj_id": "tracing.target_obj_id"}}
+NESTED: Final[dict[type[ctypes.Structure], dict[str, str]]] = {
+    uapi.LinkInfo: {"ifindex": "xdp.ifindex", "target_obj_id": "tracing.target_obj_id"}
+}
 """Fields of a structure's unnamed parts, and what these are called in the kernel's."""
 NEWER_FIELDS: Final = frozenset({"link_ids", "link_attach_flags", "revision"})
 NEWER_CONSTANTS: Final = frozenset({"BPF_TCX_INGRESS", "BPF_TCX_EGRESS", "BPF_F_BEFORE"})
@@ -97,7 +99,8 @@ def compiled(folder: Path, wanted: dict[str, Any]) -> dict[str, tuple[int, int] 
     """Return what the headers say of as many of these as they know."""
     compiler = shutil.which("cc")
     assert compiler is not None, "a C compiler (cc) is needed"
-    old, new = [], []
+    old: list[str] = []
+    new: list[str] = []
     for name, value in wanted.items():
         if isinstance(value, int):
             line = f'printf("{name} %lld\\n", (long long)({RENAMED.get(name, name)}));'

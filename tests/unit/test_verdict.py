@@ -137,8 +137,11 @@ def test_a_guess_is_not_in_the_words() -> None:
 def test_plain_ipv6_cannot_match_and_says_why() -> None:
     """A tower has no form for IPv6: an IPv4 offer to a client that asked over IPv6 is named as such."""
     finding = answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2001:db8::5")
-    assert finding.verdict is Verdict.MISMATCH
-    assert "over IPv6" in finding.why
+    assert finding.verdict is Verdict.OTHER_FAMILY
+    assert "no tower can carry an IPv6 address: the tower says 10.11.2.2" in finding.why
+    # The address in a NAT64's is an IPv4 address: its servers could name it.
+    inside = answer(tcp_tower(SAMR, 1, "10.11.2.7"), server="2001:db8:64::10.11.2.7")
+    assert inside.verdict is Verdict.MISMATCH
     pooled = Policy({IPv6Address("2001:db8::5"): (IPv4Network("10.11.2.2/32"),)})
     assert answer(tcp_tower(SAMR, 1, "10.11.2.2"), server="2001:db8::5", policy=pooled).verdict is Verdict.POOLED
 

@@ -61,7 +61,7 @@ def _describe_map(fd: int) -> dict[str, int]:
     info = _MapInfo()
     question = uapi.ObjectInfo(bpf_fd=fd, info_len=ctypes.sizeof(info), info=ctypes.addressof(info))
     syscalls._call(syscalls.Command.OBJ_GET_INFO_BY_FD, question)
-    return {name: getattr(info, name) for name, _ in _MapAttributes._fields_}
+    return {name: getattr(info, name) for name, *_ in _MapAttributes._fields_}
 
 
 def describe(library: Any, compiled: Any) -> dict[str, Any]:

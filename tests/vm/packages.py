@@ -80,7 +80,7 @@ def fetch(series: str, found_in: str, folder: Path) -> Kernel:
         apt_pkg.config.set("APT::Sandbox::User", "root")
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            archive = cache[name].candidate.fetch_binary(str(folder))
+            archive = cache[name].candidate.fetch_binary(str(folder))  # type: ignore[union-attr]  # it was chosen by it
         except apt.package.FetchError as error:
             raise UnavailableError(f"{name} cannot be fetched: {error}") from error
         _unpack(archive, release, unpacked)

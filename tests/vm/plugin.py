@@ -32,4 +32,5 @@ class Guest:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Before everything else of a test."""
         say(MARK + item.nodeid)
-        loader.import_bcc = self._real if item.path.name in _NEED_THE_COMPILER else self._stand_in
+        stands_in = item.path.name not in _NEED_THE_COMPILER
+        loader.import_bcc = self._stand_in if stands_in else self._real  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """The scenarios: what is built, who visits, and what is to be found.
 
 Each is built in a laboratory of its own. The clients ask for a service of Samba's and go on to its endpoint; what
-crosses the gateway's ports is recorded, and read with follow-ups.
+crosses the gateway's ports is recorded, and read with follow-ups; an inspector is attached to the ports meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from inspector.consequence import Cause, Outcome, Target
+from inspector.consequence import HARMFUL, Cause, Outcome, Target
 from inspector.lab import nat64, topology
 from inspector.lab.scenarios import network, servers
 from inspector.lab.scenarios.expected import (
@@ -55,7 +55,9 @@ def _nothing(_laboratory: Laboratory) -> None:
 class Scenario:
     """`story` is what is built and what happens; `ports` are those whose captures are read together.
 
-    `prepare` adds the parts, `visit` lets the clients ask; `settings` is the configuration of the inspector.
+    `expected` is what `read` says of them, and `attach` while it happens, unless `live` has something else for the
+    reason `live_differs`. `prepare` adds the parts, `visit` lets the clients ask; `settings` is the configuration of
+    the inspector.
     """
 
     story: str
@@ -65,6 +67,18 @@ class Scenario:
     ports: tuple[str, ...] = topology.PORTS
     settings: str = ""
     nat64: bool = False
+    live: tuple[Expected, ...] = ()
+    live_differs: str = ""
+
+    @property
+    def expected_live(self) -> tuple[Expected, ...]:
+        """What `attach` is to say."""
+        return self.live or self.expected
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether no client is hurt."""
+        return not any(one.outcome in HARMFUL for one in self.expected)
 
 
 def _firewalled(verdict: str) -> Callable[[Laboratory], None]:
@@ -195,6 +209,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         (no_connection(Outcome.BROKEN, Cause.MAPPER_MUTE, "acknowledged"),),
         prepare=servers.hold_mapper,
         visit=visiting(_VIP, *_ONCE),
+        live=(unanswered(Cause.MAPPER_MUTE, "not answered"),),
+        live_differs="The bind is given up after a time, not when its connection ends: a finding of the question.",
     ),
     "mapper-slow": Scenario(
         "The endpoint mapper answers after two seconds, and the client gets through.",
@@ -240,6 +256,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "haproxy in the gateway accepts connections for the virtual address, and makes its own to the server.",
         (answered(Verdict.MISMATCH, Cause.LOAD_BALANCER, _VIP), reached()),
         prepare=servers.start_proxy,
+        live=(_MISMATCH, _MATCH, reached()),
+        live_differs="Proxies are recognised at the end only: both connections are questions of their own.",
     ),
     "proxy-without-server": Scenario(
         "haproxy accepts connections for the virtual address and has no server left: its checks are refused.",

@@ -22,7 +22,6 @@ from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
-from inspector.output.report import write_report
 from inspector.output.standard import Output, fail, tally_of, warn
 from inspector.output.sums import Sums
 from inspector.reading.chain import chain
@@ -93,6 +92,8 @@ def run(arguments: ReadArguments) -> int:
             if arguments.summary:
                 output.services(sums)
         if arguments.report is not None:
+            from inspector.output.report import write_report
+
             files = [str(path) for path in (*arguments.files, *later)]
             write_report(arguments.report, sums, tally, files, [*inputs.failed, *inputs.notes, *stories])
     is_cut = _warn_of_cut_packets(read.counts)

@@ -31,6 +31,8 @@ MAPPER: Final = "endpoint mapper"
 LISTING: Final = "listing"
 
 _ROWS: Final = 1000
+_TOGETHER: Final = 16_384
+"""Findings that are added up at once."""
 _KEPT: Final = 256
 _EXAMPLES: Final = 200
 _STEPS: Final = 600
@@ -122,7 +124,7 @@ class Sums:
         counted = CountedBatches(self)
         for batch in batches:
             if batch.lasting:
-                counted.add(batch)
+                counted.add(batch.kept())
             else:
                 for finding in batch.findings():
                     self.add_finding(finding)
@@ -292,15 +294,30 @@ class CountedBatches:
         self._sums = sums
         self._explain = explain
         self._templates = TemplateSums(_is_harmful)
+        self._held: list[FindingBatch] = []
+        self._count = 0
 
     def add(self, batch: FindingBatch) -> None:
-        """Count the findings of a lasting batch."""
-        if not self._templates.fits(batch):
+        """Count the findings of a lasting batch, which stays valid."""
+        if not len(batch):
+            return
+        if not self._templates.fits(batch) or (self._held and not self._held[0].joins(batch)):
             self.finish()
-        self._templates.add(batch)
+            self._templates.fits(batch)
+        self._held.append(batch)
+        self._count += len(batch)
+        if self._count >= _TOGETHER:
+            self._add_held()
+
+    def _add_held(self) -> None:
+        if self._held:
+            self._templates.add(self._held[0].joined(self._held[1:]))
+        self._held.clear()
+        self._count = 0
 
     def finish(self) -> None:
         """Give what was counted to the sums."""
+        self._add_held()
         for one in self._templates.give():
             if self._explain is not None and one.clients:
                 one = one._replace(template=self._explain(one.template))

@@ -47,20 +47,26 @@ class TemplateSums:
         self._latencies = np.zeros((0, _BUCKETS), np.int32)
 
     def fits(self, batch: FindingBatch) -> bool:
-        """Return whether a batch's numbers mean the templates that they meant before."""
-        return all(self._templates.get(number, one) is one for number, one, _ in batch.numbered())
+        """Return whether a batch's numbers mean the templates that they meant before, and note new ones."""
+        known = self._templates
+        new = []
+        for number in batch.by_template()[0].tolist():
+            template = batch.template(number)
+            before = known.get(number)
+            if before is None:
+                new.append((number, template))
+            elif before is not template:
+                return False
+        for number, template in new:
+            known[number] = template
+            if self._hurtful(template):
+                self._clients[number] = set()
+        return True
 
     def add(self, batch: FindingBatch) -> None:
-        """Count the findings of a lasting batch that fits."""
+        """Count the findings of a lasting batch, of parts that fit."""
         columns = batch.columns()
         numbers, asked = columns.templates, columns.asked
-        if not len(numbers):
-            return
-        for number, template, _ in batch.numbered():
-            if number not in self._templates:
-                self._templates[number] = template
-                if self._hurtful(template):
-                    self._clients[number] = set()
         self._grow(max(self._templates))
         self._counts += np.bincount(numbers, minlength=len(self._counts))
         timed = asked >= 0

@@ -1,8 +1,7 @@
-"""Numbers of packets for findings that the decoder makes without them: by time and client's port."""
+"""Numbers of packets for answers that the decoder finds without them: by time and client's port."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -26,16 +25,13 @@ if TYPE_CHECKING:
 
 _FROM_SERVER: Final = np.uint64(layout.FROM_SERVER << 24)
 _PORTS: Final = np.uint64(65_536)
-_KEPT: Final = 64
-"""Blocks whose questions are kept: one that stays unanswered is told of later."""
 
 
 class FrameNumbers:
-    """Knows the packets of the records that are decoded next, and the questions of some before."""
+    """Knows the packets of the records that are decoded next."""
 
     def __init__(self) -> None:
         self._answers: tuple[Keys, Numbers] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        self._questions: deque[tuple[Keys, Numbers]] = deque(maxlen=_KEPT)
 
     def note(self, batches: Iterable[Block | NumberedRecord]) -> None:
         """Note records: rows of blocks, and single ones."""
@@ -44,19 +40,15 @@ class FrameNumbers:
             return
         keys, frames, from_server = (np.concatenate(column) for column in zip(*parts, strict=True))
         self._answers = _sorted(keys[from_server], frames[from_server])
-        self._questions.append(_sorted(keys[~from_server], frames[~from_server]))
 
     def framed(self, batches: Iterable[FindingBatch]) -> Iterator[FindingBatch]:
-        """Yield batches with the numbers of their packets."""
+        """Yield batches with the numbers of the packets that brought answers."""
         for batch in batches:
             columns = batch.columns()
             keys = _key(columns.times.astype(np.uint64), columns.ports.astype(np.uint64))
             frames = _find(self._answers, keys)
-            asked = batch.rows_where(lambda finding: finding.direction is Direction.TO_SERVER)
-            if len(asked):
-                frames[asked] = 0
-                for table in reversed(self._questions):
-                    frames[asked] = np.where(frames[asked] == 0, _find(table, keys[asked]), frames[asked])
+            # A question that stays unanswered has the time at which it was given up.
+            frames[batch.rows_where(lambda finding: finding.direction is Direction.TO_SERVER)] = 0
             yield batch.framed(frames)
 
 

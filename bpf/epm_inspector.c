@@ -129,11 +129,13 @@ static __always_inline void epm_handle_error(const struct epm_context *context, 
 	const int side = epm_quoted_side(options, packet);
 	struct epm_counters *counters;
 
-	if (!side || packet->attributes & EPM_TUNNELLED)
+	if (!side)
 		return;
 	counters = epm_counters_of(epm_interface_index(context), options);
 	if (!counters)
 		return;
+	/* The record of an error has no room for the tunnel that it came through. */
+	packet->attributes &= ~EPM_TUNNELLED;
 	packet->attributes |= side == 2 ? EPM_ICMP | EPM_FROM_SERVER : EPM_ICMP;
 	counters->value[EPM_ICMP_ERRORS]++;
 	counters->value[EPM_MATCHED]++;

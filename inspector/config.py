@@ -196,7 +196,7 @@ class Config(_Table):
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key come together")
+            raise ValueError("tls_certificate and tls_key must both be set")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         return self
@@ -208,7 +208,9 @@ class Config(_Table):
         for number, address, plain in self._addresses():
             other, written = seen.setdefault(plain, (number, address))
             if other != number:
-                raise ValueError(f"vip[{other}] and vip[{number}] have one address: {_both(written, address, plain)}")
+                raise ValueError(
+                    f"vip[{other}] and vip[{number}] have the same address: {_both(written, address, plain)}"
+                )
         return self
 
     def _addresses(self) -> Iterator[tuple[int, IPAddress, IPAddress]]:
@@ -262,7 +264,7 @@ def _read(path: Path) -> bytes:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         data = file.read(bounds.CONFIG_BYTES + 1)
     if len(data) > bounds.CONFIG_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {bounds.CONFIG_BYTES:,} bytes")

@@ -89,7 +89,7 @@ def report(logger: logging.Logger, error: Exception) -> None:
     logger.error("%s", error)
     for line in quoted_lines(error):
         logger.info("  %s", line)
-    logger.debug("where this comes from", exc_info=error)
+    logger.debug("traceback of this error", exc_info=error)
 
 
 def quoted_lines(error: Exception) -> Iterator[str]:
@@ -98,7 +98,7 @@ def quoted_lines(error: Exception) -> Iterator[str]:
     for note in getattr(error, "__notes__", ()):
         lines = [line for line in note.splitlines() if line.strip()]
         if len(lines) > _LAST_LINES and not verbose:
-            yield f"... ({len(lines) - _LAST_LINES} lines before these: --verbose shows them)"
+            yield f"... ({len(lines) - _LAST_LINES} earlier lines: use --verbose)"
         yield from lines if verbose else lines[-_LAST_LINES:]
 
 

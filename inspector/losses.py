@@ -34,7 +34,9 @@ class Trouble:
         """Note that an attempt failed."""
         if reason != self._reason:
             self._reason = reason
-            self._warn(f"{self._what} cannot be written: {reason}; the inspection goes on, what is lost is counted")
+            self._warn(
+                f"{self._what} cannot be written: {reason}; inspection continues, losses are counted in the metrics"
+            )
 
     def succeeded(self) -> None:
         """Note that an attempt succeeded."""

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from inspector.consequence import HARMFUL, Consequence, FindingKind, Outcome
+from inspector.consequence import HARMFUL, AnswerReference, Consequence, FindingKind, Outcome
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -213,7 +213,8 @@ class Finding:
     `evidence` is the name of the file which has the conversation's packets, where there is one;
     `left_out` is how many mappings more the answer has than are here. `consequence` is what became of it, where that
     was followed; `frame` is the number of the packet in its capture file, from 1. `follow_up` is a finding of another
-    kind which is known already: written after this one, shown in one row with it.
+    kind which is known already: written after this one, shown in one row with it. `supersedes` refers to the finding
+    which said of the same question that it is unanswered.
     """
 
     time_ns: int
@@ -242,6 +243,7 @@ class Finding:
     consequence: Consequence | None = None
     frame: int | None = None
     follow_up: Finding | None = None
+    supersedes: AnswerReference | None = None
 
     @property
     def server(self) -> IPAddress:
@@ -300,6 +302,8 @@ class Finding:
         }
         if self.consequence is not None:
             result |= self.consequence.as_dict()
+        if self.supersedes is not None:
+            result["supersedes"] = self.supersedes.as_dict()
         if self.frame is not None:
             result["frame"] = self.frame
         if self.requested is not None:

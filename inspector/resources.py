@@ -23,6 +23,6 @@ def require_descriptors(interfaces: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise InspectorError(
-            f"this process may open {hard} files, {needed} are needed; raise the limit (ulimit -n, or LimitNOFILE=)"
+            f"limit of open files is {hard}, {needed} are needed; raise it with ulimit -n or LimitNOFILE="
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

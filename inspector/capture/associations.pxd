@@ -9,7 +9,7 @@ cdef class Associations(Flows):
     cdef unsigned char[::1] offered
     cdef unsigned long long[::1] servers
     cdef unsigned long long[:, ::1] events
-    cdef public long long event_count, frame
+    cdef public long long event_count
     cdef public bint survey
     # The segment that is read.
     cdef unsigned long long source_high, source_low, destination_high, destination_low

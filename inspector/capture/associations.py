@@ -22,7 +22,7 @@ class Associations(Flows):
     """Reads the segment that is selected; `events` are what the tracker in Python is told, `event_count` of them.
 
     `survey` is set while the file is looked through: then `offered` gets a flag for each port that an answer offers
-    and there are no events. `frame` is the number of the packet before the one that is read.
+    and there are no events.
     """
 
     def __init__(self, flows: int, clients: npt.NDArray[np.uint8] | None, secret: int) -> None:
@@ -32,7 +32,7 @@ class Associations(Flows):
         self.servers = np.zeros(layout.SERVERS * layout.SERVER_WORDS, np.uint64).data
         self.event_rows = np.zeros((layout.EVENTS, layout.EVENT_WORDS), np.uint64)
         self.events = self.event_rows.data
-        self.event_count = self.frame = 0
+        self.event_count = 0
         self.survey = False
 
     def pdu_at(self, at: int, left: int) -> int:

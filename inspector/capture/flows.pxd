@@ -1,11 +1,11 @@
 cimport cython
 
 from inspector.capture cimport layout
-from inspector.capture.octets cimport Octets
+from inspector.capture.rows cimport Rows
 from inspector.decode cimport hints
 
 
-cdef class Flows(Octets):
+cdef class Flows(Rows):
     cdef unsigned long long[::1] entries
     cdef unsigned int[::1] index
     cdef public object client_flags

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspector.capture import layout
-from inspector.capture.octets import Octets
+from inspector.capture.rows import Rows
 from inspector.decode import hints
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class Flows(Octets):
+class Flows(Rows):
     """Entries are `layout.FLOW_WORDS` words; entry 0 is reserved. `clients` may be those of an earlier run."""
 
     def __init__(self, flows: int, clients: npt.NDArray[np.uint8] | None, secret: int) -> None:
+        Rows.__init__(self)
         places = 1 << (2 * (flows + 2)).bit_length()
         self.entries = np.zeros((flows + 2) * layout.FLOW_WORDS, np.uint64).data
         self.index = np.zeros(2 * places, np.uint32).data

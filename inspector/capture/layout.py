@@ -27,6 +27,9 @@ ROW_PORTS: Final = 7
 ROW_LENGTHS: Final = 8
 ROW_HOP_LIMIT: Final = 9
 ROW_PAYLOAD: Final = 10
+# Of a row for the tracker the upper half of ROW_HOP_LIMIT is the captured length of the frame.
+FOLLOWED: Final = 1024  # such rows are kept until the tracker gets them
+FOLLOWED_TIME: Final = 500000000  # and for so long: no timer of tracker and decoder is shorter
 
 IPV4: Final = 0x0800
 IPV6: Final = 0x86DD

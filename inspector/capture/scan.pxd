@@ -5,17 +5,13 @@ from inspector.capture cimport layout
 from inspector.capture.triage cimport Triage
 
 
-cdef unsigned long long joined(long long low, long long high) noexcept nogil
-
 @cython.final
 cdef class Scan(Triage):
-    cdef public long long at, count, packets, to_server, from_server, time_ns, due, time_due
+    cdef public long long at, packets, to_server, from_server, time_ns, time_due
     cdef public bint classic, big_endian, follows
     cdef const unsigned char[::1] udp_ports
     cdef public long long interfaces, first_interface
     cdef long long size
-    cdef unsigned long long[:, ::1] rows
-    cdef unsigned char[:, ::1] octets
     cdef long long[:, ::1] table
 
     cdef Py_ssize_t read_number(self, long long at) except -1 nogil
@@ -27,11 +23,6 @@ cdef class Scan(Triage):
     cdef int read_error(self, long long at, long long frame_end, long long attributes) except -1 nogil
     cdef int select(self, long long network, long long transport, long long attributes, long long time_ns) except -1 nogil
     cdef int read_segment(
-        self, long long network, long long transport, long long frame_end, long long end, long long attributes,
-        long long interface, long long time_ns
-    ) except -1 nogil
-    cdef int write_row(
-        self, long long network, long long transport, long long payload, long long payload_length, long long captured,
+        self, long long frame, long long network, long long transport, long long frame_end, long long end,
         long long attributes, long long interface, long long time_ns
     ) except -1 nogil
-    cdef int copy(self, long long number, long long at, long long count) except -1 nogil

@@ -15,15 +15,9 @@ import numpy as np
 
 from inspector.capture import layout
 from inspector.capture.triage import Triage
-from inspector.decode import hints
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-
-def joined(low: int, high: int) -> int:
-    """Return a 64-bit number of its halves."""
-    return cython.cast(cython.ulonglong, low) | cython.cast(cython.ulonglong, high) << 32
 
 
 class Scan(Triage):
@@ -31,8 +25,9 @@ class Scan(Triage):
 
     `at` is the offset of the next packet, `count` the number of rows written, `time_ns` the time of the last packet;
     `packets`, `to_server` and `from_server` count packets, the last two those of interest, with or without a record.
-    With `flows` the loop follows that many connections (see `Triage`), and stops before a packet which is not of a
-    healthy one, and before time reaches `due`. `clients` and `secret` are those of an earlier run.
+    With `flows` the loop follows that many connections (see `Triage`), and stops before time reaches `due`. After
+    `keep_followed` it writes packets which are not of a healthy one to `followed_rows`, too, of which
+    `followed_count` are in use; otherwise it stops before each. `clients` and `secret` are those of an earlier run.
     """
 
     def __init__(
@@ -47,9 +42,8 @@ class Scan(Triage):
         self.ports = np.bitwise_and(ports, layout.OF_INTEREST).data
         self.udp_ports = ports.data
         self.follows = flows > 0
-        self.due = layout.NEVER
         self.time_due = 0
-        self.at = self.count = self.packets = self.to_server = self.from_server = self.time_ns = 0
+        self.at = self.packets = self.to_server = self.from_server = self.time_ns = 0
         self.interfaces = self.first_interface = 0
         self.classic = self.big_endian = False
 
@@ -114,7 +108,11 @@ class Scan(Triage):
     def loop(self) -> int:
         """Do what `run` says."""
         number = cython.cast(cython.longlong, 0)
-        while self.count < self.rows.shape[0] and self.event_count < layout.EVENTS - 4:
+        while (
+            self.count < self.rows.shape[0]
+            and self.event_count < layout.EVENTS - 4
+            and self.followed_count < self.followed_limit
+        ):
             at = self.at
             left = self.size - at
             if self.classic:
@@ -255,7 +253,7 @@ class Scan(Triage):
             attributes = layout.OF_IPV6
         if protocol == layout.TCP:
             interface = self.first_interface + number
-            return self.read_segment(network, transport, frame_end, end, attributes, interface, time_ns)
+            return self.read_segment(at, network, transport, frame_end, end, attributes, interface, time_ns)
         if self.follows and protocol in (layout.ICMP, layout.ICMP6):
             return self.read_error(transport, frame_end, attributes)
         # These may be tunnels; those over UDP have a port of their own.
@@ -275,7 +273,15 @@ class Scan(Triage):
         return layout.UNUSUAL if kind in (3, 11, 12) else layout.SKIPPED
 
     def read_segment(
-        self, network: int, transport: int, frame_end: int, end: int, attributes: int, interface: int, time_ns: int
+        self,
+        frame: int,
+        network: int,
+        transport: int,
+        frame_end: int,
+        end: int,
+        attributes: int,
+        interface: int,
+        time_ns: int,
     ) -> int:
         """Read a TCP segment; `end` is where the IP header says that the packet ends."""
         if frame_end < transport + 20:
@@ -293,8 +299,13 @@ class Scan(Triage):
             found = self.classify()
             if self.survey or found == layout.OF_OTHERS:
                 return layout.SKIPPED
-            if found == layout.FOR_PYTHON:
+            if captured > (self.rows.shape[1] - layout.ROW_PAYLOAD) * 8:
                 return layout.UNUSUAL
+            if found == layout.FOR_PYTHON:
+                if self.followed_limit == 1:
+                    return layout.UNUSUAL
+                self.write_row(network, transport, payload, payload_length, captured, attributes, interface, time_ns)
+                self.write_followed(frame_end - frame, captured, time_ns)
         if not self.ports[self.read_16_big(transport + 2)]:
             if not self.ports[self.read_16_big(transport)]:
                 return layout.SKIPPED
@@ -321,57 +332,12 @@ class Scan(Triage):
             self.hop_limit = self.read_8(network + 7)
         else:
             self.source_high = self.destination_high = 0
-            self.source_low = joined(layout.MAPPED, self.read_32(network + 12))
-            self.destination_low = joined(layout.MAPPED, self.read_32(network + 16))
+            self.source_low = self.joined(layout.MAPPED, self.read_32(network + 12))
+            self.destination_low = self.joined(layout.MAPPED, self.read_32(network + 16))
             self.hop_limit = self.read_8(network + 8)
         self.source_port = self.read_16_big(transport)
         self.destination_port = self.read_16_big(transport + 2)
         self.sequence = self.read_32_big(transport + 4)
         self.acknowledgment = self.read_32_big(transport + 8)
         self.tcp_flags = self.read_8(transport + 13)
-        return 0
-
-    def write_row(
-        self,
-        network: int,
-        transport: int,
-        payload: int,
-        payload_length: int,
-        captured: int,
-        attributes: int,
-        interface: int,
-        time_ns: int,
-    ) -> int:
-        """Write a record: header and payload."""
-        number = self.count
-        self.rows[number, layout.ROW_FRAME] = self.frame + 1
-        self.rows[number, layout.ROW_TIME] = time_ns
-        if attributes & layout.OF_IPV6:
-            for word in range(4):
-                self.rows[number, layout.ROW_SOURCE + word] = self.read_64(network + 8 + 8 * word)
-        else:
-            self.rows[number, layout.ROW_SOURCE] = 0
-            self.rows[number, layout.ROW_SOURCE + 1] = joined(layout.MAPPED, self.read_32(network + 12))
-            self.rows[number, layout.ROW_DESTINATION] = 0
-            self.rows[number, layout.ROW_DESTINATION + 1] = joined(layout.MAPPED, self.read_32(network + 16))
-        sequence = self.read_32_big(transport + 4)
-        self.rows[number, layout.ROW_SEQUENCES] = joined(sequence, self.read_32_big(transport + 8))
-        ports = self.read_16_big(transport) | self.read_16_big(transport + 2) << 16
-        self.rows[number, layout.ROW_PORTS] = joined(ports, payload_length)
-        flags = captured | self.read_8(transport + 13) << 16 | attributes << 24
-        self.rows[number, layout.ROW_LENGTHS] = joined(flags, interface)
-        self.rows[number, layout.ROW_HOP_LIMIT] = self.read_8(network + (7 if attributes & layout.OF_IPV6 else 8))
-        if captured:
-            self.copy(number, payload, captured)
-        return 0
-
-    def copy(self, number: int, at: int, count: int) -> int:
-        """Copy bytes from `at` on to the payload of a row. Copying the last one first checks both ends."""
-        start = 8 * layout.ROW_PAYLOAD
-        self.octets[number, start + count - 1] = self.data[at + count - 1]
-        if cython.compiled:
-            hints.copy(cython.address(self.octets[number, start]), cython.address(self.data[at]), count - 1)
-        else:
-            for offset in range(count - 1):
-                self.octets[number, start + offset] = self.data[at + offset]
         return 0

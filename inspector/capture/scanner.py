@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from inspector.capture.scan import Scan
 from inspector.record import Attribute, KernelCounter, pack_record
 from inspector.wire.encapsulation import CARRIER_PORTS
 from inspector.wire.frame import LinkType
+from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,6 +37,9 @@ _HEADER: Final = 8
 _NANOSECONDS: Final = 1_000_000_000
 _LATEST: Final = 2**63 - 1
 _PORTS: Final = 65536
+# A row for the tracker: number, time, addresses, sequence numbers, ports, lengths, flags, attributes, interface, hop
+# limit, and length of the frame.
+_FOLLOWED: Final = struct.Struct("=QQ16s16sIIHHIHBBIII")
 # Of the link types whose frames compiled code reads: offset of the ethertype, and of what that names.
 _LINKS: Final = {
     int(LinkType.ETHERNET): (12, 14),
@@ -78,6 +83,8 @@ class Scanner:
         before = len(self)
         if packet.link_type not in _LINKS or before == len(self._block) or packet.time_ns > layout.LATEST_TIME:
             return False
+        if self.loop.followed_count >= self.loop.followed_limit:
+            return False
         table = np.array([_interface(packet.link_type, 1)], np.int64)
         if not self.loop.read_one(bytes(packet.data), table, self._block, packet.time_ns, packet.interface):
             return False
@@ -96,6 +103,31 @@ class Scanner:
         """Count a packet that is not read in compiled code; return its number in the file."""
         self.loop.frame += 1
         return int(self.loop.frame)
+
+    def keep_followed(self) -> None:
+        """Keep packets for the tracker instead of stopping before each."""
+        self.loop.keep_followed(np.zeros((layout.FOLLOWED, WORDS), np.uint64))
+
+    def take_followed(self) -> list[Header]:
+        """Return the packets for the tracker so far."""
+        count = int(self.loop.followed_count)
+        self.loop.followed_count = 0
+        rows = self.loop.followed_rows
+        if not count or rows is None:
+            return []
+        octets = rows[:count].view(np.uint8)
+        found = []
+        for number, row in enumerate(_FOLLOWED.iter_unpack(octets[:, : _FOLLOWED.size].tobytes())):
+            frame, time_ns, source, destination, sequence, acknowledgment, ports, to_port, length, captured = row[:10]
+            flags, _, _, hop_limit, frame_length = row[10:]
+            payload = octets[number, _FOLLOWED.size : _FOLLOWED.size + captured].tobytes() if captured else b""
+            found.append(
+                Header(
+                    time_ns, frame, source, destination, ports, to_port, sequence, acknowledgment, flags, hop_limit,
+                    length, frame_length, payload,
+                )
+            )  # fmt: skip
+        return found
 
     def add(self, segment: Segment) -> bool:
         """Append the record of the packet that was counted last, if it fits; one from a tunnel never does."""

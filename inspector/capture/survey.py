@@ -133,7 +133,7 @@ def _headers(path: Path, loop: Scan, segments: SegmentReader, *, chosen: bool) -
                 time_ns=time_ns,
                 number=int(loop.frame),
                 wire_length=packet.original_length,
-                tunnels=segments.tunnels,
+                tunnelled=segments.ports if segments.tunnels else None,
             )
             if isinstance(header, Header) and (not chosen or loop.has_flow(*_flow_of(header, segments.ports)[0])):
                 yield header._replace(interface=packet.interface)
@@ -177,7 +177,7 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
         time_ns=min(packet.time_ns, LATEST_TIME_NS),
         number=0,
         wire_length=packet.original_length,
-        tunnels=segments.tunnels,
+        tunnelled=segments.ports if segments.tunnels else None,
     )
     if isinstance(found, IcmpQuote):
         for address in (found.source, found.destination):

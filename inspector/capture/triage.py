@@ -255,6 +255,9 @@ class Triage(Sights):
             return False
         self.entries[base + layout.FLOW_LAST] = self.time
         flags = self.tcp_flags
+        if from_server and mapper and flags & (layout.RST | layout.FIN) and not state & layout.STATE_ENDED:  # noqa: SIM102
+            if self.entries[base + layout.FLOW_NEXT] == ((self.entries[base + layout.FLOW_INITIAL] + 1) & layout.LOW):
+                return False
         if flags & layout.RST:
             return self.take_reset(base, state, from_server, mapper)
         if flags & layout.SYN:

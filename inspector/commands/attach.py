@@ -135,7 +135,7 @@ def _serve_locally(
     except ListenError as error:
         if directory is not None:
             raise
-        _LOG.warning("'epm-inspector status' will not find this inspector: %s", error)
+        _LOG.warning("no local socket, 'epm-inspector status' cannot find this inspector: %s", error)
         return None
     stack.callback(local.close)
     server.add(local.socket, routes.table())
@@ -159,13 +159,15 @@ def _announce(session: Session, metrics: Metrics, server: MetricsServer, served:
     if is_compiled():
         _LOG.info("decoder: %s", implementation())
     else:
-        _LOG.warning("decoder: %s, at a twentieth of the speed; install with a C compiler at hand", implementation())
+        _LOG.warning(
+            "decoder: %s (20 times slower); reinstall with a C compiler to get the compiled one", implementation()
+        )
     if server.is_exposed:
         advice = "set tls_certificate, tls_key and tls_client_ca"
         if served != "metrics":
             advice += ", or serve_findings = false"
         _LOG.warning(
-            "%s: other machines can read %s, and so can networks on the way: there is no TLS; %s",
+            "%s: %s are readable by other machines, and unencrypted on the network; %s",
             server.url,
             served,
             advice,

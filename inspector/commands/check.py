@@ -47,7 +47,7 @@ def run(arguments: CheckArguments) -> int:
     for check in run_checks(arguments.interface, arguments.mode, arguments.netns):
         show(check)
     if failed:
-        console.print("not attached: see FAIL above")
+        console.print("not attached; resolve what FAIL names above")
         return 1
     try:
         for check in prove(arguments.interface, arguments.mode, arguments.netns, tunnels=arguments.tunnels):

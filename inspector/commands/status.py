@@ -53,7 +53,7 @@ def _checked(state: Any, pid: int) -> dict[str, Any]:
     """Return what an inspector said if it has the form of a status, whatever its version."""
     if isinstance(state, dict) and isinstance(state.get("interfaces"), list):
         return state
-    raise RunningError(f"the inspector with process id {pid} says nothing that can be understood of its status")
+    raise RunningError(f"the inspector with process id {pid} sent an unexpected /status (another version?)")
 
 
 def _show(states: Sequence[Mapping[str, Any]]) -> None:

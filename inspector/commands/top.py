@@ -25,7 +25,7 @@ def find_sources(directory: Path | None = None) -> list[Source]:
         if hidden:
             raise hidden[0]
         looked = ", ".join(map(str, [directory] if directory is not None else directories()))
-        raise RunningError(f"no inspector is running (looked in {looked}); --url looks at one elsewhere")
+        raise RunningError(f"no inspector is running (looked in {looked}); --url shows an inspector on another machine")
     return [Source(f"process {one.pid}", one.ask_json) for one in running]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _REBUILT: Final = (
-    "Each frame is built anew from what was recorded of a packet: time, addresses, ports, TCP sequence numbers, flags "
+    "Each frame is rebuilt from the record of a packet: time, addresses, ports, TCP sequence numbers, flags "
     "and payload are those of the wire; Ethernet addresses, IP and TCP options, windows and checksums are not. Packets "
     "without payload, SYN, FIN or RST are not recorded; of a connection to an endpoint only SYN, FIN, RST, what opens "
     "or refuses an association, and ICMP errors."
@@ -41,32 +41,41 @@ def capture_of(case: Case, config: Config, interface_names: Mapping[int, str]) -
     followed. The values of authentication verifiers are blanked before all else, so what is read anew is what is
     written.
     """
-    finding, records = case.finding, [*case.records, *case.later]
+    finding, records = case.finding, case.all_records() if case.is_followed else case.records
     notes: Sequence[str | None] = [None] * len(records)
     if not config.keep_credentials:
         records, notes = _without_credentials(records)
-    begun = _begin(records, finding)
-    end = end_of(begun, finding, config)
-    if end is None and len(begun) < len(records):
-        begun, end = records, end_of(records, finding, config)
-    if case.is_followed:
-        kept = list(begun)
-    else:
-        kept = [one for one in begun if record_time(one) <= finding.time_ns] if end is None else list(begun[:end])
+    first, kept, same = _choose(case, records, config)
     segments = [unpack_record(record) for record in kept]
     answers = [number for number, segment in enumerate(segments) if _is_answer(segment, finding)]
     names = {one.interface_index: _interface_name(one.interface_index, interface_names) for one in segments}
-    gives_outcomes = gives(kept, finding, case.outcomes, config)
-    comment = "\n".join(
-        (_comment(case, segments, same=end is not None, outcomes=gives_outcomes), redaction_comment(config))
-    )
+    outcomes = gives(kept, finding, case.outcomes, config)
+    comment = f"{_comment(case, segments, same=same, outcomes=outcomes)}\n{redaction_comment(config)}"
     file = io.BytesIO()
     with CaptureWriter(file, names, comment) as writer:
-        for number, (record, note) in enumerate(zip(kept, notes[len(records) - len(begun) :], strict=False)):
+        for number, (record, note) in enumerate(zip(kept, notes[first:], strict=False)):
             is_last = bool(answers) and number == answers[-1]
             verdict = f"{finding.verdict}: {finding.why}" if is_last else None
             writer.write(record, "\n".join(filter(None, (verdict, note))))
     return file.getvalue()
+
+
+def _choose(case: Case, records: Sequence[bytes], config: Config) -> tuple[int, Sequence[bytes], bool]:
+    """Return which records are written, the first one's number before them, and whether they give the finding.
+
+    They end with what completes it, unless it is known what followed.
+    """
+    finding = case.finding
+    begun = _begin(records, finding)
+    end = end_of(begun, finding, config)
+    if end is None and len(begun) < len(records):
+        begun, end = records, end_of(records, finding, config)
+    first = len(records) - len(begun)
+    if case.is_followed:
+        return first, begun, end is not None
+    if end is None:
+        return first, [one for one in begun if record_time(one) <= finding.time_ns], False
+    return first, begun[:end], True
 
 
 def _without_credentials(records: Sequence[bytes]) -> tuple[list[bytes], list[str | None]]:

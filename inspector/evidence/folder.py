@@ -70,10 +70,10 @@ class EvidenceFolder:
         try:
             self._open()
         except OSError as error:
-            problem = f"{path}: evidence cannot be kept there: {reason_of(error)}"
+            problem = f"{path}: evidence cannot be written: {reason_of(error)}"
             if not is_of_the_disk(error):
                 raise OutputError(problem) from None
-            warn(f"{problem}; the inspection goes on, and it is tried again")
+            warn(f"{problem}; inspection continues, retrying")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, in place of one of that name, and remove the oldest where there are too many.
@@ -141,7 +141,7 @@ class EvidenceFolder:
         try:
             fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError(errno.EAGAIN, "another inspector keeps its own there, give each a folder") from None
+            raise BlockingIOError(errno.EAGAIN, "locked by another inspector; give each its own directory") from None
         except OSError as error:
             if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP):
                 raise

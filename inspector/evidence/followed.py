@@ -50,6 +50,12 @@ class Case(NamedTuple):
         """Whether there is anything of what followed."""
         return bool(self.later or self.outcomes)
 
+    def all_records(self) -> list[bytes]:
+        """Return the records up to the answer as they are, and what came after it in the order of time."""
+        times = [record_time(record) for record in self.records]
+        end = len(times) - times[::-1].index(self.finding.time_ns) if self.finding.time_ns in times else len(times)
+        return [*self.records[:end], *sorted((*self.records[end:], *self.later), key=record_time)]
+
 
 @dataclass(slots=True)
 class _Followed:

@@ -72,7 +72,7 @@ class Pace:
         self._queue = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Wait for one's turn; those who came before, and have not gone meanwhile, have theirs before."""
+        """Wait for the rate limiter; waiters are served in the order of their calls."""
         async with self._queue:
             now = asyncio.get_running_loop().time()
             # What was not used lately may be caught up with, up to a quarter of a second's worth.

@@ -76,7 +76,8 @@ class OutcomeHistory:
         told = [one for one in finding.with_follow_up() if one.outcome is not None]
         for one in told:
             self._add_outcome(one, count)
-        if finding.kind is FindingKind.ANSWER:
+        # The question of a late answer is in the count of the minute in which it was given up.
+        if finding.kind is FindingKind.ANSWER and finding.supersedes is None:
             self._count_minute(time_ns, told[-1].outcome if told else _OPEN, count)
         else:
             for one in told:

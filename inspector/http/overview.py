@@ -106,7 +106,7 @@ class Overview:
         count = self._offers.get(offer)
         if count is None:
             if len(self._offers) >= OFFERS:
-                # What is forged comes once; what is real comes again.
+                # Evict the offer that was seen longest ago: forged offers do not recur, real ones do.
                 _, forgotten = self._offers.popitem(last=False)
                 self._beyond += forgotten.answers
             count = self._offers[offer] = _Count()
@@ -120,7 +120,7 @@ class Overview:
         if known is None:
             if len(self._offer_of) >= _REMEMBERED:
                 self._offer_of.clear()
-            # Held, so that no other comes by its identity.
+            # The finding is kept, since the cache is keyed by id().
             known = self._offer_of[id(judgement)] = judgement, _offer_of(judgement)
         return known[1]
 

@@ -178,7 +178,7 @@ def _failures(counts: Mapping[str, int]) -> str:
 
 
 def _summary(state: Mapping[str, Any], attached: int, *, healthy: bool) -> str:
-    """Return how it stands, in a sentence for each thing that matters."""
+    """Return the state of the inspector, one sentence for each subject."""
     interfaces, lost = len(state["interfaces"]), sum(state["lost"].values())
     sentences = [
         _marked(f"Attached to {attached} of {interfaces} interfaces.", "good" if attached == interfaces else "bad"),

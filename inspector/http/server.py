@@ -107,7 +107,7 @@ class MetricsServer:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other machines may read what is served, and whoever is on the way."""
+        """Whether the address is not loopback and has no TLS: the answers are readable on the network."""
         address = self._listeners[0].socket.getsockname()[0].partition("%")[0]
         return self._certificates is None and not ip_address(address).is_loopback
 
@@ -153,7 +153,7 @@ class MetricsServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, listener: _Listener) -> None:
-        """Accept connections for ever, one in each turn of the loop: no listener waits for a queue of another."""
+        """Accept connections, one in each iteration of the loop, so that no listener starves another."""
         listener.socket.setblocking(False)
         pace = Pace(self._limits.accepts_per_second)
         while True:
@@ -163,7 +163,7 @@ class MetricsServer:
             except OSError as error:
                 # Short of descriptors or memory, above all; errors of the new connection come here too (accept(2)).
                 if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    self._report_once(error.errno, f"connections wait: {error.strerror}")
+                    self._report_once(error.errno, f"connections are waiting: {error.strerror}")
                 await asyncio.sleep(_ACCEPT_RETRY_S)
                 continue
             self._begin(self._serve_client(listener, accepted, address[0] if address else ""))

@@ -33,10 +33,10 @@ class TlsFiles:
 
 
 class Certificates:
-    """The TLS context of files which somebody else renews.
+    """The TLS context of PEM files that may be renewed while the server runs.
 
-    Raises ListenError when they cannot be used at the beginning. Later `report` is told in one line, and what was read
-    before is used on: a renewal often writes one file after the other.
+    Raises ListenError when the files cannot be used at the start. Later errors go to `report`, in one line, and the
+    previous certificate stays in use: a renewal often writes one file after the other.
     """
 
     def __init__(self, files: TlsFiles, report: Callable[[str], None]) -> None:
@@ -53,9 +53,9 @@ class Certificates:
             try:
                 self._context = _make_context(self._files)
             except ListenError as error:
-                self._report(f"{error}; those from before are used on")
+                self._report(f"{error}; still using the previous certificate")
             else:
-                self._report(f"{self._files.certificate}: certificate and key were read again")
+                self._report(f"{self._files.certificate}: certificate and key reloaded")
         return self._context
 
     def _look(self) -> State:

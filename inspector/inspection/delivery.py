@@ -100,7 +100,7 @@ class Delivery:
         except (OSError, OutputError) as error:
             self._given_up.append(sink)
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            self._warn(f"{reason}: nothing is shown there any more, the inspection goes on")
+            self._warn(f"{reason}: output disabled, inspection continues")
 
     def reopen(self) -> None:
         """Open the file anew, as after a rotation."""

@@ -115,7 +115,7 @@ class Inspection:
         self._session.detach()
         self._take(self._session.drain())
         if self._unread:
-            _LOG.warning("%d records were not read any more: there were too many to end soon", self._unread)
+            _LOG.warning("shutdown: %d records left unread after 5 s", self._unread)
         self._end()
         if self._evidence is not None:
             self._evidence.close()

@@ -55,7 +55,7 @@ def choose_account(wanted: str | None) -> Account | None:
 
 
 def _warn_of_root(reason: str) -> None:
-    _LOG.warning("the inspection goes on as %s, who may write the system's files: %s; see --user", ROOT, reason)
+    _LOG.warning("still running as %s, which may write the system's files: %s; see --user", ROOT, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Files:
             if not readable[path]:
                 yield f"read {path} when it is renewed (a restart will)"
         if self.config is not None and not readable[self.config]:
-            yield f"read {self.config} at SIGHUP (the configuration is kept as it was)"
+            yield f"read {self.config} at SIGHUP (the current configuration is kept)"
         if self.findings is not None and not may_append(account, self.findings):
             yield f"make {self.findings} again after a rotation or SIGHUP (findings are lost then, and counted)"
         if self.capture is not None and not may_append(account, self.capture):
@@ -152,7 +152,7 @@ def give_up_privileges(session: Session, account: Account | None, *, netns: bool
         keep |= to_attach
         if everything:
             names = ", ".join(sorted(capability.name for capability in to_attach))
-            _LOG.warning("kept: %s, since tc filters do not go by themselves", names)
+            _LOG.warning("--drop-all: keeping %s, which is needed to remove tc filters on exit", names)
     # Linux before 5.19 asks for more.
     if not is_allowed_without_capabilities(session.counters):
         keep.add(Capability.CAP_BPF)
@@ -161,4 +161,4 @@ def give_up_privileges(session: Session, account: Account | None, *, netns: bool
     threads = drop_capabilities(keep)
     # A change of the user takes them from other threads.
     if threads and account is None:
-        _LOG.warning("%d threads which some library has started keep their capabilities", threads)
+        _LOG.warning("%d threads of libraries still hold capabilities", threads)

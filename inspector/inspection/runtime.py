@@ -63,7 +63,9 @@ class LocalSocket:
             if self._directory is not None:
                 os.close(self._directory)
             reason = error.strerror or str(error)
-            raise ListenError(f"cannot listen on {self.path}: {reason}; choose a --runtime-directory") from None
+            raise ListenError(
+                f"cannot listen on {self.path}: {reason}; choose another directory with --runtime-directory"
+            ) from None
 
     def give_to(self, uid: int, gid: int) -> None:
         """Give the file to a user, and its directory where that is root's and holds nothing but such sockets.
@@ -114,9 +116,9 @@ def _prepare(directory: Path) -> None:
         directory.mkdir(mode=0o700)
     status = directory.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(None, f"{directory} is no directory")
+        raise NotADirectoryError(None, f"{directory} is not a directory")
     if status.st_mode & 0o022:
-        raise PermissionError(None, f"others may write to {directory}")
+        raise PermissionError(None, f"{directory} is writable by other users")
     if os.geteuid() not in (0, status.st_uid):
         raise PermissionError(None, f"{directory} belongs to another user")
 
@@ -194,7 +196,7 @@ class Running:
             response = connection.getresponse()
             body = response.read(_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            reason = "it does not answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            reason = "no answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
             raise RunningError(f"the inspector with process id {self.pid} cannot be asked: {reason}") from error
         finally:
             connection.close()
@@ -239,8 +241,8 @@ def find_running(directory: Path | None = None) -> tuple[list[Running], list[Run
             except FileNotFoundError:
                 continue
             except OSError as error:
-                advice = "run this as root, or as the user whom the inspector runs as"
-                hidden.append(RunningError(f"{folder} cannot be looked into ({error.strerror}): {advice}"))
+                advice = "run this command as root, or as the inspector's user"
+                hidden.append(RunningError(f"{folder}: cannot be read: {error.strerror}; {advice}"))
     return sorted(found.values(), key=lambda one: (one.pid, one.path)), hidden
 
 

@@ -86,14 +86,14 @@ class Upkeep:
         if self._recording is not None:
             self._recording.reopen()
         if self.file is None:
-            self._output.note("no configuration file was named (--config): there is nothing to read again")
+            self._output.note("SIGHUP: started without --config, nothing to reload")
             return
         try:
             new = self._load()
         except ConfigError as error:
             self.valid = False
             self._metrics.config_rejected()
-            self._output.note(f"the configuration is kept as it was: {error}")
+            self._output.note(f"SIGHUP: reload failed, previous configuration kept: {error}")
             return
         changed, fixed = changes(self.config, new)
         self._take_over(new)
@@ -101,8 +101,8 @@ class Upkeep:
         self.read_ns = time.time_ns()
         self._metrics.config_reloaded(self.read_ns)
         text = f"changed: {', '.join(changed)}" if changed else "nothing changed"
-        restart = f"; needs a restart: {', '.join(fixed)}" if fixed else ""
-        self._output.note(f"{self.file} was read again; {text}{restart}")
+        restart = f"; restart required for: {', '.join(fixed)}" if fixed else ""
+        self._output.note(f"{self.file} reloaded; {text}{restart}")
 
     def _take_over(self, new: Config) -> None:
         fixed = {key: getattr(self.config.limits, key) for key in _FIXED_LIMITS}

@@ -26,6 +26,7 @@ _BROADCAST: Final = 0xFFFFFFFF
 _RESERVED_BYTE: Final = 8
 
 
+@lru_cache(maxsize=8192)
 def address_of(raw: bytes) -> IPAddress:
     """Return the address of 16 bytes as the record carries them: IPv4 as ::ffff:a.b.c.d."""
     return IPv4Address(raw[12:]) if raw.startswith(IPV4_MAPPED) else IPv6Address(raw)
@@ -78,6 +79,8 @@ def unmap(address: IPAddress, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPA
 def server_address(raw: bytes, nat64_prefixes: Sequence[IPv6Network] = ()) -> IPAddress:
     """Return the address that a server is known by, of its 16 bytes: unmapped where that is certain."""
     address = address_of(raw)
+    if isinstance(address, IPv4Address):
+        return address
     return known_address(address, unmap(address, nat64_prefixes))
 
 

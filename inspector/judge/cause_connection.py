@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from inspector.consequence import Cause, FindingKind
+from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.judge.diagnosis import (
     UNAVAILABLE,
     Diagnosis,
@@ -287,6 +287,8 @@ def path_mtu_of_question(evidence: Evidence) -> Diagnosis | None:
         return None
     if question.hole:
         seen = "a later part of the answer came, an earlier one did not, and the client does not acknowledge it"
+    elif question.begun and question.largest_segment >= LARGE_SEGMENT:
+        seen = f"a part of the answer came, in a segment of {question.begun} bytes, and the rest did not"
     elif question.acknowledged is False and question.sent > 2 and question.largest_segment >= LARGE_SEGMENT:
         seen = (
             f"a segment of {question.largest_segment} bytes of the {question.message} was sent {times(question.sent)} "
@@ -349,6 +351,22 @@ def mapper_resets(evidence: Evidence) -> Diagnosis | None:
     )
 
 
+def mapper_closes(evidence: Evidence) -> Diagnosis | None:
+    """What accepts connections at port 135 ends them before a word was said, as a proxy without a server does."""
+    attempt = evidence.attempt
+    if evidence.kind is not FindingKind.CONNECTION or evidence.outcome is not Outcome.BROKEN or attempt is None:
+        return None
+    if evidence.question is not None or not attempt.answered:
+        return None
+    how = sender_of(attempt.reset, str(attempt.address)) if attempt.reset is not None else "closed by the server"
+    return Diagnosis(
+        Cause.MAPPER_MUTE,
+        "check the members and health checks of the load balancer or proxy that accepts for it, and the service "
+        f"RpcEptMapper on the server; {UNAVAILABLE}",
+        (f"{attempt} accepted the connection and ended it before the client had said anything", how),
+    )
+
+
 VIEW_ROWS: Final[tuple[Row, ...]] = (snap_length, one_way_view, capture_ends, scanner)
 CONNECT_ROWS: Final[tuple[Row, ...]] = (
     path_mtu_reported,
@@ -359,4 +377,4 @@ CONNECT_ROWS: Final[tuple[Row, ...]] = (
     mapper_down,
 )
 FILTER_ROWS: Final[tuple[Row, ...]] = (filter_of_activation, filter_of_contexts, reset_by_device)
-QUESTION_ROWS: Final[tuple[Row, ...]] = (path_mtu_of_question, mapper_mute, mapper_resets)
+QUESTION_ROWS: Final[tuple[Row, ...]] = (path_mtu_of_question, mapper_mute, mapper_resets, mapper_closes)

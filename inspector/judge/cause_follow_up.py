@@ -29,6 +29,7 @@ _PUBLISH: Final = (
     f"publish that"
 )
 _DYNAMIC: Final = (range(49152, 65536), range(1025, 5001))
+_BUSY: Final = frozenset({0x6BB, 0x1C010014})
 _OVERLOADED: Final = frozenset({"local limit exceeded", "temporary congestion"})
 _HARDENED_LEVEL: Final = 5
 _ACTIVATION: Final = frozenset({"RemoteCreateInstance", "RemoteGetClassObject", "RemoteActivation"})
@@ -82,10 +83,11 @@ def wrong_server(evidence: Evidence) -> Diagnosis | None:
     if evidence.outcome is not Outcome.WRONG_SERVER or attempt is None:
         return None
     reason = attempt.rejection or "unknown interface"
-    facts = [
-        f"{attempt}, which the mapper named for {service_of(evidence)}, rejects it: {reason}",
-        f"{_named(evidence)}",
-    ]
+    facts = [f"{attempt}, which the mapper named for {service_of(evidence)}, rejects it: {reason}"]
+    if evidence.verdict is Verdict.SEALED:
+        facts.append(f"the answer is encrypted: that it named port {attempt.port} is presumed")
+    else:
+        facts.append(_named(evidence))
     if evidence.target is Target.ASKED and (evidence.translated or evidence.several_servers):
         facts.append("the connection reached another server than the mapper's, where this port is another service's")
         remedy = (
@@ -104,7 +106,7 @@ def denied(evidence: Evidence) -> Diagnosis | None:
         return None
     reason = attempt.rejection or (f"fault {attempt.fault:#x}" if attempt.fault is not None else "access denied")
     facts = (f"{attempt} denied {evidence.client}: {reason}",)
-    if reason in _OVERLOADED:
+    if reason in _OVERLOADED or attempt.fault in _BUSY:
         return Diagnosis(
             Cause.UNKNOWN, "the server is out of resources: look at its load; clients report error 1723 (0x6BB)", facts
         )
@@ -146,6 +148,24 @@ def stale_registration(evidence: Evidence) -> Diagnosis | None:
         f"restart the service that registered the port, or RpcEptMapper: the endpoint mapper names port {attempt.port} "
         f"for {service_of(evidence)} and nothing listens there; {UNAVAILABLE}",
         facts,
+    )
+
+
+def member_down(evidence: Evidence) -> Diagnosis | None:
+    """Other connections to the same port got through: one of its servers is down, or lacks the service."""
+    attempt = _failed(evidence)
+    if attempt is None or attempt.icmp is not None or evidence.target is not Target.ASKED:
+        return None
+    if not evidence.siblings.port_reached or not (evidence.several_servers or evidence.translated):
+        return None
+    return Diagnosis(
+        Cause.POOL_MEMBER_DIFFERS,
+        f"take the server that does not accept port {attempt.port} out of the pool, or start the service there; have "
+        f"the load balancer check this port, not 135 alone; {UNAVAILABLE}",
+        (
+            *_what_happened(evidence, attempt),
+            f"other connections to {attempt} got through: one server behind it is unlike the others",
+        ),
     )
 
 
@@ -299,6 +319,7 @@ FOLLOW_UP_ROWS: Final[tuple[Row, ...]] = (
     offered_by_nat,
     offered_otherwise,
     stale_registration,
+    member_down,
     other_member,
     session_helper,
     not_published,

@@ -96,8 +96,9 @@ class Question:
     UUID of its first abstract syntax). `flags_zero`: its PDU flags are 0, as NT 4.0 sends it. `reset` ended it, or
     `client_ended`: the client closed or reset the connection first; `server_ended`: the server closed it first,
     without an answer. `missing` bytes were sent by the server, by its later sequence numbers, and did not come.
-    `message` is its PDU type, `closed` the FIN of the server that ended it, `largest_segment` the payload of its
-    largest segment. `hole`: a later part of the server's stream came, an earlier one did not.
+    `begun` bytes of the answer came, and not its end. `message` is its PDU type, `closed` the FIN of the server that
+    ended it, `largest_segment` the payload of its largest segment. `hole`: a later part of the server's stream came, an
+    earlier one did not.
     """
 
     sent: int = 1
@@ -115,6 +116,7 @@ class Question:
     message: str = "request"
     closed: Reset | None = None
     hole: bool = False
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class Siblings:
     `bind_answered_contexts` is the number of contexts of a bind which the same server answered, 0 for none.
     `mapper_answered`: the endpoint mapper at this address answered a call. `refusals` is how many clients' follow-ups
     to the same endpoint were refused, this one included; `other_ports_reached`: follow-ups to other ports of the asked
-    address got through.
+    address got through, `port_reached`: others to this port did.
     """
 
     answers: int = 0
@@ -178,6 +180,7 @@ class Siblings:
     mapper_answered: bool = False
     refusals: int = 0
     other_ports_reached: bool = False
+    port_reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

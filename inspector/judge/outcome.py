@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inspector.judge.evidence import Attempt, Delivery, Evidence, Question, Reset
 
 _UNKNOWN_INTERFACE: Final = frozenset({0x1C010003, 0x6B5})
-_DENIED: Final = frozenset({5, 0x721, 0x1C00001D})
+_DENIED: Final = frozenset({5, 0x721, 0x1C00001D, 0x6BB, 0x1C010014})
 _SLOW_NS: Final = 500_000_000
 _PROMPT_NS: Final = 1_000_000_000
 
@@ -159,6 +159,8 @@ def _explain_question(evidence: Evidence, question: Question) -> str:
         words += f"; the server has sent {question.missing} bytes that did not come here, by its later sequence numbers"
     if question.hole:
         words = "a part of the answer is missing, and the client does not have it either"
+    if question.begun:
+        words = f"the answer began ({question.begun} bytes), and the rest did not come in {seconds(question.waited_ns)}"
     if question.reset is not None:
         end = evidence.asked if question.reset.from_server else evidence.client
         words += f", then {sender_of(question.reset, str(end))}"
@@ -215,7 +217,11 @@ def _explain_mapper(evidence: Evidence) -> str:
     if evidence.outcome is Outcome.UNDELIVERED:
         often = f", sent {times(attempt.syn_acks)}," if attempt.syn_acks else ""
         return f"{attempt} accepts and {evidence.client} does not know: its SYN-ACK{often} is never acknowledged"
-    return f"{attempt} accepted the connection, which ended before an answer"
+    if attempt.reset is not None:
+        return (
+            f"{attempt} accepted the connection and reset it at once: {sender_of(attempt.reset, str(attempt.address))}"
+        )
+    return f"{attempt} accepted the connection and closed it at once"
 
 
 def _explain_limits(evidence: Evidence) -> str:

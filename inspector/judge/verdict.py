@@ -7,6 +7,7 @@ says who is hurt by it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
@@ -125,13 +126,7 @@ def _judge_tower(
         )
     verdict = judge_address(asked, tower.address, policy)
     why = explain(verdict, shown, tower.address, tower.port)
-    if verdict is Verdict.MATCH and translated_from is not None:
-        verdict = judge_address(translated_from, tower.address, policy)
-        why = explain(verdict, translated_from, tower.address, tower.port)
-        why += (
-            f" (the request names {translated_from}, its packets go to {asked}: translated before they are seen here)"
-        )
-    return OfferedEndpoint(
+    mapping = OfferedEndpoint(
         interface_of(tower.interface),
         tower.protocol_sequence,
         tower.address,
@@ -142,6 +137,28 @@ def _judge_tower(
         offered.annotation,
         offered.references,
     )
+    return mapping if translated_from is None else _translated(mapping, asked, translated_from, policy)
+
+
+def rejudge(finding: Finding, named: IPv4Address | None, policy: Policy) -> Finding:
+    """Return the finding of an answer whose request, which names this address, was not known when it was judged."""
+    if named is None or named.is_unspecified:
+        return finding
+    if named == finding.asked or not finding.mappings:
+        return replace(finding, requested_address=named)
+    mappings = tuple(_translated(mapping, finding.server, named, policy) for mapping in finding.mappings)
+    worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
+    return replace(finding, requested_address=named, verdict=worst.verdict, why=worst.why, mappings=mappings)
+
+
+def _translated(mapping: OfferedEndpoint, shown: IPAddress, named: IPv4Address, policy: Policy) -> OfferedEndpoint:
+    """Return a mapping that matches, judged by the address that the request names instead."""
+    if mapping.verdict is not Verdict.MATCH:
+        return mapping
+    verdict = judge_address(named, mapping.address, policy)
+    why = explain(verdict, named, mapping.address, mapping.port)
+    why += f" (the request names {named}, its packets go to {shown}: translated before they are seen here)"
+    return replace(mapping, verdict=verdict, why=why)
 
 
 def _judge_without_towers(exchange: Exchange) -> tuple[Verdict, str]:

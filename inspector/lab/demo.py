@@ -94,7 +94,7 @@ def start_inspector(laboratory: Laboratory, address: str, *more: str, **settings
 
 
 def start_clients(laboratory: Laboratory, output: int) -> subprocess.Popen[str]:
-    """Let the clients ask about once a second, for ever; what they say goes to the descriptor `output`."""
+    """Start the clients, which ask about once a second; their output goes to the descriptor `output`."""
     options = ["--server", topology.VIRTUAL_ADDRESS, "--settings", str(laboratory.client_settings)]
     command = [sys.executable, "-m", "inspector.lab.clients", *options, "--interval", str(_QUESTION_SECONDS)]
     return laboratory.start("client", command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -158,5 +158,5 @@ def termination_as_interrupt() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Tell whoever watches."""
+    """Print a line for the viewer."""
     print(text, flush=True)

@@ -96,4 +96,4 @@ def _prove_detached(interface: str, program_id: int, netns: str | None) -> Check
         left = [*device.xdp_program_ids.values(), *tcx_programs(device.index)]
     if program_id in left:
         return Check("detach", "fail", f"program id {program_id} is still on {interface}")
-    return Check("detach", "ok", "the program is gone again")
+    return Check("detach", "ok", "detached cleanly")

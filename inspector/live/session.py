@@ -49,7 +49,7 @@ _CLOCK_INTERVAL_S: Final = 1.0
 _SETTLE_S: Final = 0.005
 _GATHER_S: Final = 0.002
 _MOMENT_S: Final = 0.002
-# Loss is looked for so often; and after it, what is missing is not waited for, for so long.
+# Interval of checks for loss; time after a loss in which missing bytes are not waited for.
 _LOSS_INTERVAL_S: Final = 0.1
 _LOSING_S: Final = 2.0
 # ICMP errors over their budget are no sign that others get lost.
@@ -114,8 +114,8 @@ class Session:
         self._lanes = Lanes(self._rings, self._now)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._resources.callback(os.close, self._wake_fd)
-        # poll(2), not epoll: it asks each ring anew, so a record submitted while the last ones were being
-        # given back is never slept over.
+        # poll(2), not epoll: it asks each ring again, so that a record submitted while earlier ones were being freed
+        # ends the sleep.
         self._poller = select.poll()
         for fd in (*(ring.fd for ring in self._rings if not isinstance(ring, Lane)), self._wake_fd):
             self._poller.register(fd, select.POLLIN)
@@ -129,7 +129,7 @@ class Session:
 
     @property
     def interfaces(self) -> tuple[InterfaceState, ...]:
-        """How each interface stands, in the order in which they were named; after `detach` how they stood."""
+        """The state of each interface, in the order of the arguments; after `detach` the last state."""
         return self.places.states
 
     @property
@@ -138,7 +138,7 @@ class Session:
         return tuple(state.attachment for state in self.interfaces if state.attachment is not None)
 
     def watch(self) -> None:
-        """From now on see to it that the program is on every interface, in a thread, until `detach`."""
+        """Start the thread that attaches the program again where it is lost, until `detach`."""
         self._watch.start()
 
     def changes(self) -> list[Change]:
@@ -156,7 +156,7 @@ class Session:
         return time.monotonic_ns() + min(self._offsets)
 
     def refresh_clock(self) -> None:
-        """Tell the program how far the time of day is from its own clock."""
+        """Write the offset between CLOCK_REALTIME and CLOCK_MONOTONIC into the program's map."""
         offset = clock_offset()
         previous = self._offsets[1] or offset
         syscalls.map_update(self._program.maps["epm_clock"], 0, (offset % (1 << 64)).to_bytes(8, sys.byteorder))
@@ -189,11 +189,11 @@ class Session:
 
     @property
     def losing(self) -> bool:
-        """Whether records were lost lately, as far as is known: what is missing now will not come."""
+        """Whether records were lost within the last two seconds: missing bytes will not come then."""
         return time.monotonic() < self._losing_until
 
     def _watch_loss(self) -> None:
-        """See whether records were lost; more than now and then only where a ring is filling up."""
+        """Check for lost records: at intervals, and each time while a ring is more than half full."""
         now = time.monotonic()
         if now < self._loss_due and all(ring.used() < ring.size // 2 for ring in self._rings):
             return
@@ -218,8 +218,8 @@ class Session:
         """Sleep until a ring has something; return whether it was `wake` that ended the sleep."""
         set_waiting(self._processors, waiting=True)
         try:
-            # A processor may have looked whether somebody waits just before, and its record be seen only now: so the
-            # lanes are looked at once more after a moment, which is ages to a processor.
+            # A CPU may have read `waiting` before it was set here, while its record is not visible yet (a store before
+            # a load). So the rings are checked again after 2 ms, before the long sleep.
             for part_s in (min(timeout_s, _MOMENT_S), timeout_s - _MOMENT_S):
                 if part_s <= 0 or any(lane.used() for lane in self._processors):
                     return False
@@ -234,7 +234,7 @@ class Session:
         return False
 
     def wake(self) -> None:
-        """Let `poll` return at once, also from a signal handler or another thread."""
+        """Make `poll` return at once. Safe in signal handlers and other threads."""
         os.eventfd_write(self._wake_fd, 1)
 
     def drain(self) -> Sequence[Block]:
@@ -293,7 +293,7 @@ def open_session(
     ToolchainError, HookTakenError, AttachError.
     """
     if mode not in MODES:
-        raise LiveError(f"there is no mode {mode!r}: {', '.join(MODES)}")
+        raise LiveError(f"unknown mode {mode!r}; modes: {', '.join(MODES)}")
     require_capabilities(namespace=netns is not None)
     with inside(netns):
         devices = [find_device(name) for name in dict.fromkeys(interfaces)]

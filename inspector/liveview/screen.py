@@ -195,7 +195,7 @@ class Screen(App[None]):
         table.cursor_coordinate = cursor
 
     def _state(self) -> Text:
-        """Return how the inspector stands, in some lines."""
+        """Return the state of the inspector, in a few lines."""
         lines = state_lines(self._view, self._before)
         name = self._sources[self._number].name
         if len(self._sources) > 1:

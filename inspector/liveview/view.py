@@ -33,7 +33,7 @@ class View(NamedTuple):
 
 
 def look(source: Source) -> View:
-    """Ask an inspector. Raises RunningError where it does not answer, or not as one that can be looked at so."""
+    """Ask an inspector. Raises RunningError if it does not answer, or its answers lack keys that are needed."""
     paths = ("/status", "/offers", "/findings", "/outcomes")
     state, offers, findings, outcomes = (source.ask(path) for path in paths)
     try:
@@ -42,4 +42,4 @@ def look(source: Source) -> View:
             return view
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
-    raise RunningError(f"{source.name} says nothing that can be understood; is it of another version?")
+    raise RunningError(f"{source.name}: unexpected answer; the inspector may be of another version")

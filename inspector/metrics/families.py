@@ -84,6 +84,12 @@ class Families:
         self.undelivered = self._counter(
             "answers_undelivered", "Answers that did not reach the client.", "interface", "vip"
         )
+        self.late = self._counter(
+            "answers_late",
+            "Answers to questions which had been counted as unanswered before; they are no further responses.",
+            "interface",
+            "vip",
+        )
         self.mapper_failures = self._counter(
             "connections",
             "Failed connections to the endpoint mapper's own port, by outcome.",

@@ -50,7 +50,7 @@ class BulkHistogram(Collector):
         return [HistogramMetricFamily(self._name, self._documentation)]
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the family as it stands."""
+        """Yield the family with its present samples."""
         with self._lock:
             cumulative, total = np.cumsum(self._counts).tolist(), self._sum
         bounds = [*map(floatToGoString, self._bounds.tolist()), "+Inf"]

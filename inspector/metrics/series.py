@@ -45,6 +45,7 @@ class _Key(NamedTuple):
     service: str | None
     outcome: Outcome | None
     cause: Cause | None
+    late: bool
 
 
 def _key_of(finding: Finding) -> _Key:
@@ -58,6 +59,7 @@ def _key_of(finding: Finding) -> _Key:
         service_name(finding),
         finding.outcome,
         finding.consequence.cause if finding.consequence is not None else None,
+        finding.supersedes is not None,
     )
 
 
@@ -102,14 +104,14 @@ class Series:
         self._alike.clear()
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
-        """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
+        """Set the configured VIPs and the number of learned ones; addresses with a label keep it."""
         self._vips |= {str(ip_address(vip)) for vip in vips}
         self._vips_left += learned_vips - self._learned_vips
         self._learned_vips = learned_vips
         self._forget()
 
     def interface(self, name: str) -> str | None:
-        """Return the label of an interface, None when none is left; on first sight its series are made."""
+        """Return the label of an interface, None when none is left; creates the series of a new interface."""
         if name in self._interfaces:
             return name
         if len(self._interfaces) >= LEARNED_INTERFACES:
@@ -138,6 +140,10 @@ class Series:
         if finding.direction is Direction.FROM_SERVER:
             self._note_answering(asked)
         interface = self.interface(finding.source)
+        if finding.supersedes is not None:
+            # Its question was counted when it was given up.
+            labels = (interface or OTHER_INTERFACES, asked if asked in self._vips else OTHER)
+            return [families.late.labels(*labels), *self._overflow({"interface": interface})]
         vip = self._learn_vip(asked) if mismatch else asked if asked in self._vips else None
         of_interface = interface or OTHER_INTERFACES
         of_service = (of_interface, vip or OTHER, service or OTHER)
@@ -208,6 +214,7 @@ class Series:
             families.vip_responses.labels(interface, vip, str(verdict))
         if self._follow_up:
             families.undelivered.labels(interface, vip)
+            families.late.labels(interface, vip)
             families.causes.labels(interface, vip, str(Cause.UNKNOWN))
             for outcome in MAPPER_OUTCOMES:
                 families.mapper_failures.labels(interface, vip, str(outcome))

@@ -59,7 +59,7 @@ class Metrics:
         self._initialise()
 
     def _initialise(self) -> None:
-        """Make the series exist which are known in advance."""
+        """Create the series whose labels are known in advance, with the value 0."""
         for anomaly in Anomaly:
             self._families.anomalies.labels(str(anomaly))
         for reason in LOST.values():
@@ -91,9 +91,9 @@ class Metrics:
         self._families.anomalies.labels(str(anomaly)).inc(count)
 
     def update_kernel(self, counters: Mapping[str, Mapping[KernelCounter, int]]) -> None:
-        """Take over the kernel program's counters: by interface, since the program was loaded.
+        """Add the growth of the kernel program's counters, which are by interface since the program was loaded.
 
-        A counter below its last value has begun anew, with a newly loaded program.
+        A counter below its last value belongs to a newly loaded program and counts from 0.
         """
         for source, values in counters.items():
             interface = self._interface(source)
@@ -119,7 +119,7 @@ class Metrics:
         self._families.last_round.set(now_s)
 
     def update_ring(self, used: int, size: int) -> None:
-        """Take over the rings' fill, in bytes."""
+        """Set the used bytes and the capacity of the rings."""
         self._families.ring_used.set(used)
         self._families.ring_size.set(size)
 
@@ -130,31 +130,31 @@ class Metrics:
         self._families.age.observe(age_s)
 
     def update_losses(self, losses: Iterable[tuple[Loss, int]]) -> None:
-        """Take over how many findings could not be taken to their places so far."""
+        """Set the counts of findings that could not be written; they are totals since the start."""
         for loss, count in losses:
             self._families.findings_lost.labels(*loss.value).inc(self._rise(loss, count))
 
     def update_evidence(self, written: int, left_out: Mapping[LeftOut, int], one_of: int) -> None:
-        """Take over what became of mismatches so far, and of how many connections one is held."""
+        """Set the counts of evidence files and of mismatches without one, totals since the start, and the sampling."""
         self._families.evidence_files.inc(self._rise("evidence", written))
         for reason, count in left_out.items():
             self._families.evidence_left_out.labels(str(reason)).inc(self._rise(reason, count))
         self._families.evidence_one_of.set(one_of)
 
     def update_follow_up_maps(self, used: Mapping[str, int], evicted: Mapping[str, int]) -> None:
-        """Take over how many entries the kernel's maps have, and how many were forgotten so far."""
+        """Set the entries of the kernel's maps, and the evictions since the start."""
         for name, count in used.items():
             self._families.map_entries.labels(name).set(count)
             self._families.map_evictions.labels(name).inc(self._rise(("map", name), evicted.get(name, 0)))
 
     def _rise(self, name: Hashable, count: int) -> int:
-        """Return by how much a count has grown since it was told last."""
+        """Return the growth of a total since the last call for this key."""
         last = self._told.get(name, 0)
         self._told[name] = count
         return count - last
 
     def tracked_connections(self, count: int) -> None:
-        """Take over how many connections have state."""
+        """Set the number of connections in the decoder's tables."""
         self._families.connections.set(count)
 
     def attached(self, interface: str, hook: str, mode: str) -> None:
@@ -170,7 +170,7 @@ class Metrics:
             self._families.program_attached.labels(label, hook, mode).set(0)
 
     def attachment_lost(self, interface: str, reason: AttachmentLoss) -> None:
-        """Count that an interface has no program any more, against our will."""
+        """Count a loss of the program on an interface."""
         self._families.attachments_lost.labels(self._interface(interface), str(reason)).inc()
 
     def reattached(self, interface: str) -> None:
@@ -187,7 +187,7 @@ class Metrics:
         self._families.config_successful.set(0)
 
     def reconfigure(self, vips: Iterable[str], learned_vips: int) -> None:
-        """Take over configured virtual addresses and how many may be learned; what has a label keeps it."""
+        """Set the configured VIPs and the number of learned ones; addresses with a label keep it."""
         self._series.reconfigure(vips, learned_vips)
 
     def attach_failure(self, interface: str, reason: str) -> None:

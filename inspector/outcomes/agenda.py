@@ -89,6 +89,10 @@ class Agenda(Generic[_Watched]):
             self._heap = [entry for entry in self._heap if entry[2].scheduled_ns == entry[0]]
             heapq.heapify(self._heap)
 
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether `due` may have something to do."""
+        return bool(self._heap) and self._heap[0][0] <= now_ns
+
     def due(self, now_ns: int) -> Iterator[_Watched]:
         """Yield the connections whose time has come, each no longer scheduled."""
         while self._heap and self._heap[0][0] <= now_ns:

@@ -14,7 +14,7 @@ from inspector.outcomes.pdus import (
     messages,
     read_reply,
 )
-from inspector.outcomes.seen import DATA_AGAIN_NS, SYN_AGAIN_NS, Asked, IcmpSeen, ResetSeen, Sent, is_copy
+from inspector.outcomes.seen import DATA_AGAIN_NS, SYN_AGAIN_NS, Asked, GivenUp, IcmpSeen, ResetSeen, Sent, is_copy
 from inspector.outcomes.stream import Stream, after
 from inspector.protocols import ACK, FIN, RST, SYN
 from inspector.wire.pdu import PduType
@@ -26,6 +26,7 @@ _MODULUS: Final = 1 << 32
 _RECENT: Final = 8
 _SENT: Final = 8
 _COPIES: Final = 4
+_AT_ONCE_NS: Final = 1_000_000_000
 _COPY_NS: Final = 1_000_000
 """A packet that comes again so soon is a copy: mirror ports and captures on all interfaces see it twice."""
 _RESPONSES: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
@@ -45,16 +46,18 @@ class Connection:
 
     `confirmed`: the client acknowledged something after its SYN, for the last time at `confirmed_ns`. Of `cut` packets
     of the server the capture kept at most `cut_at` bytes. `call_rejected` is the length of a bind_nak that answers a
-    request. `concluded`, `counted`, `scheduled_ns` and `told_ns` (the time of the last finding about this connection)
-    belong to the owner.
+    request, `unseen` that the client has an answer which did not come here. `given_up` are questions that were told to
+    be unanswered. `concluded`, `counted`, `noted`, `scheduled_ns` and `told_ns` (the time of the last finding about
+    this connection) belong to the owner.
     """
 
     __slots__ = (
         "_lately", "asked", "bind", "call_rejected", "client", "client_hop_limit", "concluded", "confirmed",
-        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "first_ns", "flow", "fragments", "frame", "icmp",
-        "interface", "last_ns", "other_syn", "recent", "reply", "reply_ns", "reset", "scheduled_ns", "sent", "server",
-        "server_confirmed", "server_hop_limit", "server_next", "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns",
-        "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence", "syns", "told_ns",
+        "confirmed_ns", "counted", "cut", "cut_at", "fin_hop_limit", "fin_number", "first_ns", "flow", "fragments",
+        "frame", "given_up", "icmp", "interface", "last_ns", "noted", "other_syn", "recent", "reply", "reply_ns",
+        "reset", "scheduled_ns", "sent", "server", "server_confirmed", "server_hop_limit", "server_next",
+        "syn_ack_hop_limit", "syn_ack_last_ns", "syn_ack_ns", "syn_acks", "syn_gap_ns", "syn_last_ns", "syn_sequence",
+        "syns", "told_ns", "unseen",
     )  # fmt: skip
 
     def __init__(self, flow: Flow, time_ns: int, frame: int, interface: int = 0) -> None:
@@ -83,15 +86,19 @@ class Connection:
         self.recent: list[Sent] = []
         self.sent: list[Sent] = []
         self.concluded = self.counted = False
+        self.noted: tuple[object, ...] = ()
         self.told_ns: int | None = None
+        self.given_up: list[GivenUp] = []
         self.scheduled_ns: int | None = None
         self.server_confirmed = False
         self.server_hop_limit: int | None = None
         self.fin_hop_limit: int | None = None
+        self.fin_number: int | None = None
         self.client_hop_limit: int | None = None
         self.server_next: int | None = None
         self.call_rejected = 0
-        self._lately: list[tuple[int, ...]] = []
+        self.unseen = False
+        self._lately: list[tuple[int, tuple[int, ...]]] = []
 
     @property
     def answered(self) -> bool:
@@ -112,6 +119,21 @@ class Connection:
     def closed(self) -> bool:
         """Whether one end has closed or reset the connection."""
         return self.reset is not None or self.client.fin_ns is not None or self.server.fin_ns is not None
+
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether the server ended the connection within a second, before either end had said anything."""
+        if self.syn_ack_ns is None or self.client.payload or self.server.payload or not self.confirmed:
+            return False
+        ended_ns = self.server.fin_ns
+        if ended_ns is not None and self.fin_number != (self.syn_sequence or 0) + 1:
+            # The server has a FIN of the client that was not seen yet.
+            return False
+        if ended_ns is None and self.reset is not None and self.reset.from_server:
+            ended_ns = self.reset.time_ns
+        if ended_ns is None or (self.client.fin_ns is not None and self.client.fin_ns < ended_ns):
+            return False
+        return ended_ns - self.syn_ack_ns < _AT_ONCE_NS
 
     @property
     def missing(self) -> int:
@@ -164,12 +186,14 @@ class Connection:
     def _is_copy(self, header: Header) -> bool:
         """Return whether the same packet was seen just before."""
         key = (header.source_port, header.sequence, header.acknowledgment, header.flags, header.payload_length)
-        lately = self._lately
-        found = any(one[1:] == key and is_copy(header.time_ns, one[0], _COPY_NS) for one in lately)
-        if not found:
-            del lately[: max(0, len(lately) - _COPIES + 1)]
-            lately.append((header.time_ns, *key))
-        return found
+        lately, time_ns = self._lately, header.time_ns
+        for seen_ns, seen in lately:
+            if seen == key and is_copy(time_ns, seen_ns, _COPY_NS):
+                return True
+        if len(lately) >= _COPIES:
+            del lately[: len(lately) - _COPIES + 1]
+        lately.append((time_ns, key))
+        return False
 
     def take_icmp(self, error: IcmpQuote) -> None:
         """Take an ICMP error that quotes a packet of the client."""
@@ -249,13 +273,14 @@ class Connection:
         if self.reset is not None and self.reset.from_server is from_server and self.answered:
             self._go_on(header, ours)
         if header.flags & ACK:
-            if not from_server and theirs.lacks(header.acknowledgment):
+            if not from_server and header.acknowledgment != theirs.highest and theirs.lacks(header.acknowledgment):
                 # The client has an answer that the capture does not have.
                 self.asked = self.bind = None
+                self.unseen = True
             theirs.acknowledge(header.acknowledgment)
             if from_server:
                 self.server_confirmed = True
-                if not header.flags & FIN or header.payload_length:
+                if ours.fin_ns is None and (not header.flags & FIN or header.payload_length):
                     self.server_hop_limit = header.hop_limit
             else:
                 self.confirmed = True
@@ -275,6 +300,7 @@ class Connection:
             ours.fin_ns = header.time_ns
             if from_server:
                 self.fin_hop_limit = header.hop_limit
+                self.fin_number = header.acknowledgment
         if not from_server:
             self._drop_acknowledged()
 
@@ -302,6 +328,7 @@ class Connection:
         for message in messages(header.payload):
             if message.type in QUESTIONS and (asked is None or message.type is not PduType.REQUEST):
                 self.asked = asked = Asked(header, message)
+                self.unseen = False
                 if asked.bind is not None:
                     self.bind = asked.bind
 
@@ -323,6 +350,8 @@ class Connection:
             self.fragments, self.asked = 0, None
         self.fragments += sum(message.type in _RESPONSES for message in found)
         for message in found:
+            if message.type is PduType.RESPONSE and self.reply is not None and self.reply.accepted:
+                continue
             reply = read_reply(message)
             accepted = self.reply is not None and self.reply.accepted
             # Of a later bind that was not seen nobody knows which interface it was about.

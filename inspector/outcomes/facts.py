@@ -155,6 +155,22 @@ def question_of(
     )
 
 
+def begun_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...]) -> Question | None:
+    """Return the question whose answer began and did not end; None where nothing of an answer came."""
+    if not connection.recent:
+        return None
+    last, reset = connection.recent[-1], reset_of(connection, mapper_hop_limits)
+    ended_ns = connection.reset.time_ns if connection.reset is not None else connection.client.fin_ns
+    return Question(
+        waited_ns=max(0, (now_ns if ended_ns is None else ended_ns) - last.first_ns),
+        acknowledged=True,
+        largest_segment=last.largest,
+        begun=last.length,
+        reset=reset if reset is not None and (reset.from_server or reset.by_device) else None,
+        client_ended=connection.client.fin_ns is not None or (reset is not None and not reset.from_server),
+    )
+
+
 def is_impatient(question: Question) -> bool:
     """Return whether the client went before an answer could be called missing: it, or the capture, lost interest."""
     gone = question.client_ended and question.reset is None and question.sent == 1

@@ -10,7 +10,7 @@ from inspector.judge.addresses import address_of, server_address
 from inspector.judge.outcome import attempt_outcome
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import Facts, attempt_of, question_of
+from inspector.outcomes.facts import Facts, attempt_of, name_of_syntax, question_of
 from inspector.outcomes.offers import Answer, FollowUp, Offers
 from inspector.outcomes.pdus import Reply
 from inspector.outcomes.timing import follow_up_due_ns, may_pass
@@ -142,6 +142,11 @@ class FollowUps:
 
     def advance(self, now_ns: int, found: list[Finding]) -> None:
         """Judge the follow-ups whose time has come, and the answers that nobody followed."""
+        if self._agenda.is_due(now_ns):
+            self._judge_due(now_ns, found)
+        self.expire(now_ns)
+
+    def _judge_due(self, now_ns: int, found: list[Finding]) -> None:
         for connection in self._agenda.due(now_ns):
             due_ns = follow_up_due_ns(connection, self._limits)
             if due_ns is not None and due_ns > now_ns:
@@ -149,7 +154,6 @@ class FollowUps:
             else:
                 self._conclude(connection, now_ns, found, final=False)
                 self._give_up(connection)
-        self.expire(now_ns)
 
     def _give_up(self, connection: FollowUp) -> None:
         """Let go of a connection of a running inspection whose time is over, and of which nothing can be said."""
@@ -160,6 +164,8 @@ class FollowUps:
 
     def expire(self, now_ns: int) -> None:
         """Count the answers that nobody followed; of one whose offers had to go that is not known."""
+        if not self.offers.has_expired(now_ns):
+            return
         for answer in self.offers.expired(now_ns):
             if answer.followed or answer.forgotten or answer.undelivered:
                 continue
@@ -302,6 +308,7 @@ class FollowUps:
             attempt=attempt,
             question=question,
             level=connection.bind.level if connection.bind is not None else 0,
+            service=name_of_syntax(connection.bind.abstract) if connection.bind is not None else None,
         )
         answer = offer.answer
         # A connection that was seen before its answer reached the endpoint when that said so.

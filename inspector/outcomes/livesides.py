@@ -63,7 +63,7 @@ class LiveSides:
         for side in self._sides.values():
             side.forget_before(now_ns - _KEPT_NS)
             side.last_ns = max(side.last_ns, now_ns)
-        found = tie(list(self._sides.values()), self._prefixes, together=True, live=True)
+        found = tie(list(self._sides.values()), self._prefixes, together=True, now_ns=now_ns)
         for asked, servers in found.learned.items():
             known = list(dict.fromkeys((*self.ties.learned.get(asked, ()), *servers)))
             _keep(self.ties.learned, {asked: tuple(known[-_SERVERS:])})

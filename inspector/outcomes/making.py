@@ -101,8 +101,8 @@ class Maker:
         return self._of_port(connection, facts, operation, time_ns, frame)
 
     def view(self, connection: Connection, facts: Facts, time_ns: int) -> Finding:
-        """Return the finding of a view in one direction only, of which this connection is an example."""
-        return self._of_port(connection, facts, "connect", time_ns, 0)
+        """Return the finding of what a capture does not show, of which this connection is an example."""
+        return self._of_port(connection, facts, "connect", time_ns, connection.frame)
 
     def _of_port(self, connection: Connection, facts: Facts, operation: str, time_ns: int, frame: int) -> Finding:
         flow = connection.flow

@@ -89,6 +89,14 @@ class MapperConnections:
         """Return a connection."""
         return self._agenda.get(flow)
 
+    def frame_at(self, flow: Flow, time_ns: int) -> int | None:
+        """Return the server's last packet until a time, or the connection's first; None where it is not known."""
+        connection = self._agenda.get(flow)
+        if connection is None:
+            return None
+        earlier = [one.frame for one in connection.recent if one.first_ns <= time_ns]
+        return earlier[-1] if earlier else connection.frame
+
     def knows_client(self, client: bytes) -> bool:
         """Return whether a client has talked to port 135 lately."""
         return client in self._clients
@@ -170,6 +178,8 @@ class MapperConnections:
 
     def advance(self, now_ns: int, found: list[Finding]) -> None:
         """Judge the connections whose time has come."""
+        if not self._agenda.is_due(now_ns):
+            return
         for connection in self._agenda.due(now_ns):
             due_ns = mapper_due_ns(connection, self._limits)
             if due_ns is not None and due_ns > now_ns:
@@ -212,9 +222,16 @@ class MapperConnections:
         return self._servers.of(server_address(connection.flow.server, self.policy.nat64_prefixes))
 
     def _note(self, connection: Connection) -> None:
-        """Keep what the connection says of its server."""
+        """Keep what the connection says of its server, where that has changed."""
         if not connection.server.seen or not connection.answered:
             return
+        last = connection.recent[-1] if connection.recent else None
+        if last is not None and not connection.server.is_acknowledged(last.end):
+            last = None
+        facts = connection.client.seen, connection.bind, connection.reply, last
+        if facts == connection.noted:
+            return
+        connection.noted = facts
         server = self._server(connection)
         server.single_syns = 0
         if connection.syn_ack_hop_limit is not None:
@@ -225,8 +242,8 @@ class MapperConnections:
             self._scans.answered(connection.flow.client, connection.flow.server)
         if connection.bind is not None and connection.reply is not None and connection.reply.accepted:
             server.note_bind(connection.bind.contexts)
-        if connection.recent and connection.server.is_acknowledged(connection.recent[-1].end):
-            server.note_size(connection.recent[-1].largest)
+        if last is not None:
+            server.note_size(last.largest)
 
     def _conclude(self, connection: Connection, now_ns: int, found: list[Finding], *, final: bool) -> None:
         """Tell what is known of a connection, each thing once."""
@@ -312,7 +329,8 @@ class MapperConnections:
         lost = False
         for sent in list(connection.sent):
             delivery = delivery_of(connection, sent, server.hop_limits)
-            waited_ns = (connection.last_ns if connection.closed else now_ns) - sent.first_ns
+            # A client that has closed its direction still acknowledges what comes.
+            waited_ns = (connection.last_ns if connection.reset is not None else now_ns) - sent.first_ns
             outcome = delivery_outcome(delivery, ended=connection.closed, waited_ns=waited_ns)
             if outcome is None and not (final or connection.closed):
                 continue
@@ -340,6 +358,10 @@ class MapperConnections:
             service = name_of_syntax(connection.bind.abstract) if connection.bind is not None else None
             facts = Facts(outcome=Outcome.DENIED, attempt=attempt, service=service)
             self._tell(connection, "bind", facts, found)
+            return
+        if asked is None and connection.ended_at_once:
+            attempt = attempt_of(connection, self.policy, server.hop_limits, connection.reply)
+            self._tell(connection, "connect", Facts(outcome=Outcome.BROKEN, attempt=attempt), found)
             return
         question = question_of(connection, now_ns, server.hop_limits, in_full=self._live is None)
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns

@@ -253,6 +253,10 @@ class Offers:
             return Target.OFFERED
         return Target.OTHER if server is not None and address in server.addresses else None
 
+    def has_expired(self, now_ns: int) -> bool:
+        """Return whether `expired` yields something."""
+        return bool(self._answers) and self._answers[0].finding.time_ns + self._limits.follow_up_ns < now_ns
+
     def expired(self, now_ns: int) -> Iterator[Answer]:
         """Yield the answers which were offered too long ago, each once."""
         while self._answers and self._answers[0].finding.time_ns + self._limits.follow_up_ns < now_ns:

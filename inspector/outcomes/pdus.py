@@ -16,6 +16,7 @@ from inspector.wire.body import (
 from inspector.wire.pdu import HEADER_SIZE, PduType, frag_length_of, split_pdu
 
 _MOST: Final = 16
+_TYPES: Final = {int(one): one for one in PduType}
 QUESTIONS: Final = frozenset({PduType.REQUEST, PduType.BIND, PduType.ALTER_CONTEXT})
 NAMES: Final = {PduType.REQUEST: "request", PduType.BIND: "bind", PduType.ALTER_CONTEXT: "alter_context"}
 _OPNUM_AT: Final = 22
@@ -61,9 +62,14 @@ def messages(payload: bytes | memoryview) -> list[SeenPdu]:
         length = frag_length_of(payload, at)
         if length is None:
             break
-        found.append(SeenPdu(PduType(payload[at + 2]), payload[at + 3], bytes(payload[at : at + length])))
+        found.append(SeenPdu(_TYPES[payload[at + 2]], payload[at + 3], bytes(payload[at : at + length])))
         at += length
     return found
+
+
+def call_id_of(message: SeenPdu) -> int:
+    """Return the call id of a PDU."""
+    return int.from_bytes(message.data[12:16], "little" if message.data[4] & 0x10 else "big")
 
 
 def opnum_of(message: SeenPdu) -> int | None:

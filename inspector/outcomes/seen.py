@@ -5,13 +5,14 @@ Copies of a packet are not counted: a capture behind and before a router or fire
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from inspector.outcomes.pdus import NAMES, Bind, SeenPdu, opnum_of, read_proposal
+from inspector.outcomes.pdus import NAMES, Bind, SeenPdu, call_id_of, opnum_of, read_proposal
 from inspector.record import LATEST_TIME_NS
 from inspector.wire.pdu import PduType
 
 if TYPE_CHECKING:
+    from inspector.model import Finding
     from inspector.wire.headers import Header, IcmpQuote
 
 _MODULUS: Final = 1 << 32
@@ -29,12 +30,14 @@ class Asked:
     """A bind or request of the client which has no answer yet."""
 
     __slots__ = (
-        "bind", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum", "sent", "start",
+        "bind", "call_id", "end", "first_ns", "flags", "frame", "gap_ns", "largest", "last_ns", "name", "opnum",
+        "sent", "start",
     )  # fmt: skip
 
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
         self.opnum = opnum_of(message)
+        self.call_id = call_id_of(message)
         self.largest = header.payload_length
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None
@@ -52,6 +55,14 @@ class Asked:
         self.sent += 1
         self.gap_ns = time_ns - self.last_ns
         self.last_ns = time_ns
+
+
+class GivenUp(NamedTuple):
+    """A question that was told to be unanswered, by its finding; `asked_ns` is None where its packet was not seen."""
+
+    finding: Finding
+    asked_ns: int | None
+    frame: int | None
 
 
 class Sent:

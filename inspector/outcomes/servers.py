@@ -143,6 +143,7 @@ class Server:
             bind_answered_contexts=self.bind_contexts,
             mapper_answered=self.mapper_answered,
             refusals=self._refusals.get(endpoint, 0) if endpoint is not None else 0,
+            port_reached=endpoint is not None and endpoint[1] in self._reached,
             other_ports_reached=endpoint is not None and any(port != endpoint[1] for port in self._reached),
         )
 

@@ -3,7 +3,7 @@
 - NAT and NAT64 keep the client's port and both sequence numbers, whatever the addresses become.
 - A proxy or an application filter opens a connection of its own and writes the same bytes: the same bind, the same
   request. Such a pair is tied where one lies within the other in time, both go to the same server, and no other
-  conversation could be meant.
+  conversation could be meant. While packets come both have to ask the same; a bind alone ties nothing.
 
 What follows: a server address that differs is a server behind the asked one (a learned pool); an answer that came in
 on the servers' side and did not leave on the clients' side was dropped in between; and a question that was seen twice
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 PROXY_NS: Final = 2_000_000_000
 """A proxy passes a bind on within this time."""
+
+LIVE_PROXY_NS: Final = 700_000_000
+"""The same while packets come: answers are held a little longer than that."""
 
 _ANSWERS: Final = frozenset({PduType.RESPONSE, PduType.FAULT})
 _AFTER_NS: Final = 200_000_000
@@ -107,19 +110,20 @@ def tie(
     nat64_prefixes: tuple[IPv6Network, ...] = (),
     *,
     together: bool = False,
-    live: bool = False,
+    now_ns: int | None = None,
 ) -> Ties:
     """Return what the sides say of each other.
 
     `together`: one decoder reads all sides. So what has the same addresses is one question already, and proxies are
-    not looked for. `live`: more of each conversation may come, as another copy of an answer that was lost once.
+    not looked for. `now_ns`: it does so while packets come, up to that time. More of each conversation may come then,
+    as another copy of an answer that was lost once, and a proxy is known once nobody else can be meant any more.
     """
     ends_ns = {one.side: one.last_ns for one in sightings}
     everything = [conversation for one in sightings for conversation in one.conversations()]
     pairs = list(_translated(everything))
     tied = {id(conversation) for pair in pairs for conversation in (pair.here, pair.there)}
-    if not together:
-        pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes)
+    if now_ns is not None or not together:
+        pairs += _proxied([one for one in everything if id(one) not in tied], nat64_prefixes, now_ns)
     learned: dict[IPAddress, dict[IPv4Address, None]] = defaultdict(dict)
     dropped: dict[tuple[str, Flow, int], OtherSide] = {}
     over_nat64: dict[IPAddress, IPv6Address] = {}
@@ -131,7 +135,7 @@ def tie(
         elif asked != asked_there and isinstance(asked_there, IPv4Address):
             learned[asked][asked_there] = None
         lost = {message.time_ns: _other_side(pair, message, asked_there) for message in _lost(pair, ends_ns)}
-        if live:
+        if now_ns is not None:
             lost = {time_ns: other for time_ns, other in lost.items() if _is_final(pair, other)}
         dropped |= {(pair.there.side, pair.there.flow, time_ns): side for time_ns, side in lost.items()}
         if together and pair.here.flow == pair.there.flow:
@@ -195,7 +199,9 @@ def _same_stream(one: Conversation, other: Conversation) -> bool:
     return one.opened and other.opened and one.side != other.side
 
 
-def _proxied(everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
+def _proxied(
+    everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Network, ...], now_ns: int | None
+) -> Iterator[Pair]:
     """Yield pairs of connections of which one passes on what the other says."""
     groups: dict[bytes, list[Conversation]] = defaultdict(list)
     for conversation in everything:
@@ -204,40 +210,55 @@ def _proxied(everything: Sequence[Conversation], nat64_prefixes: tuple[IPv6Netwo
             groups[first.digest].append(conversation)
     for group in groups.values():
         if len(group) > 1:
-            yield from _pairs_of(sorted(group, key=lambda one: one.of_client()[0].time_ns), nat64_prefixes)
+            yield from _pairs_of(sorted(group, key=_bound_ns), nat64_prefixes, now_ns)
 
 
-def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...]) -> Iterator[Pair]:
-    """Yield the pairs of conversations with the same bind where each has one possible other."""
+def _bound_ns(conversation: Conversation) -> int:
+    """Return when the client wrote its first message."""
+    return conversation.of_client()[0].time_ns
+
+
+def _pairs_of(group: list[Conversation], nat64_prefixes: tuple[IPv6Network, ...], now_ns: int | None) -> Iterator[Pair]:
+    """Yield the pairs of conversations with the same bind where each has one possible other.
+
+    While packets come a bind alone ties nothing, and others may still come for a while.
+    """
+    within_ns = PROXY_NS if now_ns is None else LIVE_PROXY_NS
     possible: dict[int, list[int]] = defaultdict(list)
     backwards: dict[int, list[int]] = defaultdict(list)
     for first, outer in enumerate(group):
-        bind_ns = outer.of_client()[0].time_ns
+        bind_ns = _bound_ns(outer)
         for second in range(first + 1, min(first + CANDIDATES, len(group))):
-            if group[second].of_client()[0].time_ns - bind_ns > PROXY_NS:
+            if _bound_ns(group[second]) - bind_ns > within_ns:
                 break
-            if _passes_on(outer, group[second], nat64_prefixes):
+            if _passes_on(outer, group[second], nat64_prefixes, asked=now_ns is not None):
                 possible[first].append(second)
                 backwards[second].append(first)
     for first, seconds in possible.items():
-        if len(seconds) == 1 and len(backwards[seconds[0]]) == 1 and first not in backwards:
+        is_settled = now_ns is None or _bound_ns(group[first]) + within_ns <= now_ns
+        if is_settled and len(seconds) == 1 and len(backwards[seconds[0]]) == 1 and first not in backwards:
             yield Pair(group[first], group[seconds[0]], proxied=True)
 
 
-def _passes_on(outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...]) -> bool:
-    """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same."""
+def _passes_on(
+    outer: Conversation, inner: Conversation, nat64_prefixes: tuple[IPv6Network, ...], *, asked: bool
+) -> bool:
+    """Return whether `inner` can be what a proxy made of `outer`: it lies within it, and says the same.
+
+    With `asked` both have to ask something, too.
+    """
     # A firewall on the way that draws sequence numbers of its own leaves addresses and ports as they are.
     rerouted = outer.flow == inner.flow and outer.side != inner.side
     if (outer.flow.client == inner.flow.client and not rerouted) or inner.first_ns < outer.first_ns:
         return False
     if outer.side == inner.side and outer.flow.server == inner.flow.server:
         return False
-    asked = [server_address(one.flow.server, nat64_prefixes) for one in (outer, inner)]
+    servers = [server_address(one.flow.server, nat64_prefixes) for one in (outer, inner)]
     questions = [[one.digest for one in conversation.of_client()[1:]] for conversation in (outer, inner)]
     both = all(questions)
-    if both and questions[0][0] != questions[1][0]:
+    if (both and questions[0][0] != questions[1][0]) or (asked and not both):
         return False
-    if asked[0] != asked[1] and undeclared_nat64(*asked) is None and not both:
+    if servers[0] != servers[1] and undeclared_nat64(*servers) is None and not both:
         return False
     replies = [next(iter(one.of_server()), None) for one in (outer, inner)]
     return replies[0] is None or (replies[1] is not None and replies[1].time_ns <= replies[0].time_ns)

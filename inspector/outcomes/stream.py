@@ -77,6 +77,8 @@ class Stream:
 
     def acknowledge(self, number: int) -> None:
         """Take an acknowledgment of the other end: what it has was no loss, only not seen here."""
+        if number == self.highest == self.contiguous == self.acknowledged:
+            return
         if self.highest is not None and after(number, (self.highest + _WINDOW) % _MODULUS):
             return
         self.stalled += self.has_hole and number == self.contiguous

@@ -15,9 +15,10 @@ from inspector.errors import Anomaly
 from inspector.judge.addresses import server_address
 from inspector.model import Direction, Verdict
 from inspector.outcomes.connection import Flow
-from inspector.outcomes.facts import CutAnswers, Facts, is_impatient, question_of
+from inspector.outcomes.facts import CutAnswers, Facts, begun_of, is_impatient, question_of
 from inspector.outcomes.follow import FollowUps
 from inspector.outcomes.healthy import HealthyFollowUps
+from inspector.outcomes.late import give_up, supersede
 from inspector.outcomes.limits import OutcomeLimits
 from inspector.outcomes.making import Maker
 from inspector.outcomes.mapper import MapperConnections
@@ -70,6 +71,7 @@ class Tracker:
         self._held: deque[Answer] = deque()
         self._held_mappings = 0
         self._now_ns = 0
+        self._frame = 0
 
     @property
     def outcomes(self) -> Counter[Outcome]:
@@ -113,12 +115,17 @@ class Tracker:
     ) -> list[Finding]:
         """Take a packet (None for one of another kind) and the findings that it completed; return what is known."""
         found: list[Finding] = []
+        self._frame = max(self._frame, frame)
         # What the decoder has given up is told by its finding, not once more by the connection.
-        given_up = [
-            one for one in findings if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
-        ]
-        for finding in given_up:
-            self._hold(finding, time_ns, frame, found)
+        given_up: list[Finding] = []
+        if findings:
+            given_up = [
+                one
+                for one in findings
+                if one.verdict in _QUESTIONS and (one.time_ns < time_ns or not _is_of(packet, one))
+            ]
+            for finding in given_up:
+                self._hold(finding, time_ns, frame, found)
         if time_ns > self._now_ns:
             self._now_ns = time_ns
             self._mapper.advance(time_ns, found)
@@ -130,7 +137,8 @@ class Tracker:
         for finding in findings:
             if finding not in given_up:
                 self._hold(finding, time_ns, frame, found)
-        self._release(found)
+        if self._held:
+            self._release(found)
         return found
 
     def reconfigure(self, policy: Policy, ports: Collection[int]) -> None:
@@ -266,6 +274,9 @@ class Tracker:
 
     def _hold(self, finding: Finding, time_ns: int, frame: int, found: list[Finding]) -> None:
         flow = _flow_of(finding)
+        connection = self._mapper.get(flow)
+        if connection is not None and connection.given_up and finding.direction is Direction.FROM_SERVER:
+            finding = supersede(connection, finding, self._maker.policy)
         server = self._servers.of(finding.server)
         server.note_answer(finding)
         answer = Answer(finding, frame if finding.time_ns == time_ns and frame > 0 else None, 1, finding.time_ns)
@@ -277,6 +288,8 @@ class Tracker:
             followed = self._follow_ups.expect(answer, flow.client, found)
             if followed or (self._live is not None and self._live.has_sides):
                 answer.due_ns = finding.time_ns + self._limits.hold_ns
+        if answer.frame is None:
+            answer.frame = self._mapper.frame_at(flow, finding.time_ns) or self._frame
         self._held.append(answer)
         self._held_mappings += len(finding.mappings)
 
@@ -287,13 +300,18 @@ class Tracker:
         question = None
         if connection is not None:
             connection.told_ns = finding.time_ns
+            give_up(connection, finding)
             server = self._servers.of(finding.server)
             question = question_of(connection, finding.time_ns, server.hop_limits, in_full=self._live is None)
             if connection.asked is not None:
                 answer.frame = connection.asked.frame
         rejected = connection.call_rejected if connection is not None and question is None else 0
         # Of a client that went at once, or has an answer that the capture lacks, nothing is said.
-        if connection is not None and not rejected and (question is None or is_impatient(question)):
+        if connection is not None and question is None and not rejected:
+            if connection.unseen:
+                return
+            question = begun_of(connection, finding.time_ns, server.hop_limits)
+        if question is not None and is_impatient(question):
             return
         outcome = Outcome.BROKEN if connection is not None else Outcome.TIMED_OUT
         if rejected or (question is not None and question.missing):

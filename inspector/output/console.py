@@ -232,7 +232,7 @@ class Console:
 
     def _tell_left_out(self) -> None:
         if self._left_out:
-            self._write([Text(f"... {self._left_out} more rows, too fast to be read; all are counted", "dim")])
+            self._write([Text(f"... {self._left_out} more rows not shown: too many a second; all are counted", "dim")])
             self._left_out = 0
 
     def _header(self) -> list[Text]:

@@ -129,7 +129,7 @@ class LineFile(LineOutput):
         found = os.fstat(descriptor)
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISCHR(found.st_mode)):
             os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is not a file")
+            raise OSError(errno.EINVAL, "not a regular file")
         self._descriptor, self._identity = descriptor, (found.st_dev, found.st_ino)
         self._give_up_rest()
         if stat.S_ISREG(found.st_mode) and found.st_size and not self._ends_with_line():

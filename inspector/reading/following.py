@@ -53,7 +53,7 @@ _WAIT_NS: Final = 3_600_000_000_000
 class Follower:
     """Reads a file; `pipeline` decodes its answers, `tracker` knows what became of them.
 
-    `ties` are what files that are read together say of each other, `survey` is that of the file; `hidden_verdicts`
+    `ties` are what files that are read together say of each other, `survey` is that of the file. `hidden_verdicts`
     and `hidden_outcomes` count what is shown by another of them; `connection_verdicts` counts connections to port 135
     that came to nothing, and servers of which one direction was seen. Where findings are not `shown` only those are
     made that outcomes depend on, and `sums` are made of what is counted.
@@ -165,6 +165,7 @@ class _Reading:
         self._scanner: Scanner
         self._loop = loop
         self._segments = segments
+        self._tunnelled = segments.ports if segments.tunnels else None
         self._evidence = evidence
         self._healthy = HealthyFindings(follower.tracker, loop, last_ns, shown=follower._shown, sums=follower._counted)
         self._compiled = is_compiled()
@@ -177,6 +178,8 @@ class _Reading:
     def findings(self, path: Path, progress: Progress | None) -> Iterator[list[Finding]]:
         """Yield what is found, in order. Raises CaptureError after all that was found before."""
         self._scanner = Scanner(self._segments, 1, self._loop)
+        if self._compiled:
+            self._scanner.keep_followed()
         with open_packets(path, progress) as (pieces, reader):
             while True:
                 stopped = layout.PACKET
@@ -187,7 +190,7 @@ class _Reading:
                     yield self._take_block()
                     continue
                 if stopped == layout.TIME_DUE:
-                    yield self._take_block() + self._take_time(int(self._loop.time_due))
+                    yield self._take_block() + self._take_due(int(self._loop.time_due))
                     continue
                 try:
                     packet = reader.next_packet()
@@ -197,7 +200,7 @@ class _Reading:
                 packet = self._segments.unwrap(packet) if packet is not None else None
                 if packet is not None and self._compiled:
                     if self._loop.latest < packet.time_ns <= LATEST_TIME_NS and packet.time_ns >= self._loop.due:
-                        yield self._take_block() + self._take_time(packet.time_ns)
+                        yield self._take_block() + self._take_due(packet.time_ns)
                     if self._scanner.read_packet(packet):
                         self._loop.latest = max(self._loop.latest, packet.time_ns)
                         continue
@@ -220,20 +223,25 @@ class _Reading:
 
     def _take_block(self) -> list[Finding]:
         """Take what compiled code has read."""
-        events = self._scanner.take_events()
+        events, packets = self._scanner.take_events(), self._scanner.take_followed()
         found, self._known = self._known, []
         if len(self._scanner):
             block = self._scanner.take()
             if self._evidence is not None:
                 self._evidence.keep(block)
-            hold = self._hold and not events
-            found += self._healthy.take(self._pipeline.feed((block,), hold=hold), block, events)
-        elif events:
-            found += self._healthy.take((), None, events)
+            hold = self._hold and not events and not packets
+            found += self._healthy.take(self._pipeline.feed((block,), hold=hold), block, events, packets)
+        elif events or packets:
+            found += self._healthy.take((), None, events, packets)
         return found + self._tracker.settle(int(self._loop.latest))
 
-    def _take_time(self, time_ns: int) -> list[Finding]:
-        """Move time on to that of the next packet, which something waits for."""
+    def _take_due(self, time_ns: int) -> list[Finding]:
+        """Move time on to that of the next packet, where something waits for it.
+
+        Otherwise the loop has stopped for the tracker to get its packets.
+        """
+        if time_ns < self._due_ns():
+            return []
         self._loop.latest = time_ns
         found = self._completed(self._pipeline.advance(time_ns), self._pipeline.held)
         return self._tracker.take(None, found, time_ns, int(self._loop.frame) + 1)
@@ -261,7 +269,7 @@ class _Reading:
             time_ns=time_ns,
             number=number,
             wire_length=packet.original_length,
-            tunnels=self._segments.tunnels,
+            tunnelled=self._tunnelled,
         )
         found = self._read(pack_record(segment) if segment is not None else None, time_ns)
         if isinstance(header, Header) and self._compiled and not self._is_for_tracker(header):

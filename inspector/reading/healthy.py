@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from inspector.outcomes.connection import Flow
 from inspector.outcomes.offers import Accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from inspector.model import Finding
     from inspector.outcomes.tracker import Tracker
     from inspector.output.sums import CountedBatches
+    from inspector.wire.headers import Header
 
     Block = npt.NDArray[np.uint64]
 
@@ -47,25 +49,62 @@ class HealthyFindings:
         self._counts = np.zeros((2, 1), np.int64)
         tracker.refresh_by(self.refresh)
 
-    def take(self, batches: Iterable[FindingBatch], block: Block | None, events: list[list[int]]) -> list[Finding]:
-        """Take what a block of records completes, and the events meanwhile; return what is known."""
+    def take(
+        self,
+        batches: Iterable[FindingBatch],
+        block: Block | None,
+        events: list[list[int]],
+        packets: Sequence[Header] = (),
+    ) -> list[Finding]:
+        """Take what a block of records completes, and what came meanwhile; return what is known.
+
+        `events` and `packets` are those which the compiled loop has kept for the tracker.
+        """
         found: list[Finding] = []
-        waiting = iter(events)
-        event = next(waiting, None)
+        waiting = deque(events)
+        upcoming = self._numbered(batches, block if self._shown or events or packets else None)
+        following = next(upcoming, None)
+        for packet in packets:
+            completed: list[Finding] = []
+            while following is not None and following[0] <= packet.frame:
+                at, frame, finding = following
+                if frame == packet.frame:
+                    completed.append(finding)
+                else:
+                    self._take_events(waiting, at, found)
+                    found += self.hold(finding, frame)
+                following = next(upcoming, None)
+            self._take_events(waiting, packet.frame, found)
+            found += self._tracker.take(packet, completed, packet.time_ns, packet.frame)
+        while following is not None:
+            at, frame, finding = following
+            self._take_events(waiting, at, found)
+            found += self.hold(finding, frame)
+            following = next(upcoming, None)
+        self._take_events(waiting, layout.NEVER, found)
+        return found
+
+    def _numbered(
+        self, batches: Iterable[FindingBatch], block: Block | None
+    ) -> Iterator[tuple[int, int | None, Finding]]:
+        """Yield findings with the number of their packet, where that is in the block.
+
+        The first number is where each comes in: not before another that was completed earlier.
+        """
         frames: dict[tuple[int, int], int] | None = None
+        last = 0
         for batch in batches:
             if frames is None:
-                frames = _frames_of(block) if block is not None and (self._shown or events) else {}
+                frames = _frames_of(block) if block is not None else {}
             for finding in self._findings(batch):
                 frame = frames.get((finding.time_ns, finding.client_port))
-                while event is not None and frame is not None and event[layout.EVENT_FRAME] <= frame:
-                    self._take_event(event, found)
-                    event = next(waiting, None)
-                found += self.hold(finding, frame)
-        while event is not None:
-            self._take_event(event, found)
-            event = next(waiting, None)
-        return found
+                last = max(last, frame or 0)
+                yield last, frame, finding
+
+    def _take_events(self, events: deque[list[int]], frame: int, found: list[Finding]) -> None:
+        """Take the events up to a packet."""
+        while events and events[0][layout.EVENT_FRAME] <= frame:
+            self._take_event(events.popleft(), found)
 
     def hold(self, finding: Finding, frame: int | None) -> list[Finding]:
         """Take one finding; return what is known."""
@@ -73,6 +112,9 @@ class HealthyFindings:
         if flags & layout.CLIENT_PYTHON:
             return self._tracker.take(None, (finding,), finding.time_ns, -1 if frame is None else frame)
         follows = bool(flags & layout.CLIENT_FOLLOWS)
+        if frame is None:
+            # Its packet was in an earlier block.
+            frame = int(self._loop.frame)
         return self._tracker.take_healthy(finding, frame, follows=follows, last_ns=self._last_ns)
 
     def _findings(self, batch: FindingBatch) -> Iterator[Finding]:
@@ -136,9 +178,9 @@ class HealthyFindings:
 
 
 def _frames_of(block: Block) -> dict[tuple[int, int], int]:
-    """Return the number of the packet by time and client's port, of what came from servers."""
-    flags, ports = block[:, layout.ROW_LENGTHS], block[:, layout.ROW_PORTS]
-    rows = np.flatnonzero(flags & np.uint64(_FROM_SERVER))
-    times = block[rows, layout.ROW_TIME].tolist()
-    clients = (ports[rows] >> np.uint64(16) & np.uint64(0xFFFF)).tolist()
-    return dict(zip(zip(times, clients, strict=True), block[rows, layout.ROW_FRAME].tolist(), strict=True))
+    """Return the number of the packet by time and client's port."""
+    ports = block[:, layout.ROW_PORTS]
+    from_server = (block[:, layout.ROW_LENGTHS] & np.uint64(_FROM_SERVER)) != 0
+    clients = np.where(from_server, ports >> np.uint64(16), ports) & np.uint64(0xFFFF)
+    times, frames = block[:, layout.ROW_TIME], block[:, layout.ROW_FRAME]
+    return dict(zip(zip(times.tolist(), clients.tolist(), strict=True), frames.tolist(), strict=True))

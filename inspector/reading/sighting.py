@@ -139,5 +139,6 @@ def _tie(sighted: Sequence[_Sighted], config: Config) -> Ties:
             within.dropped | ties.dropped,
             frozenset(ties.repeated) | frozenset(within.repeated),
             within.over_nat64 | ties.over_nat64,
+            ties.shown,
         )
     return ties

@@ -295,7 +295,7 @@ class Connection(Delivery):
             yield from self.force()
 
     def finish(self, detail: str, time_ns: int) -> Iterator[Observed]:
-        """Deliver what waits, say what was never answered, and let go of all buffers."""
+        """Deliver waiting bytes, yield unanswered requests, and drop all buffers."""
         if self.ending is not None:
             detail, time_ns = self.ending
         yield from self.force()

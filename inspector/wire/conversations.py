@@ -81,7 +81,7 @@ class Conversations:
         self._deadlines: list[_Deadline] = []
         self._datagrams = Datagrams(self.limits, self.anomalies)
         self.companion: Companion | None = None
-        # Whether records get lost before they come here: then nobody waits for bytes which are missing.
+        # Whether records are being lost upstream; missing bytes are not waited for then.
         self.losing = False
         self.fed = 0
         self.buffered_elsewhere = 0
@@ -144,7 +144,7 @@ class Conversations:
             yield from self.evict()
 
     def adopt(self, connections: Sequence[Connection], *, read_now: bool = False) -> None:
-        """Take over connections from the companion, among the others in the order of last touch.
+        """Add connections of the companion, sorted in by the time of their last activity.
 
         `read_now` says that they are touched next, by the record which is being read, so that they go to the end.
         """
@@ -187,7 +187,7 @@ class Conversations:
             self._table.move_to_end(connection.flow)
 
     def release(self, flow: Flow) -> None:
-        """Let go of a connection, which the companion takes back."""
+        """Remove a connection that the companion takes back."""
         self.buffered -= self._table.pop(flow).buffered
 
     def get(self, flow: Flow) -> Connection | None:

@@ -70,7 +70,7 @@ class Delivery:
             self._doubts += (anomaly,)
 
     def _conflict(self, side: Side) -> None:
-        """Name that somebody else writes to the connection: what the client seemed to bind may be his."""
+        """Note that a third party writes to the connection; the bind may be theirs and not the client's."""
         self._note(Anomaly.STREAM_CONFLICT)
         # What this end said instead is not known.
         side.lost = True

@@ -1,4 +1,4 @@
-"""What the decoder says: one exchange for every answer of an endpoint mapper, or for its absence."""
+"""The output of the decoder: one exchange for each answer of an endpoint mapper, or for its absence."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class FollowUps:
         source_port, destination_port, sequence = _QUOTED_TCP.unpack_from(frame, tcp_at)
         source, destination = read_addresses(frame, icmp_at + 8, attributes)
         known = self._quoted((source, source_port), (destination, destination_port), ports)
-        if known is None or attributes & _TUNNELLED:
+        if known is None:
             return None
         reporter, _ = read_addresses(frame, at, attributes)
         payload = pack_error(IcmpError(reporter, kind, code, _mtu(protocol, kind, code, rest)))
@@ -154,7 +154,7 @@ class FollowUps:
             destination_port,
             len(payload),
             0,
-            attributes | known | _ICMP_ERROR,
+            attributes & ~_TUNNELLED | known | _ICMP_ERROR,
             time_and_interface[1],
             payload,
             None,

@@ -75,7 +75,7 @@ _Network = tuple[int, int, int, int]
 """IP protocol, offset of its header, offset where the IP payload ends on the wire, attributes."""
 
 NO_LENGTH: Final = 1 << 40
-"""Where an IP packet ends whose length stands nowhere; one whose length stands somewhere ends before."""
+"""End of an IP packet without a length of its own; larger than any length that a header can give."""
 
 
 _Transport = tuple[int, int, int, int, int, int, int]

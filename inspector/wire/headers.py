@@ -7,12 +7,15 @@ least 8 bytes behind it: the ports, and of TCP the sequence number.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.protocols import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 from inspector.record import Attribute
 from inspector.wire.addresses import read_addresses
 from inspector.wire.frame import NO_LENGTH, leave_tunnels, read_link, read_network, read_tcp, read_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _TCP: Final = 6
 _ICMP: Final = 1
@@ -64,9 +67,18 @@ class IcmpQuote(NamedTuple):
 
 
 def read_header(
-    frame: bytes | memoryview, *, link_type: int, time_ns: int, number: int, wire_length: int, tunnels: bool = False
+    frame: bytes | memoryview,
+    *,
+    link_type: int,
+    time_ns: int,
+    number: int,
+    wire_length: int,
+    tunnelled: Collection[int] | None = None,
 ) -> Header | IcmpQuote | None:
-    """Return the TCP header or ICMP error in a frame, or with `tunnels` in a tunnel in it; None for any other."""
+    """Return the TCP header or ICMP error in a frame, None for any other.
+
+    Tunnels are entered where `tunnelled` has the ports of endpoint mappers, whose own datagrams are none.
+    """
     link = read_link(frame, link_type)
     if not isinstance(link, tuple):
         return None
@@ -74,23 +86,24 @@ def read_header(
     network = read_network(frame, ethertype, at)
     if not isinstance(network, tuple):
         return None
-    if tunnels and network[0] != _TCP:
-        transport = read_transport(frame, network, (), tunnels=True)
-        within = leave_tunnels(frame, at, network, transport, ())
-        if not isinstance(within, tuple):
+    limit = NO_LENGTH
+    if tunnelled is not None and network[0] != _TCP:
+        transport = read_transport(frame, network, tunnelled, tunnels=True)
+        carried = leave_tunnels(frame, at, network, transport, tunnelled)
+        if not isinstance(carried, tuple):
             return None
-        at, network, _, _, limit = within
-        wire_length, frame = min(wire_length, limit), frame[:limit]
+        at, network, _, _, limit = carried
     protocol, transport_at, end, attributes = network
     if protocol == _TCP:
-        return _read_tcp_header(frame, at, network, time_ns, number, wire_length)
+        limit = min(limit, max(wire_length, len(frame)))
+        return _read_tcp_header(frame, at, network, time_ns, number, limit)
     if protocol == (_ICMPV6 if attributes & _IPV6 else _ICMP):
         return _read_quote(frame, at, transport_at, min(end, len(frame)), attributes, time_ns, number)
     return None
 
 
 def _read_tcp_header(
-    frame: bytes | memoryview, at: int, network: tuple[int, int, int, int], time_ns: int, number: int, wire_length: int
+    frame: bytes | memoryview, at: int, network: tuple[int, int, int, int], time_ns: int, number: int, limit: int
 ) -> Header | None:
     _, transport_at, end, attributes = network
     transport = read_tcp(frame, transport_at, end)
@@ -98,7 +111,7 @@ def _read_tcp_header(
         return None
     source_port, destination_port, sequence, acknowledgment, flags, payload_at, end = transport
     if end >= NO_LENGTH:
-        end = max(wire_length, len(frame))
+        end = limit
     source, destination = read_addresses(frame, at, attributes)
     return Header(
         time_ns,

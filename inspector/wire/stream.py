@@ -54,7 +54,7 @@ class Delivered(NamedTuple):
 
 
 class Repetition(NamedTuple):
-    """What bytes are which were sent before: others than those delivered, or not comparable with them."""
+    """Result of comparing repeated bytes: they differ from those delivered, or cannot be compared."""
 
     conflicts: bool
     unknown: bool
@@ -81,7 +81,7 @@ class Stream:
         self.conflicts = 0
 
     def begin(self, position: int) -> None:
-        """Begin at a position: nothing before it was seen, what waits and what is known of the end is forgotten."""
+        """Start at a position; drops waiting segments and the known end of the stream."""
         self.position = self.origin = position
         self.acknowledged = self.buffered = 0
         self.fin = self.last = None
@@ -181,7 +181,7 @@ class Stream:
         self.buffered += len(span.payload)
 
     def _compare(self, held: Span, span: Span) -> None:
-        """Count spans which claim different bytes for the same place: somebody lies, or a device rewrites."""
+        """Count spans with different bytes for the same position: a forgery, or a device that rewrites."""
         start, end = max(held.start, span.start), min(held.end, span.end)
         ours, theirs = (one.payload[start - one.start : end - one.start] for one in (held, span))
         self.conflicts += ours != theirs

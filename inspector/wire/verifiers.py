@@ -115,7 +115,7 @@ class Chain:
         return (self.frontier, self._held) == (other.frontier, other._held) and not (self.broken or other.broken)
 
     def forks(self, start: int, data: bytes) -> list[Chain]:
-        """Return chains for headers which bytes at a position contradict: nobody knows which of them is true."""
+        """Return chains for headers that contradict bytes at a position; either may be the true one."""
         headers = [(place.start, place.header) for place in self._known] + [(self.frontier, bytes(self._held))]
         found = []
         for position, header in headers:
@@ -248,7 +248,7 @@ class Direction:
             self._join(Chain(sequence + SEQUENCE_MODULUS), sequence, data)
 
     def _join(self, chain: Chain, sequence: int, data: bytes) -> None:
-        """Add a chain that was just begun, unless another knows the same."""
+        """Add a new chain, unless an equal one exists."""
         chain.take(chain.unwrap(sequence), data)
         if not any(chain.says_less_than(other) for other in self._chains):
             self._add(chain)

@@ -37,6 +37,25 @@ CASES: Final = [
         ("keeps 96 bytes", "-s 0", "2 answers could not be read"),
     ),
     Case(
+        cause_connection.mapper_closes,
+        evidence(CONNECTION, verdict=Verdict.UNANSWERED, outcome=Outcome.BROKEN, attempt=replace(OPEN, port=135)),
+        Cause.MAPPER_MUTE,
+        ("accepted the connection and ended it before the client had said anything", "health checks"),
+    ),
+    Case(
+        cause_follow_up.member_down,
+        evidence(
+            FOLLOW_UP,
+            outcome=Outcome.TIMED_OUT,
+            target=Target.ASKED,
+            offered=(DIP,),
+            attempt=SILENT,
+            siblings=Siblings(addresses=(DIP, OTHER_DIP), port_reached=True),
+        ),
+        Cause.POOL_MEMBER_DIFFERS,
+        ("got through: one server behind it is unlike the others", "out of the pool", "1722"),
+    ),
+    Case(
         cause_connection.mapper_denied,
         evidence(
             CONNECTION,

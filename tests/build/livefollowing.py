@@ -113,6 +113,7 @@ class LiveInspection:
             time_ns=time_ns,
             interface_index=interface,
             ports=self.config.ports,
+            tunnels=self.config.tunnels,
             follow_ups=self.maps.twin,
         )
         self.maps.stamp()

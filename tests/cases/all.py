@@ -13,10 +13,12 @@ from tests.cases import (  # noqa: F401  # each registers its cases
     healthy_clients,
     variants,
     variants_endpoints,
+    variants_more,
 )
 from tests.cases.case import CASES
 from tests.cases.expected import EXPECTED
 from tests.cases.expected_healthy import EXPECTED_OF_HEALTHY
+from tests.cases.expected_more import EXPECTED_MORE
 from tests.cases.expected_variants import EXPECTED_OF_VARIANTS
 
 if TYPE_CHECKING:
@@ -24,4 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CASES", "EXPECTED", "EXPECTED_OF_ALL"]
 
-EXPECTED_OF_ALL: Final[dict[str, tuple[Expected, ...]]] = EXPECTED | EXPECTED_OF_VARIANTS | EXPECTED_OF_HEALTHY
+EXPECTED_OF_ALL: Final[dict[str, tuple[Expected, ...]]] = (
+    EXPECTED | EXPECTED_OF_VARIANTS | EXPECTED_MORE | EXPECTED_OF_HEALTHY
+)

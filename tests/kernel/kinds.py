@@ -265,7 +265,7 @@ def _ppp(cable: Cable, stack: contextlib.ExitStack) -> Cable:
 
 
 _BARE: Final = "begin with the IP header"
-_NOTHING_ARRIVES: Final = (("native", "only --mode tc sees"), ("generic", "only --mode tc sees"))
+_NOTHING_ARRIVES: Final = (("native", "use --mode tc"), ("generic", "use --mode tc"))
 _NOT_HERE: Final = tuple((mode, "attach to near") for mode in ("auto", "native", "generic", "tc"))
 
 KINDS: dict[str, Kind] = {
@@ -275,7 +275,7 @@ KINDS: dict[str, Kind] = {
     "raw IP": Kind(_tuntap(TUN, 519), said=_BARE),
     "ppp": Kind(_ppp, said=_BARE),
     "wireguard": Kind(_wireguard, said=_BARE),
-    "bridge": Kind(_around("bridge"), said="what is for this machine, or from it"),
+    "bridge": Kind(_around("bridge"), said="only traffic of this machine"),
     "bridge port": Kind(_member("bridge"), "ingress", ()),
     "bond": Kind(_around("bond mode active-backup miimon 10"), refused=(("native", "attach to near"),)),
     "bond member": Kind(_member("bond mode active-backup miimon 10"), "ingress", ()),

@@ -200,9 +200,9 @@ def test_the_program_is_closed_to_it(
     assert str(closed) in why_not(THE_ACCOUNT)
     assert privileges.choose_account(None) is None
     [line] = caplog.messages
-    assert "goes on as root" in line
+    assert "still running as root" in line
     assert str(closed) in line
-    with pytest.raises(PrivilegeError, match="may not read the program's folder"):
+    with pytest.raises(PrivilegeError, match="cannot read the program's folder"):
         privileges.choose_account(THE_ACCOUNT.name)
 
 
@@ -280,7 +280,7 @@ def test_its_files(cable: Cable, tmp_path: Path) -> None:
         findings.rename(findings.with_suffix(".1"))
         config.write_text(config.read_text() + '[[vip]]\naddress = "10.9.0.2"\npool = ["10.11.2.7"]\n')
         inspector.process.send_signal(signal.SIGHUP)
-        inspector.wait_for(lambda: any("was read again; changed: vip" in line for line in inspector.lines))
+        inspector.wait_for(lambda: any("reloaded; changed: vip" in line for line in inspector.lines))
         ask_and_answer(cable, "10.11.2.7")
         inspector.wait_for(lambda: findings.exists() and "pooled" in findings.read_text())
         inspector.wait_for(lambda: len(list((tmp_path / "proof" / "here").glob("*.pcapng"))) == 1)

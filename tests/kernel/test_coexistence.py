@@ -115,7 +115,7 @@ def test_auto_on_a_veth_runs_beside_xdp(cable: Cable) -> None:
             assert len(collect(session, 1)) == 1
         checks = [c for c in preflight.run_checks(cable.near, "auto", cable.here) if c.name == "hook"]
         assert {c.level for c in checks} == {"ok"}
-        assert "tc runs beside it" in checks[0].text
+        assert "tc sees the packets" in checks[0].text
 
 
 @contextlib.contextmanager

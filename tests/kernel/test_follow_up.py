@@ -18,6 +18,7 @@ from inspector.protocols import IPV4_MAPPED
 from inspector.record import ICMP_BUDGET, Attribute, KernelCounter, unpack_record
 from inspector.wire.followups import unpack_error
 from tests.build import pdu
+from tests.build.tunnels import geneve, gre, vxlan
 from tests.kernel.frames import ACK, EPM, FIN, RST, SYN, ethernet, ipv6, tcp
 from tests.kernel.fuzz import BOTH, FOLLOW_UP, Fuzzer, chunk
 from tests.kernel.harness import GOES_ON, Harness, expected, without_time
@@ -234,6 +235,36 @@ def test_errors_about_an_endpoint(harness: Harness, name: str) -> None:
     found = run(harness, name, error(SYN_TO_ENDPOINT, 3, 13))
     assert found is not None
     assert found.attributes == Attribute.ICMP | Attribute.ENDPOINT
+
+
+CARRIED: Final = {
+    "gre": lambda frame: (gre(frame[14:]), 47),
+    "ipip": lambda frame: (frame[14:], 4),
+    "vxlan": lambda frame: (vxlan(frame), 17),
+    "geneve": lambda frame: (geneve(frame), 17),
+}
+
+
+@PROGRAMS
+@pytest.mark.parametrize("kind", CARRIED)
+def test_in_a_tunnel(bpf: None, name: str, kind: str) -> None:  # noqa: ARG001 - asks for BPF first
+    """A follow-up is recorded as outside of it; so is an error, whose record does not name the tunnel."""
+
+    def carried(frame: bytes) -> bytes:
+        data, protocol = CARRIED[kind](frame)
+        return ethernet(ipv4(data, bytes((192, 0, 2, 7)), bytes((192, 0, 2, 8)), protocol=protocol))
+
+    with Harness(follow_up=True, tunnels=True) as loaded:
+        run(loaded, name, carried(SERVER_ANSWERS))
+        found = run(loaded, name, carried(SYN_TO_ENDPOINT))
+        assert found is not None
+        assert found.attributes == Attribute.ENDPOINT | Attribute.TUNNELLED
+        found = run(loaded, name, carried(error(SYN_TO_ENDPOINT, 3, 13)))
+        assert found is not None
+        assert found.attributes == Attribute.ICMP | Attribute.ENDPOINT
+        assert (found.tunnel, found.hop_limit) == (None, 61)
+        assert unpack_error(found.payload).reporter == IPV4_MAPPED + ROUTER
+        assert run(loaded, name, carried(error(segment(port=443)))) is None
 
 
 def test_errors_beyond_the_budget_are_lost_and_counted(harness: Harness) -> None:

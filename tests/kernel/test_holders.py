@@ -74,7 +74,7 @@ def refusal(cable: Cable) -> str:
     assert "--mode tc" in text
     [check] = [c for c in preflight.run_checks(cable.near, "native", cable.here) if c.level == "fail"]
     assert check.name == "hook"
-    holder = text.partition("the XDP hook is taken by ")[2].partition("; it was left alone")[0]
+    holder = text.partition("the XDP hook is taken by ")[2].partition("; it was left in place")[0]
     assert holder in check.text
     assert cable.programs() == before
     return text
@@ -185,9 +185,9 @@ def test_an_interface_above(cable: Cable) -> None:
             link = Link.create(foreign, index, syscalls.AttachType.XDP, syscalls.LinkFlag.XDP_GENERIC)
             with pytest.raises(HookTakenError) as error:
                 attached(port, "native")
-            assert "near: an interface above it, layer, carries program someones (id " in str(error.value)
+            assert "near: the upper interface layer carries program someones (id " in str(error.value)
             [check] = [c for c in preflight.run_checks("near", "native", port.here) if c.level == "fail"]
-            assert check.text.startswith("XDP on layer, above it: program someones")
+            assert check.text.startswith("XDP on the upper interface layer: program someones")
             with attached(port, "tc"):
                 pass
             link.close()
@@ -245,7 +245,7 @@ def test_tc_is_beside_an_xdp_program(cable: Cable) -> None:
         with attached(cable, "tc") as session:
             checks = [c for c in preflight.run_checks(cable.near, "tc", cable.here) if c.name == "hook"]
             assert "XDP: program someones" in checks[0].text
-            assert "sees what it lets pass" in checks[0].text
+            assert "tc sees the packets" in checks[0].text
             assert {check.level for check in checks} == {"ok"}
             cable.send_frame(frames.FRAMES["response"])
             assert len(collect(session, 1, timeout_s=1)) == arrives
@@ -273,14 +273,14 @@ def test_holders_of_tc_are_named(cable: Cable) -> None:
                 found[0],
             )
         checks = [c.text for c in preflight.run_checks(cable.near, "tc", cable.here) if c.name == "hook"]
-        assert [f"tc: {text}; it goes on working" for text in found] == checks[1:]
+        assert [f"tc: {text}; it keeps working" for text in found] == checks[1:]
         session.close()
 
 
 def test_a_qdisc_of_ingress(cable: Cable) -> None:
     """The older qdisc in clsact's place would take filters of egress for its own: links go there, filters do not."""
     run("tc", "-n", cable.here, "qdisc", "add", "dev", cable.near, "ingress")
-    with pytest.raises(AttachError, match="near: a qdisc of kind ingress is in the place of clsact") as error:
+    with pytest.raises(AttachError, match="near: an 'ingress' qdisc blocks clsact") as error:
         attached(cable, "tc", tcx=False)
     assert "\n" not in str(error.value)
     assert run("tc", "-n", cable.here, "filter", "show", "dev", cable.near, "ingress") == ""

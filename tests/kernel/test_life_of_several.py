@@ -145,7 +145,7 @@ def test_an_index_that_was_anothers_and_cannot_be_had_at_once(cable: Cable, monk
         delete(cable.here, cable.near)
         add_interface(cable.here, "second", index=index)
         gone, back = looker.look()
-        assert gone.text == "near: the interface was deleted; waiting for one of that name"
+        assert gone.text == "near: interface deleted; waiting for an interface of this name"
         assert gone.state.explanation in gone.text
         assert back.attached is not None
         assert back.index_taken_over

@@ -64,8 +64,8 @@ def test_more_is_warned_of(cable: Cable, tmp_path: Path, address: str) -> None:
         [(host, _)] = listening(inspector.process.pid)
         assert host == address
         inspector.wait_for(lambda: len(inspector.lines) == 4)
-        assert "there is no TLS" in inspector.lines[3]
-        assert "can read metrics and findings" in inspector.lines[3]
+        assert "unencrypted" in inspector.lines[3]
+        assert "metrics and findings" in inspector.lines[3]
 
 
 def status_of(url: str, host: str | None = None) -> int:

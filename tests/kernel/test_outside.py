@@ -70,7 +70,7 @@ def test_check_takes_a_name_that_is_no_text(cable: Cable) -> None:
         assert all(line.isprintable() for line in done.stdout.splitlines())
     done = command(cable, "check", os.fsdecode(b"e\xfe"))
     assert done.returncode == 1
-    assert "there is no network interface 'e\\udcfe'" in done.stdout
+    assert "no network interface is named 'e\\udcfe'" in done.stdout
 
 
 def test_attach_takes_a_name_that_is_no_text(cable: Cable, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_attach_takes_a_name_that_is_no_text(cable: Cable, tmp_path: Path) -> No
         assert f">{SHOWN}@" in running.get("/")
         with inside(cable.here), IPRoute() as rtnetlink:
             rtnetlink.link("set", index=socket.if_nametoindex(os.fsdecode(RAW)), state="down")
-        running.wait_for(lambda: f"{SHOWN}: the interface is down" in running.lines)
+        running.wait_for(lambda: f"{SHOWN}: interface down" in running.lines)
         assert running.stop() == 0
         assert all(line.isprintable() for line in running.lines)
     assert SHOWN.encode() in capture.read_bytes()
@@ -105,7 +105,7 @@ def test_the_verifiers_words(cable: Cable, tmp_path: Path) -> None:
         said = done.stderr + done.stdout
         assert "the kernel's verifier refuses the program" in said
         assert "invalid access to packet" in said
-        assert "lines before these: --verbose shows them" in said
+        assert "earlier lines: use --verbose" in said
         assert "0: R1=ctx()" not in said
         assert "Traceback" not in said
         done = command(cable, *arguments, "--verbose", root=sources)

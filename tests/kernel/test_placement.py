@@ -71,7 +71,7 @@ def test_what_a_bridge_forwards(cable: Cable, mode: Mode, tcx: bool) -> None:
     with bridged(cable) as ends:
         if mode != "native":
             with open_session(["switch"], mode=mode, netns=cable.here, tcx=tcx) as session:
-                assert "the rest passes its ports alone (near second)" in session.attachments[0].explanation
+                assert "attach to its ports (near second)" in session.attachments[0].explanation
                 ends.converse(b"x", b"y")
                 assert collect(session, 1, timeout_s=0.2) == []
                 assert not any(conserved(session)["switch"].values())
@@ -104,18 +104,18 @@ def test_where_one_is_sent_packets_are_seen(cable: Cable, kind: str) -> None:
 
 def test_check_says_where_to_attach(cable: Cable) -> None:
     """Of a bridge its ports are named, of a port its bridge, of a macvlan what carries it, and the other way."""
-    assert texts(cable, "near")["stacking"] == ["ok: it stands by itself"]
+    assert texts(cable, "near")["stacking"] == ["ok: no upper, lower or member interfaces"]
     with bridged(cable):
         [members] = texts(cable, "switch")["stacking"]
-        assert members.startswith("warn: it consists of near second: attach to these, or to it")
+        assert members.startswith("warn: its members are near second: attach to them or to switch")
         [mode] = texts(cable, "switch")["mode"]
-        assert "the rest passes its ports alone (near second)" in mode
-        said = "ok: it is part of switch: packets of that are seen here too, so attach to one of the two"
+        assert "attach to its ports (near second)" in mode
+        said = "ok: it is a member of switch: packets of switch are seen here too; attach to only one of the two"
         assert texts(cable, "near")["stacking"] == [said]
         ip(cable.here, "link add link switch name upper type macvlan mode bridge")
         [above] = texts(cable, "upper")["stacking"]
-        assert above.startswith("ok: switch carries it, with all else that it carries")
-        assert above.endswith("native XDP is there only")
+        assert above.startswith("ok: its lower interface is switch")
+        assert above.endswith("native XDP needs the lower interface")
         assert any("it carries upper" in text for text in texts(cable, "switch")["stacking"])
 
 
@@ -125,24 +125,24 @@ def test_check_knows_the_driver(cable: Cable) -> None:
     said = texts(cable, "near", "native")
     if drivers.find_xdp_features(1) is None:
         assert said["mode"][0].startswith(
-            "warn: native XDP if the driver has it, which this kernel cannot tell; native"
+            "warn: native XDP if the driver supports it (not reported by this kernel); native"
         )
         assert said["mtu"][0].startswith("warn: 9000")
         return
-    assert said["mode"][0].startswith("warn: native XDP, which the driver says it has; native XDP turns")
-    assert said["mtu"] == ["ok: 9000: a packet takes several buffers, which the driver says its native XDP can read"]
-    assert texts(cable, "lo")["mode"] == ["ok: generic XDP: the driver says it has no native XDP"]
-    assert texts(cable, "lo", "native")["mode"][0].startswith("fail: the driver says it has no native XDP; use --mode")
+    assert said["mode"][0].startswith("warn: native XDP, reported by the driver; native XDP turns")
+    assert said["mtu"][0].startswith("ok: 9000: packets span several buffers")
+    assert texts(cable, "lo")["mode"] == ["ok: generic XDP: the driver has no native XDP"]
+    assert texts(cable, "lo", "native")["mode"][0].startswith("fail: the driver has no native XDP; use --mode")
     assert "mtu" not in texts(cable, "near", "tc")
 
 
 def test_check_sees_offloads(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Merging in software and tags that are taken off are read from the driver; merging in hardware is warned of."""
     [before] = texts(cable, "near")["offloads"]
-    assert before == "ok: no packets are merged; VLAN tags are taken off by the device: both are read"
+    assert before == "ok: packets are not merged; VLAN tags are removed by the device; both can be read"
     run("ip", "netns", "exec", cable.here, "ethtool", "-K", cable.near, "gro", "on", "rxvlan", "off")
     [after] = texts(cable, "near")["offloads"]
-    assert after == "ok: merged packets are read as they are; VLAN tags are left in the packet: both are read"
+    assert after == "ok: packets are merged; VLAN tags are kept in the packet; both can be read"
     # No device that can be made in software merges in hardware.
     for found, names in (
         (Offloads(large_receive=True, hardware_gro=False, gro=True, vlan_stripping=True), "lro off"),
@@ -153,7 +153,7 @@ def test_check_sees_offloads(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> N
         assert warning.startswith("warn: ")
         assert f"'ethtool -K near {names}'" in warning
         [fine] = texts(cable, "near", "tc")["offloads"]
-        assert fine.startswith("ok: merged packets are read as they are")
+        assert fine.startswith("ok: packets are merged")
 
 
 class Stream:
@@ -276,7 +276,7 @@ def test_an_interface_of_another_kind_came_by_the_name(cable: Cable) -> None:
     program = loader.load((loader.XDP_PROGRAM,), compact_ring_bytes=4096, bulk_ring_bytes=4096)
     try:
         with laid(cable, "tun") as tun, inside(tun.here):
-            with pytest.raises(AttachError, match=r"layer: .*start it again"):
+            with pytest.raises(AttachError, match=r"layer: .*restart the inspector"):
                 attachment.attach(find_device(tun.near), program, "generic", tun.here)
             assert tun.programs() == []
     finally:

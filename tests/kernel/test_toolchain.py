@@ -150,7 +150,7 @@ def test_without_privileges() -> None:
             os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
-        assert answer.read() == "attaching needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON: run it as root, or grant them"
+        assert answer.read() == "attaching needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON: run as root, or grant them"
     os.waitpid(child, 0)
     require_capabilities()
 

@@ -88,7 +88,7 @@ def test_an_interface_goes_and_returns(cable: Cable, running: Command) -> None:
     running.wait_for(lambda: running.metric("packets_total", interface="near") == 12)
     assert running.metric("packets_matched_total") == running.metric("ring_submitted_total") == 12
     assert [line for line in running.lines if line.startswith("near:")] == [
-        "near: the interface was deleted; waiting for one of that name",
+        "near: interface deleted; waiting for an interface of this name",
         next(line for line in running.lines if "attached again" in line),
     ]
     assert running.stop() == 0
@@ -103,8 +103,8 @@ def test_a_forced_detachment_is_undone(cable: Cable, running: Command) -> None:
     running.wait_for(lambda: cable.programs() == [program_id])
     running.wait_for(lambda: running.metric("reattachments_total") == 2)
     assert running.metric("attachments_lost_total", reason="detached") == 2
-    assert said(running, "near: somebody has detached the program")
-    assert said(running, "lo: somebody has detached the program")
+    assert said(running, "near: another process detached the program")
+    assert said(running, "lo: another process detached the program")
     ask(cable, 5000)
     running.wait_for(lambda: verdicts(running) == ["mismatch"])
     running.stop(signal.SIGKILL)
@@ -122,13 +122,13 @@ def test_a_pool_is_declared(cable: Cable, running: Command) -> None:
     running.wait_for(lambda: verdicts(running) == ["mismatch"])
     path.write_text(POOLED)
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for(lambda: said(running, f"{path} was read again; changed: vip"))
+    running.wait_for(lambda: said(running, f"{path} reloaded; changed: vip"))
     ask(cable, 5001)
     running.wait_for(lambda: verdicts(running) == ["mismatch", "pooled"])
     read_at = running.metric("config_last_reload_success_timestamp_seconds")
     path.write_text("ports = [135")
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for(lambda: said(running, f"the configuration is kept as it was: {path}: not valid TOML"))
+    running.wait_for(lambda: said(running, f"previous configuration kept: {path}: not valid TOML"))
     assert running.metric("config_last_reload_successful") == 0
     assert running.metric("config_last_reload_success_timestamp_seconds") == read_at
     running.wait_for(lambda: running.status()["last_reload_successful"] is False)
@@ -136,7 +136,7 @@ def test_a_pool_is_declared(cable: Cable, running: Command) -> None:
     running.wait_for(lambda: verdicts(running) == ["mismatch", "pooled", "pooled"])
     path.write_text("tunnels = true\n")
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for(lambda: said(running, "changed: vip; needs a restart: tunnels"))
+    running.wait_for(lambda: said(running, "changed: vip; restart required for: tunnels"))
     assert running.metric("config_last_reload_successful") == 1
     ask(cable, 5003)
     running.wait_for(lambda: verdicts(running) == ["mismatch", "pooled", "pooled", "mismatch"])
@@ -183,7 +183,7 @@ def test_a_pool_is_declared_while_compiled_code_judges(cable: Cable, running: Co
     for number, text in enumerate(("", POOLED)):
         (running.folder / "c.toml").write_text(text)
         running.process.send_signal(signal.SIGHUP)
-        running.wait_for(lambda n=number: sum("was read again" in line for line in running.lines) == n + 1)
+        running.wait_for(lambda n=number: sum("reloaded; " in line for line in running.lines) == n + 1)
         # Records gather, so that they are one block when reading goes on.
         running.process.send_signal(signal.SIGSTOP)
         ask(cable, *range(5000 + 100 * number, 5100 + 100 * number))

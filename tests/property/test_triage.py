@@ -37,7 +37,7 @@ _PORTS = (49155, 49156, 41376, 445, 8080)
 _CALL = pdu.request(bytes(40), call_id=3), pdu.response(bytes(90), call_id=3)
 
 
-def _mapper(network: Network, random: Random, client: str) -> None:
+def mapper(network: Network, random: Random, client: str) -> None:
     """Let a client ask an endpoint mapper: mostly as it should be."""
     connection = network.connect(client, random.choice((SERVER, VIP)), server_ttl=random.choice((126, 126, 60)))
     wide, interface = random.random() < 0.5, random.choice((MAPI, NETLOGON))
@@ -60,7 +60,7 @@ def _mapper(network: Network, random: Random, client: str) -> None:
     _end(connection, random)
 
 
-def _follow_up(network: Network, random: Random, client: str) -> None:
+def follow_up(network: Network, random: Random, client: str) -> None:
     """Let a client connect somewhere: mostly to where RPC answers."""
     connection = network.connect(client, random.choice((SERVER, VIP)), random.choice(_PORTS))
     fault = random.random()
@@ -106,10 +106,10 @@ def conversations(random: Random) -> bytes:
     for _ in range(random.randint(1, 14)):
         network.clock.now_ns = START_NS + random.randrange(random.choice((1, 40)) * 10**9)
         client = random.choice(clients)
-        _mapper(network, random, client)
+        mapper(network, random, client)
         for _ in range(random.choice((0, 1, 1, 2))):
             network.wait(random.choice((0.001, 0.001, 2)))
-            _follow_up(network, random, client)
+            follow_up(network, random, client)
     if random.random() < 0.7:
         network.clock.now_ns = max(frame.time_ns for frame in network.scenes[0].frames)
         network.later(random.choice((2, 50)))
@@ -134,7 +134,7 @@ def _parts(found: list[Finding]) -> list[str]:
 
 
 def check(capture: bytes) -> None:
-    """Compare what is found with a survey and without one.
+    """Compare what is found with a survey, without one, and where each packet is read in Python.
 
     Of two outcomes that become known in the same moment either may come first, and go with the answer.
     """
@@ -145,7 +145,10 @@ def check(capture: bytes) -> None:
         _, counted_only = _read(path, shown=False)
         with patch.object(following, "survey_file", lambda *_arguments, **_named: None):
             slow, expected = _read(path)
-    assert _parts(fast) == _parts(slow)
+        with patch.object(following, "is_compiled", lambda: False):
+            slowest, counted_singly = _read(path)
+    assert _parts(fast) == _parts(slow) == _parts(slowest)
+    assert counted_singly == expected
     assert counted == expected
     assert counted_only == expected
 

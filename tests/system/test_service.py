@@ -157,7 +157,7 @@ def test_a_reload_is_told_and_done(box: Box) -> None:
     main = box.property("MainPID")
     box.run("sh", "-c", 'printf "ports = [135]\\n" > /etc/epm-inspector/epm-inspector.toml')
     box.run("systemctl", "reload", SERVICE)
-    box.wait_for(lambda: "/etc/epm-inspector/epm-inspector.toml was read again; changed: ports" in box.journal())
+    box.wait_for(lambda: "/etc/epm-inspector/epm-inspector.toml reloaded; changed: ports" in box.journal())
     assert (box.property("MainPID"), box.attached()) == (main, [program])
     assert box.property("ActiveState") == "active"
 

@@ -278,4 +278,4 @@ def test_read_keeps_evidence(tmp_path: Path) -> None:
     assert f"evidence: 2 files written to {folder}; mismatches without a file: 2 client_limit" in done.stderr
     again = run("read", "--json", "--no-follow-up", folder / str(named[0]))
     assert json.loads(again.stdout)["why"] == json.loads(done.stdout.splitlines()[0])["why"]
-    assert "cannot be kept there" in error_of(run("read", "--evidence", path, path))
+    assert "evidence cannot be written" in error_of(run("read", "--evidence", path, path))

@@ -73,11 +73,11 @@ def test_every_route_is_named() -> None:
 def snapshot() -> dict[str, Any]:
     """Return /status of an inspector with one interface, which is not attached."""
     state = InterfaceState("eth0", 2, None, None, 0, "not attached yet")
-    session = SimpleNamespace(ring_usage=lambda: (0, 1), interfaces=(state,), consumed=0)
-    upkeep = SimpleNamespace(file=None, read_ns=0, valid=True)
-    pipeline = SimpleNamespace(tracked_connections=0, verdicts=Counter())
-    arguments: Any = (upkeep, session, pipeline)
-    return take_snapshot(Beginning(0, "http://127.0.0.1:10135/metrics"), *arguments, Overview(), {}, {})
+    upkeep: Any = SimpleNamespace(file=None, read_ns=0, valid=True)
+    session: Any = SimpleNamespace(ring_usage=lambda: (0, 1), interfaces=(state,), consumed=0)
+    pipeline: Any = SimpleNamespace(tracked_connections=0, verdicts=Counter())
+    beginning = Beginning(0, "http://127.0.0.1:10135/metrics")
+    return take_snapshot(beginning, upkeep, session, pipeline, Overview(), {}, {})
 
 
 def test_every_key_of_status_is_named() -> None:

@@ -207,7 +207,7 @@ def test_an_address_has_one_pool(tmp_path: Path, one: str, other: str, said: str
     text = f'nat64_prefixes = ["2001:db8:64::/96"]\n[[vip]]\naddress = {one}\n[[vip]]\naddress = {other}\n'
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
-    assert f"vip[0] and vip[1] have one address: {said}" in str(caught.value)
+    assert f"vip[0] and vip[1] have the same address: {said}" in str(caught.value)
 
 
 def test_one_vip_may_have_an_address_in_two_forms(tmp_path: Path) -> None:

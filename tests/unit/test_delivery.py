@@ -89,7 +89,7 @@ def test_a_terminal_that_has_gone(monkeypatch: pytest.MonkeyPatch, json_lines: b
             delivery.show(batch_of(FINDING))
         inspect(Batches(delivery), [storm(3)])  # type: ignore[arg-type]
     (line,) = said
-    assert line.endswith("nothing is shown there any more, the inspection goes on")
+    assert line.endswith("output disabled, inspection continues")
 
 
 def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_a_full_disk_is_counted_and_said_once(tmp_path: Path, live: bool, monkey
         assert accounted(evidence, findings) == {LeftOut.WRITE_FAILED: 2}
         assert [path.name for path in (disk.path / "e").iterdir()] == [findings[2].evidence]
     assert [line.partition("can")[2] for line in said] == [
-        "not be written: No space left on device; the inspection goes on, what is lost is counted",
+        "not be written: No space left on device; inspection continues, losses are counted in the metrics",
         " be written again",
     ]
 

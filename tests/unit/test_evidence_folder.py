@@ -122,7 +122,7 @@ def test_a_kill_leaves_whole_files_only(tmp_path: Path) -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "writing\n"
-        with pytest.raises(OutputError, match=r"^[^\n]*: another inspector keeps its own there[^\n]*$"):
+        with pytest.raises(OutputError, match=r"^[^\n]*: locked by another inspector[^\n]*$"):
             opened(tmp_path)
         child.kill()
     assert names(tmp_path) == [f".{name(2)}.part", name(1)]
@@ -160,7 +160,7 @@ def test_a_start_on_a_bad_disk(tmp_path: Path, problem: str) -> None:
             disk.remount("ro")
         folder = opened(disk.path / "evidence", warn=said.append)
         (line,) = said
-        assert "evidence cannot be kept there: " in line
+        assert "evidence cannot be written: " in line
         with pytest.raises(OSError, match=r"No space left|Read-only file system"):
             folder.write(name(1), b"x")
         if problem == "full":
@@ -176,7 +176,7 @@ def test_mistakes_are_errors(tmp_path: Path) -> None:
     """A file in the place of the folder, or of one above it: one line, at once."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match=r"^[^\n]*: evidence cannot be kept there: [^\n]*$"):
+        with pytest.raises(OutputError, match=r"^[^\n]*: evidence cannot be written: [^\n]*$"):
             opened(path)
 
 

@@ -204,9 +204,9 @@ def test_no_journal_is_counted_and_said_once(tmp_path: Path) -> None:
     assert sink.failed > 3, "nobody reads, and the queue of the socket is full"
     assert sink.failed + len(daemon.entries()) + 1 == 3 + 291
     assert [line.partition(" written")[2] for line in said] == [
-        ": No such file or directory; the inspection goes on, what is lost is counted",
+        ": No such file or directory; inspection continues, losses are counted in the metrics",
         " again",
-        ": Resource temporarily unavailable; the inspection goes on, what is lost is counted",
+        ": Resource temporarily unavailable; inspection continues, losses are counted in the metrics",
     ]
     daemon.socket.close()
 

@@ -129,7 +129,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert path.read_bytes() == line * (whole + 2), "the line that was begun, and the next"
         assert lines.lost == 300 - whole - 1
     assert said == [
-        f"{path} cannot be written: No space left on device; the inspection goes on, what is lost is counted",
+        f"{path} cannot be written: No space left on device; inspection continues, losses are counted in the metrics",
         f"{path} can be written again",
     ]
 

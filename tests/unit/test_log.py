@@ -77,7 +77,7 @@ def test_the_last_lines_of_what_an_error_quotes(tmp_path: Path) -> None:
     )
     lines = written(None, tmp_path / "a", script)
     assert lines[0] == "epm-inspector: refused"
-    assert "80 lines before these" in lines[1]
+    assert "80 earlier lines" in lines[1]
     assert lines[2:] == [f"  line {number}" for number in range(80, 100)]
     assert written(None, tmp_path / "b", script, "verbose=True")[1:101] == [f"  line {number}" for number in range(100)]
 

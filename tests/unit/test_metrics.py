@@ -45,7 +45,8 @@ def test_every_metric_is_there_from_the_start(metrics: Metrics) -> None:
     declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     names = """
         vip_responses_total service_responses_total
-        follow_ups_total answers_undelivered_total connections_total causes_total connect_latency_seconds
+        follow_ups_total answers_undelivered_total answers_late_total connections_total causes_total
+        connect_latency_seconds
         packets_total responses_total mismatches_total anomalies_total ring_submitted_total ring_lost_total
         records_consumed_total label_overflow_total attach_failures_total program_attached ring_used_bytes
         ring_size_bytes tracked_connections last_record_timestamp_seconds last_round_timestamp_seconds

@@ -242,14 +242,14 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     ):
         path.write_text(text) if text is not None else path.unlink()
         running.upkeep.reload()
-        assert running.notes[-1].startswith(f"the configuration is kept as it was: {path}: ")
+        assert running.notes[-1].startswith(f"SIGHUP: reload failed, previous configuration kept: {path}: ")
         assert complaint in running.notes[-1]
         assert "\n" not in running.notes[-1]
         assert (running.successful(), running.read_at(), running.upkeep.valid) == (0, began, False)
     assert (running.ports, running.upkeep.config) == ([], Config())
     path.write_text("ports = [135, 1135]\ntunnels = true\n")
     running.upkeep.reload()
-    assert running.notes[-1] == f"{path} was read again; changed: ports; needs a restart: tunnels"
+    assert running.notes[-1] == f"{path} reloaded; changed: ports; restart required for: tunnels"
     # Files that are written are opened anew all the same: a rotation has nothing to do with mistakes.
     assert running.reopened == 5
     assert (running.successful(), running.upkeep.valid, running.ports) == (1, True, [135, 1135])
@@ -257,7 +257,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     assert (running.read_at() or 0) > began
     # What needs a restart is named again until there was one.
     running.upkeep.reload()
-    assert running.notes[-1] == f"{path} was read again; nothing changed; needs a restart: tunnels"
+    assert running.notes[-1] == f"{path} reloaded; nothing changed; restart required for: tunnels"
 
 
 def test_without_a_file(tmp_path: Path) -> None:
@@ -265,5 +265,5 @@ def test_without_a_file(tmp_path: Path) -> None:
     running = Running(tmp_path / "c.toml")
     running.upkeep.file = None
     running.upkeep.reload()
-    assert running.notes == ["no configuration file was named (--config): there is nothing to read again"]
+    assert running.notes == ["SIGHUP: started without --config, nothing to reload"]
     assert running.successful() == 1

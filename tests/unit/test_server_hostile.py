@@ -252,7 +252,7 @@ def test_without_descriptors_clients_wait_and_one_line_says_so() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert client.recv(65536).endswith(BODY)
-    assert said == ["metrics server: connections wait: Too many open files"]
+    assert said == ["metrics server: connections are waiting: Too many open files"]
 
 
 def test_a_defect_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -167,7 +167,7 @@ def test_json_is_what_they_say(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("body", "status", "complaint"),
-    [(b"{", 200, "no JSON"), (b"[]", 200, "nothing that can be understood"), (b"", 503, "answers 503")],
+    [(b"{", 200, "no JSON"), (b"[]", 200, "unexpected /status"), (b"", 503, "answers 503")],
 )
 def test_one_that_answers_wrongly_hides_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes, status: int, complaint: str

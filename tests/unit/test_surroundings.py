@@ -46,9 +46,9 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ("EPM read none.pcapng <&- >&- 2>&-", 1, ""),
         ("EPM nonsense >&- 2>&-", 2, ""),
         ("ulimit -n 12; EPM read --json a.pcapng > out", 0, ""),
-        ("ulimit -n 12; EPM attach lo", 1, "this process may open 12 files"),
-        ("ulimit -n 12; EPM check lo", 1, "this process may open 12 files"),
-        ("ulimit -n 12; EPM demo", 1, "this process may open 12 files"),
+        ("ulimit -n 12; EPM attach lo", 1, "limit of open files is 12"),
+        ("ulimit -n 12; EPM check lo", 1, "limit of open files is 12"),
+        ("ulimit -n 12; EPM demo", 1, "limit of open files is 12"),
         ("ulimit -n 12; EPM top --runtime-directory none", 1, "no inspector is running"),
     ],
 )

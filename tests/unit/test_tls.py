@@ -329,8 +329,8 @@ def test_renewed_certificates_are_served(site: Site) -> None:
     second = site.get()[1]
     assert second != first
     assert len(site.said) == 2
-    assert "cannot be used: key values mismatch; those from before are used on" in site.said[0]
-    assert "read again" in site.said[1]
+    assert "cannot be used: key values mismatch; still using the previous certificate" in site.said[0]
+    assert "reloaded" in site.said[1]
     # Nothing changes, nothing is said.
     assert site.get()[1] == second
     assert len(site.said) == 2

@@ -44,7 +44,7 @@ class Expected(NamedTuple):
 
 
 def complaints(expected: Sequence[Expected], findings: Iterable[dict[str, Any]]) -> list[str]:
-    """Return in words which expected findings did not come, and which came that nobody expects."""
+    """Return a description of the missing and of the unexpected findings."""
     found = list(findings)
     missing = [
         f"missing: {one}" for one in expected if not one.optional and not any(one.fits(finding) for finding in found)
@@ -68,7 +68,7 @@ def reached(target: Target = Target.ASKED) -> Expected:
 
 
 def failed(outcome: Outcome, cause: Cause, *words: str, target: Target = Target.ASKED) -> Expected:
-    """Return that clients did not get through to the endpoint."""
+    """Return the expectation that clients did not reach the endpoint."""
     return Expected(FindingKind.FOLLOW_UP, None, outcome, target, cause, words)
 
 

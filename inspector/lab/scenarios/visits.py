@@ -1,4 +1,4 @@
-"""How clients visit in the scenarios: the visitor's client of our own, which may misbehave, and Samba's."""
+"""The clients of the scenarios: one of our own (visitor.py), which can misbehave, and Samba's."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _XDP_FLAGS: Final = {"native": syscalls.LinkFlag.XDP_NATIVE, "generic": syscalls
 # The kernel's own number for "not supported", which has no name in user space.
 _ENOTSUPP: Final = 524
 _UNSUPPORTED: Final = (errno.EOPNOTSUPP, _ENOTSUPP)
-_INGRESS_ONLY: Final = "packets arriving on the interface are seen, those it sends are not (mode tc sees both)"
+_INGRESS_ONLY: Final = "only arriving packets are seen (--mode tc sees both directions)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,7 @@ def _attach(
     if name not in program.programs:
         # Another interface has come by its name since the program was compiled.
         raise AttachError(
-            f"{device.name}: what it is now needs another program than what was there when the inspector started; "
-            "start it again"
+            f"{device.name}: the link type has changed since the inspector started; restart the inspector"
         )
     fd = program.programs[name]
     hook, mode, how, seen, links = (
@@ -146,9 +145,9 @@ def _xdp_refusal(device: Device, mode: str, error: OSError) -> LiveError:
     if error.errno in (errno.EBUSY, errno.EEXIST):
         return _hook_taken(devices.find_device(name))
     if error.errno == errno.ENODEV:
-        return NoSuchInterfaceError(f"the network interface {name} has gone")
+        return NoSuchInterfaceError(f"{name}: the interface no longer exists")
     if error.errno == errno.EPERM:
-        return PrivilegeError(f"{name}: the kernel does not allow attaching (CAP_NET_ADMIN in this namespace?)")
+        return PrivilegeError(f"{name}: the kernel does not allow attaching; check CAP_NET_ADMIN in this namespace")
     if error.errno in _UNSUPPORTED:
         return AttachError(f"{name}: its driver {device.driver or '(unnamed)'} has no {mode} XDP")
     if error.errno in (errno.ERANGE, errno.EINVAL, errno.E2BIG, errno.ENOSPC, errno.ENOMEM):
@@ -163,18 +162,18 @@ def _hook_taken(device: Device) -> HookTakenError:
     if not found:
         carriers = [one for one in devices.find_neighbours(device).above if one.xdp_program_ids]
         found = [holder for one in carriers for holder in find_xdp_holders(one)]
-        where = f"an interface above it, {devices.names_of(carriers)}, carries"
+        where = f"the upper interface {devices.names_of(carriers)} carries"
     if not found:
         # A macvlan in a container, for instance.
         return HookTakenError(
-            f"{device.name}: an interface above it, which is in another namespace, carries an XDP program; "
-            "attach there, or use --mode tc"
+            f"{device.name}: an upper interface in another network namespace carries an XDP program; "
+            "attach to that interface, or use --mode tc"
         )
     held = ", ".join(holder.text for holder in found)
     remedies = ", ".join(holder.remedy for holder in found)
     return HookTakenError(
-        f"{device.name}: {where} {held}; it was left alone. "
-        f"Use --mode tc, which runs beside it and sees what it lets pass, or detach it first: {remedies}"
+        f"{device.name}: {where} {held}; it was left in place. "
+        f"Use --mode tc, which sees the packets that this program passes, or detach it first: {remedies}"
     )
 
 
@@ -193,9 +192,9 @@ def _hold_tc(device: Device, fd: int, netns: str | None, way: Way, *, tcx: bool)
         raise
     life = "by links" if mode == "tcx" else "as filters of a clsact qdisc, since the kernel has no tcx"
     seen = f"{_INGRESS_ONLY}; " if way == "tc_ingress" else ""
-    seen += "other programs and filters there go on working"
+    seen += "other programs and filters keep working"
     if behind := [link.behind for link in links if isinstance(link, ClsactFilter) and link.behind]:
-        seen += f", and what those of priority 1 ({', '.join(behind)}) decide upon is not seen"
+        seen += f"; packets consumed by {', '.join(behind)} at priority 1 are not seen"
     return _Held("tc", mode, f"tc: on {' and '.join(sorted(directions, reverse=True))}, {life}", seen, links)
 
 
@@ -227,7 +226,9 @@ def _tc_refusal(device: Device, error: Exception) -> LiveError:
         return AttachError(f"{device.name}: {error}")
     number = error.code if isinstance(error, NetlinkError) else getattr(error, "errno", None)
     if number == errno.ENODEV:
-        return NoSuchInterfaceError(f"the network interface {device.name} has gone")
+        return NoSuchInterfaceError(f"{device.name}: the interface no longer exists")
     if number == errno.EPERM:
-        return PrivilegeError(f"{device.name}: the kernel does not allow attaching (CAP_NET_ADMIN here?)")
+        return PrivilegeError(
+            f"{device.name}: the kernel does not allow attaching; check CAP_NET_ADMIN in this namespace"
+        )
     return AttachError(f"{device.name}: the kernel refuses the tc program ({error})")

@@ -119,7 +119,7 @@ def find_device(name: str) -> Device:
         for link in rtnetlink.get_links() if "\\" in shown else ():
             if display_name(_raw_name(link)) == shown:
                 return _device(link)
-    raise NoSuchInterfaceError(f"there is no network interface {name!r} ('ip link' shows them)")
+    raise NoSuchInterfaceError(f"no network interface is named {name!r} ('ip link' lists them)")
 
 
 def find_index(name: str) -> int | None:

@@ -31,7 +31,7 @@ _IP_LINK_NAMES: Final = {"native": "xdpdrv", "generic": "xdpgeneric", "offloaded
 
 @dataclass(frozen=True, slots=True)
 class HookHolder:
-    """What is on a hook, in words, and what its owner does to take it off."""
+    """A program on a hook: its description, and the command that detaches it."""
 
     text: str
     remedy: str
@@ -47,7 +47,7 @@ def describe_program(program_id: int) -> str:
 
 
 def find_xdp_holders(device: Device) -> list[HookHolder]:
-    """Return what holds an interface's XDP hook, as the interface was when it was looked at."""
+    """Return the holders of an interface's XDP hook, as of the moment when `device` was read."""
     return [_find_xdp_holder(device, mode, program_id) for mode, program_id in device.xdp_program_ids.items()]
 
 

@@ -71,8 +71,8 @@ def is_bare(device: Device) -> bool:
     if device.link_type in _BARE_TYPES:
         return True
     raise AttachError(
-        f"{device.name}: its packets begin with neither an Ethernet nor an IP header (link type {device.link_type} of "
-        "linux/if_arp.h), so they cannot be read; attach to another interface on the packets' way"
+        f"{device.name}: link type {device.link_type} (linux/if_arp.h) is not supported: packets must begin with an "
+        "Ethernet or IP header; attach to another interface on the path"
     )
 
 
@@ -88,7 +88,9 @@ def plan(device: Device, mode: Mode) -> Plan:
     is_bare(device)
     if mode == "auto" and device.kind == "veth":
         # What arrives, as with XDP: two ports of a gateway show each packet once.
-        return Plan(("tc_ingress", "generic"), preferred=f"on a veth {'; '.join(_VETH_COST.values())}; tc leaves both")
+        return Plan(
+            ("tc_ingress", "generic"), preferred=f"on a veth {'; '.join(_VETH_COST.values())}; tc costs neither"
+        )
     blind = {way: why for way in ("native", "generic", "tc") if (why := _why_blind(device, way))}
     wanted = _ORDER[mode]
     if mode == "auto" and all(way in blind for way in wanted):
@@ -115,33 +117,33 @@ def programs_for(devices: Iterable[Device], mode: Mode) -> tuple[str, ...]:
 def _why_blind(device: Device, way: Way) -> str:
     """Return why a hook sees nothing of an interface, or reports it as another's; empty where it sees its packets."""
     if device.kind == "vrf":
-        return f"packets of a VRF pass the hooks of its members only; attach to {_members(device)}"
+        return f"hooks of a VRF see no packets, those of its members do; attach to {_members(device)}"
     if device.kind == "ipvlan" and device.operation == _IPVLAN_L3S:
-        return f"what arrives on an ipvlan in mode l3s passes no hook of it; attach to {_below(device)}"
+        return f"hooks of an ipvlan in mode l3s see no arriving packets; attach to {_below(device)}"
     if device.kind in ("dummy", "ifb") and way != "tc":
-        return f"nothing arrives on a device of kind {device.kind}, only --mode tc sees what is sent to it"
+        return f"no packets arrive on a device of kind {device.kind}; use --mode tc, which sees the packets sent to it"
     if device.kind == "bond" and way == "native":
         return (
-            "native XDP on a bond runs in its members, and packets would be reported as theirs; "
+            "native XDP on a bond runs in its members, which would report the packets; "
             f"for native XDP attach to {_members(device)}"
         )
     return ""
 
 
 def _members(device: Device) -> str:
-    return names_of(find_neighbours(device).members) or "its members, of which it has none yet"
+    return names_of(find_neighbours(device).members) or "its members (none yet)"
 
 
 def _below(device: Device) -> str:
     below = find_neighbours(device).below
-    return below.name if below else "the interface which carries it"
+    return below.name if below else "its lower interface"
 
 
 def describe_view(device: Device) -> str:
     """Return what an interface's hooks see of its packets where that is less, or other, than one may think; or ''."""
     if device.kind == "bridge":
         ports = names_of(find_neighbours(device).members) or "none yet"
-        return f"of a bridge only what is for this machine, or from it: the rest passes its ports alone ({ports})"
+        return f"on a bridge only traffic of this machine is seen; attach to its ports ({ports}) for bridged traffic"
     if is_bare(device):
-        return f"its packets begin with the IP header (link type {_BARE_TYPES[device.link_type]})"
+        return f"packets begin with the IP header (link type {_BARE_TYPES[device.link_type]})"
     return ""

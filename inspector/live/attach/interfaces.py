@@ -68,11 +68,11 @@ class Attachments:
         self._ports = ports
         self._attached: list[Attached | None] = [None] * len(devices)
         self._indexes = [device.index for device in devices]
-        # Options are written by two threads, and nothing may be attached behind the back of `close`.
+        # Two threads write options; `attach` must not succeed after `close`.
         self._lock = threading.Lock()
         self._closed = False
         self.names = {device.index: device.name for device in devices}
-        # Indexes which had another's name, until something is attached there.
+        # Indexes that belonged to another name; removed once something is attached to them.
         self._taken_over: set[int] = set()
         self.states = tuple(
             InterfaceState(device.name, device.index, netns, None, time.time_ns(), "not attached yet")
@@ -119,7 +119,7 @@ class Attachments:
         self._enter(number, _VACANT)
 
     def explain(self, number: int, explanation: str) -> None:
-        """Say anew why an interface has no program."""
+        """Replace the reason why an interface has no program."""
         self._set(number, explanation=explanation)
 
     def count_reattachment(self, number: int) -> None:

@@ -27,15 +27,15 @@ _EEXIST: Final = 17
 _CLSACT_PARENT: Final = 0xFFFFFFF1
 _FILTER_NAME: Final = "epm-inspector"
 HALF_QDISC: Final = (
-    "a qdisc of kind ingress is in the place of clsact, and has no hook for what leaves; use another mode, or let its "
-    "owner put clsact there ('tc qdisc show' shows it)"
+    "an 'ingress' qdisc blocks clsact, so that egress cannot be hooked; use another mode, or replace that qdisc by "
+    "clsact ('tc qdisc show' lists it)"
 )
 CLSACT_HOOKS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _numbers: Final = itertools.count()
 
 
 class ProgramLink(Protocol):
-    """Something that keeps a program on a hook until it is closed."""
+    """An attachment of a program to a hook; `close` detaches."""
 
     def alive(self) -> bool:
         """Return whether the program is still on the hook, wherever the interface may be now."""
@@ -231,4 +231,4 @@ def _remove_filters(rtnetlink: Any, index: int, parent: int, chosen: Any) -> Non
             rtnetlink.tc("del-filter", "bpf", index, handle, parent=parent, prio=priority, protocol=_ETH_P_ALL)
     left = [name for _, _, name in list_filters(rtnetlink, index, parent) if chosen(name)]
     if left:
-        raise OSError(f"tc filters are still there after their removal: {', '.join(left)}")
+        raise OSError(f"tc filters could not be removed: {', '.join(left)}")

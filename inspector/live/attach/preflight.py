@@ -1,4 +1,4 @@
-"""What stands in the way of attaching, told before the interface is touched."""
+"""Checks before attaching: capabilities, kernel, tool chain, interface, hook. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TESTED_KERNEL: Final = (6, 1)
 # bpf_xdp_load_bytes and fragments in XDP.
 _LEAST_KERNEL: Final = (5, 18)
 _WAYS: Final = {
-    "native": "native XDP, which the driver says it has",
+    "native": "native XDP, reported by the driver",
     "generic": "generic XDP",
     "tc": "tc, on ingress and egress",
     "tc_ingress": "tc, on ingress",
@@ -42,7 +42,7 @@ _ONE_BUFFER_MTU: Final = 3498
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report: what was looked at, how it is, and in words."""
+    """One line of the report: name of the check, result, explanation."""
 
     name: str
     level: Level
@@ -65,16 +65,18 @@ def run_checks(interface: str, mode: Mode = "auto", netns: str | None = None) ->
 def _check_capabilities(netns: str | None) -> Check:
     missing = missing_capabilities(namespace=netns is not None)
     if missing:
-        return Check("capabilities", "fail", f"missing: {', '.join(missing)}; run it as root, or grant them")
-    return Check("capabilities", "ok", "all that are needed are held")
+        return Check("capabilities", "fail", f"missing: {', '.join(missing)}; run as root, or grant them")
+    return Check("capabilities", "ok", "all required capabilities are held")
 
 
 def _check_kernel(release: str) -> Check:
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in (*release.split("."), "0")[:2])
     if (major, minor) < _LEAST_KERNEL:
-        return Check("kernel", "fail", f"Linux {release}: 5.18 is the least, 6.1 the least that is supported")
+        return Check(
+            "kernel", "fail", f"Linux {release}: too old; 5.18 is required, 6.1 is the oldest supported version"
+        )
     if (major, minor) < _TESTED_KERNEL:
-        return Check("kernel", "warn", f"Linux {release}: older than 6.1, the least that is supported")
+        return Check("kernel", "warn", f"Linux {release}: older than 6.1, the oldest supported version")
     return Check("kernel", "ok", f"Linux {release}")
 
 
@@ -82,11 +84,11 @@ def _check_lockdown(path: Path) -> Check:
     try:
         text = path.read_text(encoding="ascii")
     except OSError:
-        return Check("lockdown", "ok", "this kernel has none, or does not show it")
+        return Check("lockdown", "ok", "not reported by this kernel")
     state = text.partition("[")[2].partition("]")[0] or text.strip()
     if state == "none":
         return Check("lockdown", "ok", "off")
-    return Check("lockdown", "ok", f"{state}: the program reads packets only, which this allows")
+    return Check("lockdown", "ok", f"{state}: allows reading packets")
 
 
 def _check_toolchain() -> Check:
@@ -101,7 +103,7 @@ def _check_toolchain() -> Check:
 def _check_device(device: Device, mode: Mode) -> Iterator[Check]:
     kind = device.kind or ("hardware" if device.driver else "built in")
     facts = f"{device.name}: {kind}, driver {device.driver or 'unnamed'}, MTU {device.mtu}, {device.rx_queues} queue(s)"
-    yield Check("interface", "ok" if device.up else "warn", facts + ("" if device.up else "; it is down"))
+    yield Check("interface", "ok" if device.up else "warn", facts + ("" if device.up else "; interface down"))
     features = drivers.find_xdp_features(device.index)
     try:
         plan = hooks.plan(device, mode)
@@ -127,19 +129,21 @@ def _check_mode(device: Device, mode: Mode, plan: Plan, features: XdpFeature | N
     reasons = "".join(f"; {why}" for why in remarks if why)
     level: Level = "warn" if plan.left_out or cost else "ok"
     if way == "native" and features is None:
-        return Check("mode", level, f"native XDP if the driver has it, which this kernel cannot tell{reasons}")
+        return Check("mode", level, f"native XDP if the driver supports it (not reported by this kernel){reasons}")
     if way == "native" and features is not None and not features & XdpFeature.BASIC:
         if mode == "native":
-            return Check("mode", "fail", f"the driver says it has no native XDP; use --mode generic or tc{reasons}")
-        return Check("mode", level, f"generic XDP: the driver says it has no native XDP{reasons}")
+            return Check("mode", "fail", f"the driver has no native XDP; use --mode generic or tc{reasons}")
+        return Check("mode", level, f"generic XDP: the driver has no native XDP{reasons}")
     return Check("mode", level, f"{_WAYS[way]}{reasons}")
 
 
 def _check_mtu(device: Device, features: XdpFeature | None) -> Check:
     if features is not None and features & XdpFeature.FRAGMENTS:
-        text = f"{device.mtu}: a packet takes several buffers, which the driver says its native XDP can read"
+        text = f"{device.mtu}: packets span several buffers; the driver reports support for that in native XDP"
         return Check("mtu", "ok", text)
-    text = f"{device.mtu}: native XDP needs a driver with multi-buffer support; others refuse, and generic works"
+    text = (
+        f"{device.mtu}: native XDP needs a driver with multi-buffer support; if the driver refuses, use --mode generic"
+    )
     return Check("mtu", "warn", text)
 
 
@@ -148,54 +152,58 @@ def _check_stacking(device: Device, way: Way) -> Iterator[Check]:
     found = devices.find_neighbours(device)
     if found.members:
         names = devices.names_of(found.members)
-        text = f"it consists of {names}: attach to these, or to it, since packets pass both and would be seen twice"
+        text = f"its members are {names}: attach to them or to {device.name}; on both, packets are seen twice"
         yield Check("stacking", "warn", text)
     if found.below:
-        text = f"{found.below.name} carries it, with all else that it carries: attach here to see this part alone"
-        native = "; native XDP is there only" if way == "native" else ""
+        text = f"its lower interface is {found.below.name}: here only packets of {device.name} are seen"
+        native = "; native XDP needs the lower interface" if way == "native" else ""
         yield Check("stacking", "ok", text + native)
     for other in found.above:
-        what = f"it is part of {other.name}" if other.index == device.master else f"it carries {other.name}"
-        yield Check("stacking", "ok", f"{what}: packets of that are seen here too, so attach to one of the two")
+        what = f"it is a member of {other.name}" if other.index == device.master else f"it carries {other.name}"
+        yield Check(
+            "stacking", "ok", f"{what}: packets of {other.name} are seen here too; attach to only one of the two"
+        )
     if not (found.members or found.below or found.above):
-        yield Check("stacking", "ok", "it stands by itself")
+        yield Check("stacking", "ok", "no upper, lower or member interfaces")
 
 
 def _check_offloads(device: Device, way: Way) -> Check:
     offloads = drivers.find_offloads(device.name)
     if offloads is None:
-        return Check("offloads", "ok", "the driver does not say")
+        return Check("offloads", "ok", "not reported by the driver")
     merging = {"lro": offloads.large_receive, "rx-gro-hw": offloads.hardware_gro}
     switches = [name for name, on in merging.items() if on]
     if switches and way not in hooks.TC_WAYS:
         text = (
-            f"{' and '.join(switches)} on, by which the device merges packets: generic XDP switches that off for good, "
-            "with native XDP some drivers do so, by a link reset, and others refuse; "
-            f"'ethtool -K {device.name} {' off '.join(switches)} off' does it at a time of your choice"
+            f"{' and '.join(switches)} on: the device merges packets. Generic XDP switches this off permanently. "
+            "Native XDP makes some drivers switch it off with a link reset; other drivers refuse to attach. "
+            f"Switch it off at a time of your choice with 'ethtool -K {device.name} {' off '.join(switches)} off'"
         )
         return Check("offloads", "warn", text)
-    merged = "merged packets are read as they are" if switches or offloads.gro else "no packets are merged"
-    stripped = "taken off by the device" if offloads.vlan_stripping else "left in the packet"
-    return Check("offloads", "ok", f"{merged}; VLAN tags are {stripped}: both are read")
+    merged = "packets are merged" if switches or offloads.gro else "packets are not merged"
+    stripped = "removed by the device" if offloads.vlan_stripping else "kept in the packet"
+    return Check("offloads", "ok", f"{merged}; VLAN tags are {stripped}; both can be read")
 
 
 def _check_hook(device: Device, way: Way) -> Iterator[Check]:
     """Say who is on the hooks already."""
     for holder in find_xdp_holders(device):
         if way in hooks.TC_WAYS:
-            yield Check("hook", "ok", f"XDP: {holder.text}; tc runs beside it, and sees what it lets pass")
+            yield Check("hook", "ok", f"XDP: {holder.text}; tc sees the packets that this program passes")
         else:
-            text = f"XDP: {holder.text}; it is never replaced: use --mode tc, or detach it first: {holder.remedy}"
+            text = f"XDP: {holder.text}; it is never replaced; use --mode tc, or detach it first: {holder.remedy}"
             yield Check("hook", "fail", text)
     if not device.xdp_program_ids:
-        yield Check("hook", "ok", "no XDP program on it")
+        yield Check("hook", "ok", "no XDP program attached")
     if way not in hooks.TC_WAYS:
         for carrier in devices.find_neighbours(device).above:
             for holder in find_xdp_holders(carrier):
-                text = f"XDP on {carrier.name}, above it: {holder.text}; the kernel allows none below; use --mode tc"
+                text = (
+                    f"XDP on the upper interface {carrier.name}: {holder.text}; none is allowed below it; use --mode tc"
+                )
                 yield Check("hook", "fail", text)
         return
     for holder in find_tc_holders(device):
-        yield Check("hook", "ok", f"tc: {holder.text}; it goes on working")
+        yield Check("hook", "ok", f"tc: {holder.text}; it keeps working")
     if has_half_qdisc(device.index):
         yield Check("hook", "warn" if has_tcx(device.index) else "fail", f"tc: {HALF_QDISC}")

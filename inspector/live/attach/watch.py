@@ -1,4 +1,4 @@
-"""Keeps the program on the interfaces, whatever happens to these: looks once a second, in a thread of its own.
+"""Keeps the program on the interfaces: a thread that checks them once a second.
 
 Nothing announces that a link was detached, so the kernel is asked: whether the link still holds the program, and which
 interface has the name now. That is a few system calls for each interface, and no netlink message unless something has
@@ -41,7 +41,7 @@ _STABLE_S: Final = 60.0
 # An attempt which hangs in a driver is not waited for beyond this when all ends.
 _END_S: Final = 10.0
 
-_GONE: Final = "the interface was deleted; waiting for one of that name"
+_GONE: Final = "interface deleted; waiting for an interface of this name"
 
 _SIOCGIFFLAGS: Final = 0x8913  # linux/sockios.h
 _IFF_UP: Final = 1
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(slots=True)
 class _Place:
-    """What is remembered of one interface between two looks; times are of time.monotonic."""
+    """State of one interface between two checks; times are of time.monotonic."""
 
     called: str
     up: bool | None = None
@@ -75,12 +75,12 @@ class _Place:
     refusal: str = ""
 
     def wait(self, now: float) -> None:
-        """Put the next attempt off, twice as long as the last time."""
+        """Double the delay before the next attempt."""
         self.delay_s = min(max(2 * self.delay_s, INTERVAL_S), MOST_DELAY_S)
         self.retry_at = now + self.delay_s
 
     def hurry(self) -> None:
-        """Let the next attempt be at once."""
+        """Reset the delay: the next attempt is due now."""
         self.delay_s = self.retry_at = 0.0
 
 
@@ -95,7 +95,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look, once everything is attached."""
+        """Start the thread, once everything is attached."""
         with contextlib.suppress(LiveError), inside(self._attachments.netns):
             for place in self._places:
                 place.attached_at, place.up = time.monotonic(), _is_up(place.called)
@@ -103,7 +103,7 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; doing it twice is harmless."""
+        """End the thread; a second call does nothing."""
         self._ends.set()
         if self._thread is not None:
             self._thread.join(_END_S)
@@ -117,7 +117,7 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Look at every interface: first at what was lost, which may free another's place, then at what can be had."""
+        """Check every interface, first for losses (a loss may free a name), then for what can be attached."""
         try:
             with inside(self._attachments.netns):
                 for step in (self._check, self._restore):
@@ -129,22 +129,24 @@ class Watch:
                 self._guarded(lambda number: self._check_from_outside(number, reason), number)
 
     def _check_from_outside(self, number: int, reason: str) -> None:
-        """See whether the program is still there. A namespace whose name was removed lives on while it is used."""
+        """Check the program without entering the namespace. One whose name was removed exists while it is used."""
         if self._attachments.states[number].attachment is not None and not self._attachments.alive(number):
-            self._lose(number, AttachmentLoss.DELETED, f"the program has gone, and cannot be looked for: {reason}")
+            self._lose(
+                number, AttachmentLoss.DELETED, f"program lost, and the network namespace is not accessible: {reason}"
+            )
 
     def _guarded(self, step: Callable[[int], None], number: int) -> None:
-        """Take a step for one interface; what goes wrong there is told once, and keeps nobody from the others."""
+        """Run a step for one interface. An error is reported once, and does not affect the other interfaces."""
         try:
             step(number)
         except (OSError, NetlinkError, LiveError) as error:
             place = self._places[number]
             if str(error) != place.refusal:
                 place.refusal = str(error)
-                self._tell(number, f"cannot be looked after: {error}")
+                self._tell(number, f"monitoring failed: {error}")
 
     def _check(self, number: int) -> None:
-        """See whether the program is where it should be; take it off where the interface is not the one any more."""
+        """Check that the program is on the right interface; detach it from an interface that no longer has the name."""
         state, place = self._attachments.states[number], self._places[number]
         if state.attachment is None:
             return
@@ -157,10 +159,10 @@ class Watch:
             self._note_name(number, state.name)
             self._note_flags(number)
         elif index is not None:
-            self._lose(number, AttachmentLoss.REPLACED, "another interface has the name now")
+            self._lose(number, AttachmentLoss.REPLACED, "another interface has this name now")
         elif (called := find_name(state.index)) is not None and _carries(called, state.attachment):
             if any(called == other.name for other in self._attachments.states):
-                text = f"the interface is called {called} now, which is inspected under that name"
+                text = f"renamed to {called}, which is inspected under that name"
                 self._lose(number, AttachmentLoss.REPLACED, text)
             else:
                 self._note_name(number, called)
@@ -169,7 +171,7 @@ class Watch:
             self._lose(
                 number,
                 AttachmentLoss.MOVED,
-                "the interface was moved to another network namespace; waiting for its return",
+                "interface moved to another network namespace; waiting for its return",
             )
         else:
             self._explain_death(number, same=False)
@@ -185,7 +187,7 @@ class Watch:
         else:
             place.wait(now)
         when = f"in {place.delay_s:g} s" if place.delay_s else "at once"
-        self._lose(number, AttachmentLoss.DETACHED, f"somebody has detached the program; it is attached again {when}")
+        self._lose(number, AttachmentLoss.DETACHED, f"another process detached the program; attaching again {when}")
 
     def _lose(self, number: int, loss: AttachmentLoss, why: str) -> None:
         place = self._places[number]
@@ -201,15 +203,15 @@ class Watch:
             return
         place.called = called
         if called == name:
-            self._tell(number, "the interface has its name again")
+            self._tell(number, f"renamed back to {name}")
         else:
-            self._tell(number, f"the interface is called {called} now; it is inspected on, as {name}")
+            self._tell(number, f"renamed to {called}; still inspected and reported as {name}")
 
     def _note_flags(self, number: int) -> None:
         place = self._places[number]
         up = _is_up(self._attachments.states[number].name)
         if up is not None and place.up is not None and up != place.up:
-            self._tell(number, f"the interface is {'up' if up else 'down'}")
+            self._tell(number, f"interface {'up' if up else 'down'}")
         place.up = up
 
     def _restore(self, number: int) -> None:
@@ -238,7 +240,7 @@ class Watch:
             self._tell(number, f"attached again: {made.explanation}", attached=made, index_taken_over=taken_over)
 
     def _forget_refusal(self, number: int) -> None:
-        """Say that the interface has gone, where something else was said to keep the program off it."""
+        """Replace the reason for not attaching by "deleted", if another one was reported."""
         place = self._places[number]
         if place.refusal:
             place.refusal = ""
@@ -247,10 +249,10 @@ class Watch:
             self._tell(number, _GONE)
 
     def _refuse(self, number: int, error: LiveError) -> None:
-        """Tell why attaching failed, unless it is what was told already."""
+        """Report why attaching failed, unless the reason is the one reported last."""
         place, reason = self._places[number], str(error)
-        text = f"cannot be attached again: {reason}; trying on, every {MOST_DELAY_S:g} s in the end"
-        self._attachments.explain(number, f"cannot be attached again: {reason}")
+        text = f"attaching again failed: {reason}; retrying (back-off up to {MOST_DELAY_S:g} s)"
+        self._attachments.explain(number, f"attaching again failed: {reason}")
         self._tell(number, text if reason != place.refusal else None, error=error)
         place.refusal = reason
 

@@ -151,7 +151,7 @@ def load(
     page = os.sysconf("SC_PAGE_SIZE")
     for size in (compact_ring_bytes, bulk_ring_bytes):
         if size < page or size & (size - 1):
-            raise LiveError(f"a ring of {size} bytes cannot be: it must be a power of two and at least {page}")
+            raise LiveError(f"invalid ring size {size}: it must be a power of two and at least {page} bytes")
 
     wanted = Wanted(compact_ring_bytes, bulk_ring_bytes, tunnels, follow_up, lane_count(lanes=lanes))
     map_names = [*MAP_NAMES, *([LANES_MAP] if wanted.lanes else []), *(FOLLOW_UP_MAPS if follow_up else ())]
@@ -196,7 +196,7 @@ def _in_child(work: Callable[[], dict[str, int]], most: int) -> dict[str, int]:
         complaints.seek(0)
         detail = complaints.read(_DETAIL_BYTES).decode(errors="replace").strip()
     if isinstance(message, int):
-        message = {"error": "ToolchainError", "text": f"the compiler's process died ({message}){_first_error(detail)}"}
+        message = {"error": "ToolchainError", "text": f"the compiler process died ({message}){_first_error(detail)}"}
     if "error" in message:
         error = _ERRORS.get(message["error"], LiveError)(message["text"])
         if detail:
@@ -263,7 +263,9 @@ def _explain(error: Exception, complaints: str) -> tuple[dict[str, Any], str]:
         kind, text, detail = "LiveError", "the kernel's verifier refuses the program", error.log
     elif isinstance(error, PermissionError) or "Operation not permitted" in complaints:
         kind, detail = "PrivilegeError", complaints
-        text = "the kernel does not allow bpf(2) here, although the capabilities are held (container, lockdown?)"
+        text = (
+            "the kernel does not allow bpf(2) although the capabilities are held; check container and lockdown settings"
+        )
     elif isinstance(error, OSError):
         kind, text, detail = "LiveError", f"the kernel refuses the program: {error.strerror or error}", complaints
     else:

@@ -78,7 +78,7 @@ def _call(command: Command, attributes: ctypes.Structure) -> int:
     """Make the system call; raise OSError with the kernel's errno."""
     machine = platform.machine()
     if machine not in _SYSCALL_NUMBERS:
-        raise OSError(f"the number of bpf(2) on {machine} is not known here")
+        raise OSError(f"bpf(2) is not supported on {machine}")
     result = _LIBC.syscall(_SYSCALL_NUMBERS[machine], int(command), ctypes.byref(attributes), ctypes.sizeof(attributes))
     if result < 0:
         errno = ctypes.get_errno()

@@ -59,8 +59,8 @@ def why_not(account: Account) -> str:
             folders = {Path(file).parent for file in map(_file_of, list(sys.modules.values())) if file}
             closed = [folder for folder in sorted(folders) if not _may(folder, os.R_OK | os.X_OK)]
     except OSError as error:
-        return f"the kernel refuses the change: {error.strerror} (CAP_SETUID, CAP_SETGID, user namespace?)"
-    return f"it may not read the program's folder {closed[0]}" if closed else ""
+        return f"the kernel refuses the change: {error.strerror} ; check CAP_SETUID, CAP_SETGID and user namespaces"
+    return f"the account cannot read the program's folder {closed[0]}" if closed else ""
 
 
 def _file_of(module: object) -> str | None:
@@ -70,7 +70,7 @@ def _file_of(module: object) -> str | None:
 
 @contextlib.contextmanager
 def acting_as(account: Account) -> Iterator[None]:
-    """Have the files opened and asked for by this process, in all threads, be so by that account; root's way back.
+    """Access files as that account, in all threads of the process, for the time of the context.
 
     Raises OSError where the kernel refuses.
     """

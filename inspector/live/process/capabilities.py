@@ -87,7 +87,7 @@ def require_capabilities(*, namespace: bool = False) -> None:
     """Raise PrivilegeError, naming what is missing."""
     missing = missing_capabilities(namespace=namespace)
     if missing:
-        raise PrivilegeError(f"attaching needs {', '.join(missing)}: run it as root, or grant them")
+        raise PrivilegeError(f"attaching needs {', '.join(missing)}: run as root, or grant them")
 
 
 def is_allowed_without_capabilities(action: Callable[[], object]) -> bool:
@@ -118,7 +118,7 @@ def drop_capabilities(keep: Collection[Capability]) -> int:
         _set_capabilities(held, held)
         _prctl(_SET_NO_NEW_PRIVS, 1)
     except OSError as error:
-        raise PrivilegeError(f"capabilities cannot be given up: {error.strerror}") from error
+        raise PrivilegeError(f"capabilities cannot be dropped: {error.strerror}") from error
     return len(list(_THREADS.iterdir())) - 1
 
 

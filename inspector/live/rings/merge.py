@@ -1,10 +1,11 @@
 """Several rings, one stream: records of all lanes in time order, as blocks.
 
-The program stamps a record, then reserves its place; a packet that was caused by another is stamped after that
-one's record was complete. So when all rings have been read to the end, every record stamped before the moment
-at which reading began is followed only by records it can precede; the newer ones wait for the next reading.
-Where a ring could not be read to its end (a record is just being written), the moment of the last full reading
-counts instead. No record waits for longer than one full reading: a clock that is set back holds nothing.
+The program takes the time, then reserves the entry, and lets the packet go on after the record is complete. So a
+packet that another one caused has a later time, and its cause is complete by then. A reading begins at a time L. If all
+rings are read to their ends, a record up to L that was not seen belongs to a packet that has caused nothing yet.
+Records up to L are handed out, and later ones wait for the next reading. Where a ring could not be read to its end (a
+record is being written), L of the last full reading counts. No record waits longer than one full reading, also after
+the clock was set back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from inspector.live.rings.readers import Reader
     from inspector.live.rings.ringbuf import Block, Entries, Times
 
-# A record is being written for well under a microsecond, unless its CPU was taken away meanwhile.
+# Writing a record takes well under a microsecond, unless its (virtual) CPU is preempted.
 _ATTEMPTS: Final = 8
 
 
@@ -36,7 +37,7 @@ class Lanes:
     def __init__(self, rings: Sequence[Reader], now: Callable[[], int]) -> None:
         self._rings = rings
         self._now = now
-        # Records which a full reading saw and which were too new; bytes that were handed out.
+        # By ring: records that a full reading saw and that were too new; bytes that were handed out.
         self._held = [0] * len(rings)
         self._given = [0] * len(rings)
         self._limit = 0
@@ -57,7 +58,7 @@ class Lanes:
         return self._hand_out(lanes, self._limit, everything_held=complete)
 
     def read_rest(self) -> Sequence[Block]:
-        """Return all records there are: for the end, when nothing is submitted any more."""
+        """Return all remaining records; for the end, after the program was detached."""
         self.give_back()
         return self._hand_out([self._look(ring) for ring in self._rings], (1 << 63) - 1, everything_held=True)
 
@@ -70,7 +71,7 @@ class Lanes:
 
     @staticmethod
     def _look(ring: Reader) -> Entries:
-        """Look up to where the ring's producer was at the beginning, if a few attempts are enough for that."""
+        """Return the entries of a ring; try again, a few times, while one is being written."""
         entries = ring.look()
         for _ in range(_ATTEMPTS):
             if entries.complete:
@@ -80,7 +81,7 @@ class Lanes:
 
     def _hand_out(self, lanes: list[Entries], limit: int, *, everything_held: bool) -> Sequence[Block]:
         held = self._held if everything_held else [0] * len(lanes)
-        # Matters only after the clock was set back: what is older than a held record goes before it.
+        # After the clock was set back: never hand out a record before an older one that is held.
         newest_held = [int(entries.times[count - 1]) for entries, count in zip(lanes, held, strict=True) if count]
         limit = max([limit, *newest_held])
         counts = [
@@ -112,7 +113,7 @@ def _ordered(lanes: list[tuple[Entries, int]]) -> Sequence[Block]:
 
 
 class _Stream(NamedTuple):
-    """Records in order: their times, which never go back, and themselves, as blocks from one number up to another."""
+    """Records in order: `times`, ascending, and `blocks(first, end)`, the records of these numbers."""
 
     times: Times
     blocks: Callable[[int, int], list[Block]]

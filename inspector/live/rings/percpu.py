@@ -1,11 +1,10 @@
-"""The compact ring on machines that keep the order of stores: a lane for each processor (bpf/epm_lanes.h).
+"""The per-CPU rings, on machines that keep the order of stores (bpf/epm_lanes.h); "lane" is the ring of one CPU.
 
-A lane is an array of entries of one size, which only its processor fills, and two counters: `reserved` is the
-processor's, `consumed` the reader's. Nothing is copied: what is handed out are the entries themselves, and stays valid
-until it is given back.
+A lane is an array of entries of one size, and two counters. Only the program on this CPU writes entries and `reserved`;
+only the reader writes `consumed`. Nothing is copied: blocks are views of the entries, valid until `give_back`.
 
-Memory order: a processor writes a record, then its mark; the reader reads marks, then records, then gives them
-back. x86-64 keeps the order of each of these by itself; the compiled loops here have no reason to change theirs.
+Memory order: the program writes a record, then its mark. The reader reads marks, then records, then writes `consumed`.
+x86-64 keeps each of these orders by itself; docs/architecture.md has the argument.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _RESERVED, _CONSUMED, _WAITING = (lane_offset(name) // 8 for name in ("reserved"
 
 
 class Lane:
-    """One processor's, with the methods of `inspector.live.rings.ringbuf.Ring`; made by `open_lanes`."""
+    """The ring of one CPU, with the methods of `inspector.live.rings.ringbuf.Ring`; made by `open_lanes`."""
 
     def __init__(self, state: memoryview, pages: mmap.mmap, number: int, size: int) -> None:
         self.size = size
@@ -39,13 +38,13 @@ class Lane:
         self._words = np.frombuffer(pages, np.uint64, size // 8, number * size)
 
     def used(self) -> int:
-        """Return the bytes which the reader has not given back."""
+        """Return the bytes of entries that are reserved and not yet freed."""
         # The consumer's counter first: it never passes the producer's.
         consumed = self._state[_CONSUMED]
         return (self._state[_RESERVED] - consumed) * ENTRY_BYTES
 
     def look(self) -> Entries:
-        """Return the complete records which are there; they stay in the lane until `give_back`."""
+        """Return the complete records; they stay in the ring until `give_back`."""
         at = first = self._state[_CONSUMED]
         end = self._state[_RESERVED]
         runs = []
@@ -65,19 +64,19 @@ class Lane:
         return Entries(self._words, runs, (at - first) * ENTRY_BYTES, complete=at == end)
 
     def give_back(self, count: int) -> None:
-        """Free the next `count` bytes of the lane, up to where an entry ends (see `Entries.bytes_before`)."""
+        """Free the next `count` bytes of the ring, a multiple of an entry (see `Entries.bytes_before`)."""
         self._state[_CONSUMED] += count // ENTRY_BYTES
 
     def skip(self) -> None:
-        """Give everything back unread; only while nobody submits."""
+        """Free all entries unread; only while the kernel program does not run."""
         self._state[_CONSUMED] = self._state[_RESERVED]
 
     def set_waiting(self, *, waiting: bool) -> None:
-        """Ask the processor for a wake-up with its next record, or take that back."""
+        """Ask the kernel program for a wake-up at its next record on this CPU, or cancel that."""
         self._state[_WAITING] = int(waiting)
 
     def close(self) -> None:
-        """Let the pages go; those of blocks which somebody still holds when these are let go."""
+        """Unmap the pages; pages under numpy views that still exist are unmapped with the views."""
         self._state.release()
         del self._words
         with contextlib.suppress(BufferError):

@@ -4,8 +4,7 @@ The first page holds the consumer's position and is writable; the second holds t
 data follow it, mapped twice in a row so that no record is ever split. Each entry is a header of 8 bytes, whose
 first word is the length with two flag bits, and the record, rounded up to 8 bytes.
 
-Nothing is copied: what is handed out are the ring's own pages, as blocks of entries of one size, and stays valid
-until it is given back.
+Nothing is copied: blocks are views of the ring's own pages, each of entries of one size, valid until `give_back`.
 
 Memory order: the kernel publishes the position before the header loses its BUSY bit, and the bit after the
 record is complete. So: position, fence, headers, fence, records, fence, own position. The processor keeps that
@@ -41,7 +40,11 @@ _FIRST_WINDOW: Final = 64
 
 
 class Run(NamedTuple):
-    """Entries of one size in a row: bytes after the consumer's position, word of the pages, how many, bytes of each."""
+    """Consecutive entries of one size.
+
+    `offset`: bytes after the consumer's position; `word`: index of the first word in the mapped pages; `entries`: how
+    many; `size`: bytes of each.
+    """
 
     offset: int
     word: int
@@ -50,12 +53,11 @@ class Run(NamedTuple):
 
 
 class Entries:
-    """Complete records of a ring, in its order; `times` are theirs, int64[n] in nanoseconds.
+    """Complete records of a ring, in its order.
 
-    `addresses` and `widths`, int64[n] and int32[n], say where each entry is, and how many bytes it has.
-
-    `complete` says that nothing more was there when they were looked up. `words` are the ring's pages; all that was
-    looked up are `used` bytes.
+    `times`: int64[n], nanoseconds. `addresses`: int64[n], of each entry in memory. `widths`: int32[n], bytes of each.
+    `complete`: the ring had no further entry, finished or not. `words`: the ring's pages; the entries take `used` bytes
+    of them, discarded ones included.
     """
 
     def __init__(self, words: Block, runs: list[Run], used: int, *, complete: bool) -> None:
@@ -93,7 +95,7 @@ class Entries:
         return found
 
     def bytes_before(self, number: int) -> int:
-        """Return how many bytes of the ring lie before entry `number`; all, if it is the number of entries."""
+        """Return the bytes of the ring before entry `number`, or all bytes if `number` is the count of entries."""
         for run in self._runs:
             if number < run.entries:
                 return run.offset + number * run.size
@@ -125,7 +127,7 @@ class Ring:
         self.fd = fd
         self.size = size
         self._mask = size - 1
-        # Held all the time: a fence hands it over to itself.
+        # Used as a memory barrier only, and held all the time.
         self._lock = threading.Lock()
         self._lock.acquire()
         self._consumer_page = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -136,20 +138,20 @@ class Ring:
         self._headers = self._words.view(np.uint32)[::2]
 
     def _fence(self) -> None:
-        """Let nothing that comes after be read or written before what came before."""
-        # What came before stays before the release, what follows stays behind the acquisition.
+        """Order memory accesses: none moves across this call in either direction."""
+        # Earlier accesses stay before the release, later ones behind the acquisition.
         self._lock.release()
         self._lock.acquire()
 
     def used(self) -> int:
-        """Return the bytes which the reader has not given back."""
+        """Return the bytes between the positions of consumer and producer."""
         # The consumer's position first: it never passes the producer's.
         consumer = self._consumer[0]
         self._fence()
         return self._producer[0] - consumer
 
     def look(self) -> Entries:
-        """Return the complete records which are there; they stay in the ring until `give_back`."""
+        """Return the complete records; they stay in the ring until `give_back`."""
         consumer = self._consumer[0]
         producer = self._producer[0]
         self._fence()
@@ -170,16 +172,16 @@ class Ring:
         return Entries(self._words, runs, at, complete=at == available)
 
     def give_back(self, count: int) -> None:
-        """Free the next `count` bytes of the ring, up to where an entry ends (see `Entries.bytes_before`)."""
+        """Free the next `count` bytes of the ring; they must end with an entry (see `Entries.bytes_before`)."""
         self._fence()
         self._consumer[0] += count
 
     def skip(self) -> None:
-        """Give everything back unread; only while nobody submits."""
+        """Free all entries unread; only while the kernel program does not run."""
         self._consumer[0] = self._producer[0]
 
     def close(self) -> None:
-        """Unmap the pages; those of blocks which somebody still holds when these are let go."""
+        """Unmap the pages; pages under numpy views that still exist are unmapped with the views."""
         self._consumer.release()
         self._producer.release()
         del self._words, self._headers

@@ -180,7 +180,8 @@ class FileReader:
 
     def _findings(self, warn: Callable[[str], None], progress: Progress | None) -> Iterator[FindingBatch]:
         gathered: list[Block | NumberedRecord] = []
-        frames = FrameNumbers() if self.shown or self.selection else None
+        # Evidence takes a number for that of the last packet of an answer, and keeps none that came later.
+        frames = FrameNumbers() if (self.shown or self.selection) and self.evidence is None else None
         # What comes through a pipe is shown at once, and evidence has to be kept just before it is needed.
         most = _GATHERED if self.evidence is None and self.path.is_file() else 1
         batches = self._batches(most + (_BLOCKS_AHEAD if self.threads else 0), warn, progress)

@@ -66,6 +66,7 @@ WRITE_FILES: Final = Range(1, 1000)
 # The command line
 JOBS: Final = Range(1, 256)
 DEMO_SECONDS: Final = Range(0, 30 * 86_400)
+PROBE_SECONDS: Final = Range(0.1, 600)
 ROUNDS: Final = Range(1, 1_000_000)
 
 # The configuration file itself, and what is in it beside numbers.

@@ -6,15 +6,15 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final, NoReturn, get_args
 
-from inspector import __version__, bounds, log
-from inspector.config import DEFAULT_LISTEN, Config, check_path, load_config, split_listen
+from inspector import __version__, bounds, log, probeoptions
+from inspector import argumenttypes as types
+from inspector.config import DEFAULT_LISTEN, Config, load_config
 from inspector.consequence import Outcome
 from inspector.errors import InspectorError, OutputError
 from inspector.escape import harmless
-from inspector.model import Mode, Verdict
+from inspector.model import Mode
 from inspector.resources import require_descriptors
 from inspector.stdio import finish_output, open_standard_streams
 
@@ -30,35 +30,6 @@ class _Parser(argparse.ArgumentParser):
         super().error(harmless(message))
 
 
-def _listen(text: str) -> str:
-    try:
-        split_listen(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _verdicts(text: str) -> frozenset[Verdict | Outcome]:
-    known: dict[str, Verdict | Outcome] = {str(word): word for word in (*Verdict, *Outcome)}
-    try:
-        return frozenset(known[name.strip()] for name in text.split(","))
-    except KeyError as error:
-        raise argparse.ArgumentTypeError(
-            f"{error} is no verdict or outcome; verdicts: {', '.join(Verdict)}; outcomes: {', '.join(Outcome)}"
-        ) from None
-
-
-def _path(text: str) -> Path:
-    """Return a path; an empty one would be the current folder."""
-    try:
-        path = check_path(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if path is None:
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
-
-
 def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("attach", help="inspect network interfaces until Ctrl-C or SIGTERM")
     parser.add_argument(
@@ -68,9 +39,14 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="interface to inspect; name both ports of a gateway (default: 'interfaces' in the configuration)",
     )
     parser.add_argument(
-        "--listen", type=_listen, metavar="ADDR:PORT", help=f"address of the metrics server (default {DEFAULT_LISTEN})"
+        "--listen",
+        type=types.listen,
+        metavar="ADDR:PORT",
+        help=f"address of the metrics server (default {DEFAULT_LISTEN})",
     )
-    parser.add_argument("--write", type=_path, metavar="FILE", help="append the inspected packets to FILE, as pcapng")
+    parser.add_argument(
+        "--write", type=types.path, metavar="FILE", help="append the inspected packets to FILE, as pcapng"
+    )
     parser.add_argument(
         "--write-max-bytes",
         type=bounds.WRITE_BYTES.argument(int),
@@ -84,10 +60,10 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="number of files to keep: FILE, FILE.1 ... (default 8)",
     )
     _add_runtime_option(parser, "directory for the UNIX socket (default: /run/epm-inspector)")
-    parser.add_argument("--output", type=_path, metavar="FILE", help="append findings to FILE, as JSON lines")
-    _add_switch(parser, "--journal", "send findings to the system's journal")
+    parser.add_argument("--output", type=types.path, metavar="FILE", help="append findings to FILE, as JSON lines")
+    types.add_switch(parser, "--journal", "send findings to the system's journal")
     _add_evidence_option(parser)
-    _add_switch(parser, "--drop-all", "drop CAP_NET_ADMIN as well after attaching")
+    types.add_switch(parser, "--drop-all", "drop CAP_NET_ADMIN as well after attaching")
     parser.add_argument(
         "--user",
         metavar="NAME",
@@ -95,33 +71,50 @@ def _add_attach(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     _add_kernel_options(parser)
     _add_tunnels_option(parser)
-    _add_switch(
+    types.add_switch(
         parser,
         "--follow-up",
         "report whether answers arrived, and whether clients reached the endpoints (default: on)",
     )
-    _add_config_option(parser)
-    _add_switch(parser, "--json", _JSON_HELP)
+    types.add_config_option(parser)
+    types.add_switch(parser, "--json", _JSON_HELP)
     parser.set_defaults(run=_attach, fail=parser.error)
 
 
 def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("read", help="inspect capture files; needs neither root nor bcc")
     parser.add_argument(
-        "files", nargs="+", type=_path, metavar="FILE", help="pcap or pcapng, also gzip or zstd; - is standard input"
+        "files",
+        nargs="+",
+        type=types.path,
+        metavar="FILE",
+        help="pcap, pcapng, Windows event trace, or what Wireshark's editcap reads; also compressed, an archive, "
+        "a folder, a pattern; - is standard input",
     )
     parser.add_argument(
         "--fail-on",
-        type=_verdicts,
+        type=types.verdicts,
         default=frozenset(),
         metavar="VERDICT[,VERDICT]",
         help="exit with status 3 if one of these verdicts or outcomes was found; with status 4 if none was found "
         "in a capture that keeps only the beginning of each packet",
     )
-    _add_switch(
+    types.add_switch(
         parser, "--follow-up", "report whether answers arrived, and whether clients reached the endpoints (default: on)"
     )
+    types.add_switch(
+        parser,
+        "--follow-on",
+        "read all files as one that was divided, in the order of their first packets (default: rings, by their names)",
+    )
+    types.add_selection(parser)
     parser.add_argument("--summary", action="store_true", help="print totals only (with --json: one object)")
+    parser.add_argument(
+        "--report",
+        type=types.path,
+        metavar="FILE",
+        help="also write a page (HTML) to attach to a ticket; implies --follow-up",
+    )
     parser.add_argument(
         "--jobs",
         type=bounds.JOBS.argument(int),
@@ -129,8 +122,8 @@ def _add_read(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="files to read at the same time (default: one per core for large files, else 1)",
     )
     _add_evidence_option(parser)
-    _add_tunnels_option(parser)
-    _add_config_option(parser)
+    _add_tunnels_option(parser, ", ERSPAN, VXLAN-GPE, GTP-U, L2TP and TZSP (default)")
+    types.add_config_option(parser)
     parser.add_argument("--json", action="store_true", help=_JSON_HELP)
     parser.set_defaults(run=_read, fail=parser.error)
 
@@ -165,10 +158,13 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--seconds", type=bounds.DEMO_SECONDS.argument(float), help="stop after SECONDS (default: at Ctrl-C)"
     )
     parser.add_argument(
-        "--listen", type=_listen, metavar="ADDR:PORT", help=f"address of the metrics server (default {DEFAULT_LISTEN})"
+        "--listen",
+        type=types.listen,
+        metavar="ADDR:PORT",
+        help=f"address of the metrics server (default {DEFAULT_LISTEN})",
     )
     parser.add_argument("--scenario", metavar="NAME", help="play this scenario (an unknown name lists all)")
-    parser.add_argument("--captures", type=_path, metavar="DIR", help="keep the scenario's captures in DIR")
+    parser.add_argument("--captures", type=types.path, metavar="DIR", help="keep the scenario's captures in DIR")
     parser.set_defaults(run=_demo)
 
 
@@ -182,36 +178,25 @@ def _add_kernel_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_runtime_option(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--runtime-directory", type=_path, metavar="DIR", help=text)
+    parser.add_argument("--runtime-directory", type=types.path, metavar="DIR", help=text)
 
 
-def _add_tunnels_option(parser: argparse.ArgumentParser) -> None:
-    _add_switch(parser, "--tunnels", "decode packets in IP-in-IP, GRE, VXLAN, Geneve and Teredo tunnels")
+def _add_tunnels_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+    types.add_switch(parser, "--tunnels", f"decode packets in IP-in-IP, GRE, VXLAN, Geneve and Teredo tunnels{more}")
 
 
 def _add_evidence_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evidence", type=_path, metavar="DIR", help="write the packets of mismatching conversations to DIR, as pcapng"
+        "--evidence",
+        type=types.path,
+        metavar="DIR",
+        help="write the packets of mismatching conversations to DIR, as pcapng",
     )
-    _add_switch(
+    types.add_switch(
         parser,
         "--keep-credentials",
         "keep authentication tokens (NTLM, Kerberos) in written files; passwords can be guessed from them",
     )
-
-
-def _add_config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=_path,
-        metavar="FILE",
-        help="TOML file: VIPs and pools, NAT64 prefixes, ports, limits, defaults of options",
-    )
-
-
-def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """Add an option and its opposite; None where neither is given: the configuration decides."""
-    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
 def _load(arguments: argparse.Namespace) -> Config:
@@ -284,8 +269,13 @@ def _status(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> int:
     from inspector.commands import read
     from inspector.reading import filereader
+    from inspector.reading.selection import Selection
 
-    config = _with(_load(arguments), {"follow_up": arguments.follow_up})
+    follow_up = True if arguments.report is not None and arguments.follow_up is None else arguments.follow_up
+    config = _with(_load(arguments), {"follow_up": follow_up})
+    if arguments.tunnels is None and "tunnels" not in config.model_fields_set:
+        # A file takes the time that it takes.
+        config = _with(config, {"tunnels": True})
     outcomes = sorted(word for word in arguments.fail_on if isinstance(word, Outcome))
     if outcomes and not config.follow_up:
         arguments.fail(
@@ -300,6 +290,9 @@ def _read(arguments: argparse.Namespace) -> int:
             summary=arguments.summary,
             jobs=arguments.jobs,
             evidence=arguments.evidence,
+            chained=arguments.follow_on,
+            report=arguments.report,
+            selection=Selection(arguments.verdict, arguments.client, arguments.vip, arguments.service),
         )
     )
 
@@ -340,7 +333,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"epm-inspector {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_attach, _add_read, _add_check, _add_status, _add_top, _add_demo):
+    for add in (_add_attach, _add_read, probeoptions.add_probe, _add_check, _add_status, _add_top, _add_demo):
         add(commands)
     for command in commands.choices.values():
         command.add_argument(

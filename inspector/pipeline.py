@@ -153,6 +153,17 @@ class Pipeline:
             yield from self._judged(self._decoder.drain())
         yield from self._judged(self._conversations.flush())
 
+    def count_open(self, now_ns: int) -> int:
+        """Return how many questions wait for an answer still; they are given up, and counted nowhere else."""
+        self.reconfigure(self._judge.policy, replace(self._conversations.limits, unanswered_ns=1))
+        count = 0
+        for one in (self._decoder or self._conversations).advance(now_ns):
+            if isinstance(one, Observed):
+                count += self._judge(one).verdict is Verdict.UNANSWERED
+            else:
+                count += sum(number for template, number in one.counts() if template.verdict is Verdict.UNANSWERED)
+        return count
+
     def _decode(self, batches: Iterable[Batch]) -> Iterator[Observed]:
         """Let the scalar decoder take records, one by one."""
         for batch in batches:

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from inspector.capture.packet import Packet
+    from inspector.capture.seen import Seen
     from inspector.capture.stored import Progress
     from inspector.record import KernelCounter
 
     Block = npt.NDArray[np.uint64]
+
+
+class NumberedRecord(bytes):
+    """A record with the number of its packet in the file, from 1."""
+
+    frame = 0
 
 
 def read_batches(
@@ -36,18 +43,20 @@ def read_batches(
     progress: Progress | None = None,
     tunnels: bool = False,
     blocks: int = 1,
-) -> Iterator[Block | bytes]:
+    seen: Seen | None = None,
+) -> Iterator[Block | NumberedRecord]:
     """Yield the records of a capture file, in order: blocks of many, and single ones.
 
-    A block is uint64[n, words], a row for each record: one word that means nothing, the record as `read_records`
+    A block is uint64[n, words], a row for each record: the number of its packet, the record as `read_records`
     has it, and what is left of the row undefined. It is valid until so many things more have been asked for as there
     are `blocks`. Other arguments, counters and errors are those of `read_records`; errors come after all records
     before them.
     """
-    segments = SegmentReader(ports, counters, tunnels=tunnels)
+    segments = SegmentReader(ports, counters, tunnels=tunnels, seen=seen)
     with open_packets(path, progress) as (pieces, reader):
         scanner = Scanner(segments, blocks) if is_compiled() else None
         packet: Packet | None
+        number = 0
         while True:
             if scanner is not None:
                 while scanner.scan(pieces, reader):
@@ -63,12 +72,15 @@ def read_batches(
                 raise
             if packet is None:
                 break
-            segment = segments.segment(packet)
+            number = scanner.count_packet() if scanner is not None else number + 1
+            segment = segments.segment(segments.unwrap(packet))
             if segment is None or (scanner is not None and scanner.add(segment)):
                 continue
             if scanner is not None and len(scanner):
                 yield scanner.take()
-            yield pack_record(segment)
+            record = NumberedRecord(pack_record(segment))
+            record.frame = number
+            yield record
         if scanner is not None and len(scanner):
             yield scanner.take()
     segments.finish(path)

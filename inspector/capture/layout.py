@@ -36,6 +36,14 @@ IPV6: Final = 0x86DD
 VLAN: Final = 0x8100
 VLAN_SERVICE: Final = 0x88A8
 VLAN_OLD: Final = 0x9100
+LOWEST_TYPE: Final = 0x0600  # below it an ethertype is a length, and LLC follows
+MPLS: Final = 0x8847
+MPLS_UPSTREAM: Final = 0x8848
+PPPOE: Final = 0x8864
+PBB: Final = 0x88E7
+# Of a port.
+OF_INTEREST: Final = 1  # an endpoint mapper's
+OF_TUNNELS: Final = 2  # of UDP
 TCP: Final = 6
 UDP: Final = 17
 MAPPED: Final = 0xFFFF0000

@@ -6,15 +6,19 @@ This file reads the classic format (draft-ietf-opsawg-pcap), `inspector.capture.
 from __future__ import annotations
 
 import struct
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.archive import open_source
+from inspector.capture.foreign import convert
 from inspector.capture.packet import Packet, clamp_time
 from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
-from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name, open_pieces
+from inspector.capture.seen import Seen
+from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.record import Attribute, KernelCounter, pack_record
-from inspector.wire.frame import LINK_TYPES, read_frame
+from inspector.wire.encapsulation import CARRIED_LINKS, link_name, tunnel_name, unwrap
+from inspector.wire.frame import LINK_TYPES, LinkType, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -32,9 +36,12 @@ _MAGICS: Final = {
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
-_MODIFIED_MAGICS: Final = frozenset({b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34"})
 _FILE_HEADER_REST: Final = 20
 _FROM_SERVER: Final = int(Attribute.FROM_SERVER)
+_ETHERNET: Final = int(LinkType.ETHERNET)
+_IP: Final = frozenset({b"\x08\x00", b"\x86\xdd"})
+_PROTOCOL_AT: Final = {0x08: 23, 0x86: 20}
+_TCP: Final = b"\x06"
 
 
 class ClassicReader:
@@ -44,12 +51,6 @@ class ClassicReader:
     """
 
     def __init__(self, pieces: PieceReader, magic: bytes) -> None:
-        if magic in _MODIFIED_MAGICS:
-            raise CaptureError(
-                f"{pieces.name}: is of the modified pcap format, which is not read; convert it with editcap -F pcap"
-            )
-        if magic not in _MAGICS:
-            raise CaptureError(f"{pieces.name}: is no capture file (pcap or pcapng)")
         self._pieces = pieces
         self.order, self.unit = _MAGICS[magic]
         major, _minor, link_type = struct.unpack(f"{self.order}HH12xI", pieces.take(_FILE_HEADER_REST))
@@ -86,14 +87,20 @@ def open_packets(
 
     Raises CaptureError where it is none, and CaptureTruncatedError in place of any EndOfFileError within.
     """
-    with open_pieces(path, progress) as pieces:
+    with open_source(path, progress) as pieces, ExitStack() as stack:
         try:
             magic = bytes(pieces.take(4))
         except EndOfFileError as end:
             what = "is no capture file (pcap or pcapng)" if end.available else "is empty"
             raise CaptureError(f"{pieces.name}: {what}") from None
         try:
-            yield pieces, PcapngReader(pieces) if magic == SECTION_MAGIC else ClassicReader(pieces, magic)
+            if magic in _MAGICS:
+                yield pieces, ClassicReader(pieces, magic)
+                return
+            if magic != SECTION_MAGIC:
+                pieces = stack.enter_context(convert(path, pieces, magic))
+                pieces.skip(4)
+            yield pieces, PcapngReader(pieces)
         except EndOfFileError:
             raise CaptureTruncatedError(
                 f"{pieces.name}: ends within a packet, after byte {pieces.offset}; everything before was read"
@@ -101,7 +108,7 @@ def open_packets(
 
 
 def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Packet]:
-    """Yield the packets of a capture file (pcap or pcapng, plain, gzip or Zstandard; "-" is standard input).
+    """Yield the packets of a capture file (compressed, in an archive or of another format; "-" is standard input).
 
     `progress` is called with stored bytes read and their total (None where unknown).
     Raises CaptureError when the file cannot be opened, is no capture or is damaged, and
@@ -115,22 +122,54 @@ def read_packets(path: Path, *, progress: Progress | None = None) -> Iterator[Pa
 class SegmentReader:
     """Reads packets, and counts them as the kernel program does: every record is matched and submitted.
 
-    `readable` becomes True with the first packet of a link type that can be read.
+    `readable` becomes True with the first packet of a link type that can be read. `seen` counts what packets were in.
     """
 
     def __init__(
-        self, ports: Collection[int], counters: dict[KernelCounter, int] | list[int], *, tunnels: bool = False
+        self,
+        ports: Collection[int],
+        counters: dict[KernelCounter, int] | list[int],
+        *,
+        tunnels: bool = False,
+        seen: Seen | None = None,
     ) -> None:
         self.readable = False
         self.ports = ports
         self.counters = counters
         self.tunnels = tunnels
+        self.seen = seen or Seen()
         self._unknown: set[int] = set()
 
+    def unwrap(self, packet: Packet) -> Packet:
+        """Return a packet without what the kernel program does not read around packets; the same, mostly."""
+        data, seen = packet.data, self.seen
+        if packet.time_ns > seen.latest_ns:
+            seen.latest_ns = packet.time_ns
+        # Most packets are TCP in IP in Ethernet.
+        if (
+            packet.link_type == _ETHERNET
+            and data[12:14] in _IP
+            and data[(at := _PROTOCOL_AT[data[12]]) : at + 1] == _TCP
+        ):
+            return packet
+        found = unwrap(data, packet.link_type, tunnels=self.tunnels)
+        if found is None:
+            return packet
+        if found.unread is not None:
+            self.seen.unread[found.unread] += 1
+            return packet
+        self.seen.taken_off.update(found.names)
+        original_length = max(packet.original_length - found.taken, len(found.data))
+        return packet._replace(link_type=found.link_type, data=found.data, original_length=original_length)
+
     def segment(self, packet: Packet) -> Segment | None:
-        """Return the segment of a packet of interest; its interface index is the packet's within the file."""
+        """Return the segment of a packet of interest, one from `unwrap`; its interface index is its within the file."""
         if packet.link_type in LINK_TYPES:
             self.readable = True
+        elif packet.link_type in CARRIED_LINKS:
+            # Without IP in it.
+            self.readable = True
+            return None
         else:
             self._unknown.add(packet.link_type)
         found = read_frame(
@@ -143,6 +182,8 @@ class SegmentReader:
             tunnels=self.tunnels,
         )
         if found is None:
+            if not self.tunnels and (name := tunnel_name(packet.data, packet.link_type)) is not None:
+                self.seen.tunnels[name] += 1
             return None
         counters = self.counters
         if isinstance(found, KernelCounter):
@@ -158,8 +199,8 @@ class SegmentReader:
     def finish(self, path: Path) -> None:
         """End a file; raises CaptureError where its packets were all of link types that cannot be read."""
         if self._unknown and not self.readable:
-            types = ", ".join(map(str, sorted(self._unknown)))
-            what = f"its packets are of link type {types}, which cannot be read (Ethernet and IP can)"
+            types = ", ".join(f"{one} ({link_name(one)})" for one in sorted(self._unknown))
+            what = f"its packets are of link type {types}, which cannot be read (Ethernet, IP and PPP can)"
             raise CaptureError(f"{display_name(path)}: {what}")
 
 
@@ -170,15 +211,16 @@ def read_records(
     counters: dict[KernelCounter, int] | list[int],
     progress: Progress | None = None,
     tunnels: bool = False,
+    seen: Seen | None = None,
 ) -> Iterator[bytes]:
     """Yield the records of a capture file, byte for byte as a ring would carry them.
 
     `counters` is indexed by `KernelCounter` and kept as the kernel program keeps its own; `tunnels`
     looks into tunnels. Raises what `read_packets` and `SegmentReader.finish` do.
     """
-    segments = SegmentReader(ports, counters, tunnels=tunnels)
+    segments = SegmentReader(ports, counters, tunnels=tunnels, seen=seen)
     for packet in read_packets(path, progress=progress):
-        segment = segments.segment(packet)
+        segment = segments.segment(segments.unwrap(packet))
         if segment is not None:
             yield pack_record(segment)
     segments.finish(path)

@@ -8,7 +8,8 @@ from inspector.capture.triage cimport Triage
 @cython.final
 cdef class Scan(Triage):
     cdef public long long at, packets, to_server, from_server, time_ns, time_due
-    cdef public bint classic, big_endian, tunnels, follows
+    cdef public bint classic, big_endian, follows
+    cdef const unsigned char[::1] udp_ports
     cdef public long long interfaces, first_interface
     cdef long long size
     cdef long long[:, ::1] table

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cython
+import numpy as np
 
 from inspector.capture import layout
 from inspector.capture.triage import Triage
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 
@@ -34,14 +34,13 @@ class Scan(Triage):
         self,
         ports: npt.NDArray[np.uint8],
         *,
-        tunnels: bool,
         flows: int = 0,
         clients: npt.NDArray[np.uint8] | None = None,
         secret: int = 0,
     ) -> None:
         Triage.__init__(self, flows, clients, secret)
-        self.ports = ports.data
-        self.tunnels = tunnels
+        self.ports = np.bitwise_and(ports, layout.OF_INTEREST).data
+        self.udp_ports = ports.data
         self.follows = flows > 0
         self.time_due = 0
         self.at = self.packets = self.to_server = self.from_server = self.time_ns = 0
@@ -190,6 +189,17 @@ class Scan(Triage):
             ethertype = self.read_16_big(at + network + 2)
             network += 4
         if ethertype not in (layout.IPV4, layout.IPV6):
+            # What may carry IP is read by `inspector.wire.encapsulation`.
+            if ethertype < layout.LOWEST_TYPE or ethertype in (
+                layout.VLAN,
+                layout.VLAN_SERVICE,
+                layout.VLAN_OLD,
+                layout.MPLS,
+                layout.MPLS_UPSTREAM,
+                layout.PPPOE,
+                layout.PBB,
+            ):
+                return layout.UNUSUAL
             return layout.SKIPPED
         return (at + network) << 16 | ethertype
 
@@ -214,13 +224,13 @@ class Scan(Triage):
         return (at + 40) << 8 | protocol
 
     def is_datagram_of_others(self, at: int, frame_end: int, end: int) -> int:
-        """Return whether a UDP header can be read and neither port is of interest."""
+        """Return whether a UDP header can be read and neither port is of interest, or of tunnels."""
         if frame_end < at + 8 or at + 8 > end:
             return 0
         length = self.read_16_big(at + 4)
         if length and (length < 8 or at + length > end):
             return 0
-        return not (self.ports[self.read_16_big(at)] or self.ports[self.read_16_big(at + 2)])
+        return not (self.udp_ports[self.read_16_big(at)] or self.udp_ports[self.read_16_big(at + 2)])
 
     def read_frame(self, at: int, length: int, number: int, time_ns: int) -> int:
         """Read a frame of `length` bytes, as `inspector.wire.frame.read_frame` does: SKIPPED, WRITTEN or UNUSUAL."""
@@ -246,8 +256,8 @@ class Scan(Triage):
             return self.read_segment(at, network, transport, frame_end, end, attributes, interface, time_ns)
         if self.follows and protocol in (layout.ICMP, layout.ICMP6):
             return self.read_error(transport, frame_end, attributes)
-        # 4, 41 and 47 may be tunnels.
-        if self.tunnels and protocol in (4, layout.UDP, 41, 47):
+        # These may be tunnels; those over UDP have a port of their own.
+        if protocol in (4, 41, 47):
             return layout.UNUSUAL
         if protocol == layout.UDP and not self.is_datagram_of_others(transport, frame_end, end):
             return layout.UNUSUAL

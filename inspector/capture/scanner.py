@@ -12,6 +12,7 @@ from inspector.capture import layout
 from inspector.capture.pcap import ClassicReader
 from inspector.capture.scan import Scan
 from inspector.record import Attribute, KernelCounter, pack_record
+from inspector.wire.encapsulation import CARRIER_PORTS
 from inspector.wire.frame import LinkType
 from inspector.wire.headers import Header
 
@@ -61,7 +62,7 @@ class Scanner:
         self._segments = segments
         self._blocks = itertools.cycle([np.zeros((ROWS, WORDS), np.uint64) for _ in range(blocks)])
         self._block = next(self._blocks)
-        self.loop = loop or Scan(port_flags(segments.ports), tunnels=segments.tunnels)
+        self.loop = loop or Scan(port_flags(segments.ports))
         self._interfaces = np.zeros((1, layout.INTERFACE_WORDS), np.int64)
         self._section: Section | None = None
         self._known = 0
@@ -98,6 +99,11 @@ class Scanner:
         events: list[list[int]] = self.loop.event_rows[:count].tolist()
         return events
 
+    def count_packet(self) -> int:
+        """Count a packet that is not read in compiled code; return its number in the file."""
+        self.loop.frame += 1
+        return int(self.loop.frame)
+
     def keep_followed(self) -> None:
         """Keep packets for the tracker instead of stopping before each."""
         self.loop.keep_followed(np.zeros((layout.FOLLOWED, WORDS), np.uint64))
@@ -124,12 +130,13 @@ class Scanner:
         return found
 
     def add(self, segment: Segment) -> bool:
-        """Append one record, if it fits; one which came through a tunnel never does."""
+        """Append the record of the packet that was counted last, if it fits; one from a tunnel never does."""
         count, record = len(self), pack_record(segment)
         if count == len(self._block) or segment.attributes & Attribute.TUNNELLED:
             return False
         if _HEADER + len(record) > WORDS * 8:
             return False
+        self._block[count, layout.ROW_FRAME] = self.loop.frame
         self._block[count].view(np.uint8)[_HEADER : _HEADER + len(record)] = np.frombuffer(record, np.uint8)
         self.loop.count += 1
         return True
@@ -154,6 +161,7 @@ class Scanner:
         counters[KernelCounter.MATCHED] += records
         counters[KernelCounter.SUBMITTED] += records
         self._segments.readable = True
+        self._segments.seen.latest_ns = max(self._segments.seen.latest_ns, int(self.loop.time_ns))
         if self._section is not None:
             self._section.time_ns = int(self.loop.time_ns)
 
@@ -163,13 +171,14 @@ class Scanner:
         if isinstance(reader, ClassicReader):
             if not self._known:
                 self._known = 1
-                scan.classic, scan.big_endian = True, reader.order == ">"
+                scan.classic, scan.big_endian, scan.first_interface = True, reader.order == ">", 0
                 self._interfaces[0] = _interface(reader.link_type, reader.unit)
             return
         section = reader.section
         if section is not self._section:
             self._section, self._known = section, 0
-            scan.big_endian, scan.first_interface = section.order == ">", section.first_interface
+            scan.classic, scan.big_endian = False, section.order == ">"
+            scan.first_interface = section.first_interface
         count = len(section.interfaces)
         if count > self._known:
             if count > len(self._interfaces):
@@ -183,9 +192,10 @@ class Scanner:
 
 
 def port_flags(ports: Collection[int]) -> npt.NDArray[np.uint8]:
-    """Return a flag for each port number."""
+    """Return what each port number is: OF_INTEREST, OF_TUNNELS, both, or 0."""
     flags = np.zeros(_PORTS, np.uint8)
-    flags[list(ports)] = 1
+    flags[list(CARRIER_PORTS)] = layout.OF_TUNNELS
+    flags[list(ports)] |= layout.OF_INTEREST
     return flags
 
 

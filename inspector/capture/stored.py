@@ -1,26 +1,20 @@
 """The bytes of a stored file: opened, decompressed, counted, and handed out in exact pieces.
 
 Memory is bounded whatever the file says: input is read in chunks of a fixed size, pieces
-longer than `MAXIMUM_PIECE` are refused, and a decompressor's window is limited.
-Compressed files: gzip (RFC 1952) and Zstandard (RFC 8878), recognised by their first bytes.
+longer than `MAXIMUM_PIECE` are refused, and a decompressor's window is limited; time is bounded by what a file may hold
+in proportion to its size. Compressed files are recognised by their first bytes.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import sys
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from inspector.capture.kinds import HEAD
+from inspector.capture.unpack import DAMAGE, decompress
 from inspector.errors import CaptureError, CaptureTruncatedError
-
-if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdError, ZstdFile
-else:
-    from backports.zstd import DecompressionParameter, ZstdError, ZstdFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,15 +29,11 @@ MAXIMUM_PIECE: Final = 16 * 1024 * 1024
 
 STANDARD_INPUT: Final = Path("-")
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_ZSTANDARD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-# A frame to be skipped, as parallel compressors put in front: its first byte is 0x50 to 0x5f.
-_ZSTANDARD_SKIPPABLE: Final = b"\x2a\x4d\x18"
 _MAGIC_LENGTH: Final = 4
 
-# 128 MiB: the longest window that `zstd --long` writes and that decompressors accept without being told to (RFC 8878
-# section 3.1.1.1.2 leaves the bound to them).
-_ZSTANDARD_OPTIONS: Final[dict[int, int]] = {DecompressionParameter.window_log_max: 27}
+# What a file may hold: so much, and so many times what was read of it as stored. Captures are compressed to 1/100.
+_HELD: Final = 1 << 30
+_HELD_TIMES: Final = 2000
 
 
 class EndOfFileError(Exception):
@@ -55,13 +45,13 @@ class EndOfFileError(Exception):
 
 
 class StoredFile(io.RawIOBase):
-    """The file as stored: counts what is read of it, and lets its first bytes be seen without taking them."""
+    """The file as stored: `count` is what was read of it, `magic` its first bytes, which are read again."""
 
     def __init__(self, file: io.RawIOBase, total: int | None, progress: Progress | None) -> None:
         self._file = file
         self._total = total
         self._progress = progress
-        self._count = 0
+        self.count = 0
         self.magic = self._read_magic()
         self._pending = self.magic
 
@@ -78,9 +68,9 @@ class StoredFile(io.RawIOBase):
             self._pending = self._pending[count:]
         else:
             count = self._file.readinto(view) or 0
-        self._count += count
+        self.count += count
         if self._progress is not None:
-            self._progress(self._count, self._total)
+            self._progress(self.count, self._total)
         return count
 
     def close(self) -> None:
@@ -102,13 +92,21 @@ class StoredFile(io.RawIOBase):
 class PieceReader:
     """Hands out a file's bytes in pieces of exactly the length asked for, without copying most of them.
 
-    `total` is the length of the file as stored, where it is known.
+    `total` is the length of the file as stored, where it is known; `most` returns how many bytes it may hold by now.
     """
 
-    def __init__(self, file: io.BufferedIOBase, name: str, total: int | None = None) -> None:
+    def __init__(
+        self,
+        file: io.BufferedIOBase,
+        name: str,
+        total: int | None = None,
+        most: Callable[[], int] | None = None,
+    ) -> None:
         self.name = name
         self.total = total
         self._file = file
+        self._most = most
+        self._read_in_all = 0
         self._chunk = memoryview(b"")
         self._at = 0
         self._before = 0
@@ -125,6 +123,15 @@ class PieceReader:
     def skip(self, length: int) -> None:
         """Count bytes as handed out, of those which `ahead` returned."""
         self._at += length
+
+    def look(self, length: int) -> memoryview:
+        """Return the next `length` bytes without handing them out, fewer at the end of the file. Raises as `take`."""
+        while len(self._chunk) - self._at < length:
+            more = self._read()
+            if not more:
+                break
+            self._before, self._chunk, self._at = self.offset, memoryview(bytes(self.ahead()) + more), 0
+        return self._chunk[self._at : self._at + length]
 
     def take(self, length: int) -> memoryview:
         """Return the next `length` bytes.
@@ -160,16 +167,22 @@ class PieceReader:
 
     def _read(self) -> bytes:
         """Return what is there, at most a chunk; nothing at the end of the file."""
+        if self._most is not None and self._read_in_all > self._most():
+            raise CaptureError(
+                f"{self.name}: holds more than {self._read_in_all} bytes, out of proportion to its size; stopped here"
+            )
         try:
-            return self._file.read1(CHUNK)
+            more = self._file.read1(CHUNK)
         except EOFError:
             raise CaptureTruncatedError(
                 f"{self.name}: the compressed data end early; everything before was read"
             ) from None
-        except (gzip.BadGzipFile, zlib.error, ZstdError) as error:
+        except DAMAGE as error:
             raise CaptureError(f"{self.name}: the compressed data are damaged: {error}") from None
         except OSError as error:
             raise CaptureError(f"{self.name}: cannot be read: {error.strerror or error}") from None
+        self._read_in_all += len(more)
+        return more
 
 
 @contextmanager
@@ -182,12 +195,25 @@ def open_pieces(path: Path, progress: Progress | None = None) -> Iterator[PieceR
     name = display_name(path)
     try:
         file = _open(path)
-        total = _total(path)
+        total = size_of(path)
         stored = StoredFile(file, total, progress)
     except OSError as error:
         raise CaptureError(f"{name}: {error.strerror or error}") from None
-    with stored, _decompress(stored) as plain:
-        yield PieceReader(plain, name, total)
+    with open_stored(stored, name, total) as pieces:
+        yield pieces
+
+
+@contextmanager
+def open_stored(stored: StoredFile, name: str, total: int | None) -> Iterator[PieceReader]:
+    """Give the pieces of what is stored, decompressed; it is closed then."""
+    with stored, decompress(io.BufferedReader(stored, CHUNK), stored.magic) as plain:
+        yield PieceReader(plain, name, total, lambda: _HELD + _HELD_TIMES * stored.count)
+
+
+def head_of(path: Path) -> bytes:
+    """Return the first bytes of a file as stored, up to HEAD. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def display_name(path: Path) -> str:
@@ -201,14 +227,6 @@ def _open(path: Path) -> io.RawIOBase:
     return io.FileIO(path)
 
 
-def _total(path: Path) -> int | None:
+def size_of(path: Path) -> int | None:
     """Return a regular file's size; None for pipes and the like."""
     return path.stat().st_size if path != STANDARD_INPUT and path.is_file() else None
-
-
-def _decompress(stored: StoredFile) -> io.BufferedIOBase:
-    if stored.magic.startswith(_GZIP_MAGIC):
-        return gzip.GzipFile(fileobj=io.BufferedReader(stored, CHUNK))
-    if stored.magic == _ZSTANDARD_MAGIC or stored.magic[1:] == _ZSTANDARD_SKIPPABLE:
-        return ZstdFile(io.BufferedReader(stored, CHUNK), options=_ZSTANDARD_OPTIONS)
-    return io.BufferedReader(stored, CHUNK)

@@ -52,14 +52,29 @@ class Survey(NamedTuple):
     interfaces: int = 1
 
 
-def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: int = 0) -> Survey:
-    """Return what a file shows; of one that cannot be read to its end what comes before.
+def survey_file(
+    path: Path, *, ports: Collection[int], tunnels: bool, secret: int = 0, more: Iterable[Path] = ()
+) -> Survey:
+    """Return what a file shows, with those which go on where it ends; of one that is damaged what comes before.
 
     What is compared with other files must have one `secret`.
     """
     segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
-    loop = Scan(port_flags(ports), tunnels=tunnels, flows=FLOWS, secret=secret)
+    loop = Scan(port_flags(ports), flows=FLOWS, secret=secret)
     loop.survey = True
+    interfaces = 1
+    for one in (path, *more):
+        interfaces = max(interfaces, _survey(one, loop, segments))
+    loop.finish()
+    clients = loop.client_flags
+    np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
+    sights = loop.sight_rows[: min(loop.sight_count + 1, layout.SIGHTS)]
+    sights = sights[sights[:, layout.SIGHT_SERIAL] != 0]
+    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret, interfaces)
+
+
+def _survey(path: Path, loop: Scan, segments: SegmentReader) -> int:
+    """Look through a file; return how many interfaces it has."""
     opened: object = None
     scanner = Scanner(segments, 1, loop)
     with suppress(CaptureError), open_packets(path) as (pieces, reader):
@@ -69,39 +84,49 @@ def survey_file(path: Path, *, ports: Collection[int], tunnels: bool, secret: in
             packet = reader.next_packet()
             if packet is None:
                 break
+            packet = segments.unwrap(packet)
             loop.latest = max(loop.latest, min(packet.time_ns, LATEST_TIME_NS))
             if not is_compiled() or not scanner.read_packet(packet):
                 loop.frame += 1
                 _look_at(loop, segments, packet)
-    loop.finish()
-    clients = loop.client_flags
-    np.bitwise_and(clients, 0xFF ^ layout.CLIENT_KNOWN, out=clients)
-    sights = loop.sight_rows[: min(loop.sight_count + 1, layout.SIGHTS)]
-    sights = sights[sights[:, layout.SIGHT_SERIAL] != 0]
-    interfaces = opened.section.next_interface if isinstance(opened, PcapngReader) else 1
-    return Survey(clients, loop.offered_ports, sights, int(loop.frame), int(loop.latest), loop.secret, interfaces)
+    return opened.section.next_interface if isinstance(opened, PcapngReader) else 1
 
 
 def mapper_headers(
-    path: Path, ports: Collection[int], flows: Sequence[Sequence[int]] | None = None, *, tunnels: bool = False
+    path: Path,
+    ports: Collection[int],
+    flows: Sequence[Sequence[int]] | None = None,
+    *,
+    tunnels: bool = False,
+    more: Iterable[Path] = (),
 ) -> Iterator[Header | int]:
-    """Yield the headers of a file's packets to and from endpoint mappers, and its latest time at last.
+    """Yield the headers of packets to and from endpoint mappers in a file and `more`, and the latest time at last.
 
     The interface of a header is the number within the file. With `flows` those of these connections: client's address,
     server's address, of two words each, and ports. Without, no compiled code is used.
     """
-    loop = Scan(port_flags(ports), tunnels=tunnels, flows=max(1, len(flows or ())))
+    loop = Scan(port_flags(ports), flows=max(1, len(flows or ())))
     loop.watched_only = True
     for high, low, server_high, server_low, both_ports in flows or ():
         loop.watch(high, low, server_high, server_low, both_ports)
-    scanner = Scanner(SegmentReader(ports, [0] * 64, tunnels=tunnels), 1, loop)
-    with suppress(CaptureError), open_packets(path) as (pieces, reader):
+    segments = SegmentReader(ports, [0] * 64, tunnels=tunnels)
+    for one in (path, *more):
+        with suppress(CaptureError):
+            yield from _headers(one, loop, segments, chosen=flows is not None)
+    yield int(loop.latest)
+
+
+def _headers(path: Path, loop: Scan, segments: SegmentReader, *, chosen: bool) -> Iterator[Header]:
+    """Yield the headers of a file; `chosen`: those of connections which the loop watches."""
+    scanner = Scanner(segments, 1, loop)
+    with open_packets(path) as (pieces, reader):
         while True:
-            if flows is not None:
+            if chosen:
                 scanner.scan(pieces, reader)
             packet = reader.next_packet()
             if packet is None:
-                break
+                return
+            packet = segments.unwrap(packet)
             loop.frame += 1
             time_ns = min(packet.time_ns, LATEST_TIME_NS)
             loop.latest = max(loop.latest, time_ns)
@@ -111,23 +136,22 @@ def mapper_headers(
                 time_ns=time_ns,
                 number=int(loop.frame),
                 wire_length=packet.original_length,
-                tunnelled=ports if tunnels else None,
+                tunnelled=segments.ports if segments.tunnels else None,
             )
-            if isinstance(header, Header) and (flows is None or loop.has_flow(*_flow_of(header, ports)[0])):
+            if isinstance(header, Header) and (not chosen or loop.has_flow(*_flow_of(header, segments.ports)[0])):
                 yield header._replace(interface=packet.interface)
-    yield int(loop.latest)
 
 
-def follow_scan(survey: Survey | None, *, ports: Collection[int], tunnels: bool, clients: Iterable[bytes] = ()) -> Scan:
+def follow_scan(survey: Survey | None, *, ports: Collection[int], clients: Iterable[bytes] = ()) -> Scan:
     """Return the loop that reads a file after its survey; without one every connection is left to Python.
 
     `clients`, addresses of 16 bytes, are left to Python whatever they do.
     """
     if survey is None:
-        loop = Scan(port_flags(ports), tunnels=tunnels, flows=FLOWS)
+        loop = Scan(port_flags(ports), flows=FLOWS)
         loop.everything = True
         return loop
-    loop = Scan(port_flags(ports), tunnels=tunnels, flows=FLOWS, clients=survey.clients, secret=survey.secret)
+    loop = Scan(port_flags(ports), flows=FLOWS, clients=survey.clients, secret=survey.secret)
     loop.known_frames = survey.frames
     loop.offered_ports[:] = survey.offered_ports
     for client in clients:

@@ -7,25 +7,33 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from inspector import log
+from inspector.capture.seen import sum_seen
 from inspector.capture.stored import STANDARD_INPUT
 from inspector.consequence import Outcome
+from inspector.errors import CaptureError
 from inspector.escape import display_name
 from inspector.evidence.recorder import open_evidence
 from inspector.model import Verdict
 from inspector.output.console import Tally
 from inspector.output.jsonl import write_or_close
 from inspector.output.progress import Shares, show_progress
-from inspector.output.standard import Output, tally_of, warn
+from inspector.output.standard import Output, fail, tally_of, warn
+from inspector.output.sums import Sums
+from inspector.reading.chain import chain
 from inspector.reading.cutting import cut_warning
-from inspector.reading.filereader import FileCounts, FileReader, ReadArguments
+from inspector.reading.filereader import FileCounts, FileReader, ReadArguments, ReadFiles
+from inspector.reading.inputs import find_inputs
 from inspector.reading.sighting import survey_files
 
 _LOG: Final = logging.getLogger(__name__)
 
 FOUND: Final = 3
+_UNREAD: Final = 1
 CUT: Final = 4
 
 PARALLEL_FROM: Final = 512 << 20
@@ -36,11 +44,21 @@ THREADS_FROM: Final = 16 << 20
 
 
 def run(arguments: ReadArguments) -> int:
-    """Run the command; returns 3 where one of `fail_on` was found, 4 where answers may be missing.
+    """Run the command; return 3 where one of `fail_on` was found, else 1 where a file was not read, else 0.
 
-    That is where `fail_on` is given, nothing of it was found, and the capture keeps only the beginning of packets.
-    Raises CaptureError.
+    Or 4: `fail_on` is given, nothing of it was found, and the capture keeps only the beginning of packets. A file that
+    cannot be read is one line, and the next one is read.
     """
+    inputs = find_inputs(arguments.files)
+    follow_on = chain(inputs.files, arguments.chained)
+    later = {path for paths in follow_on.values() for path in paths}
+    arguments = replace(arguments, files=tuple(path for path in inputs.files if path not in later), follow_on=follow_on)
+    for note in inputs.notes:
+        warn(note)
+    for line in inputs.failed:
+        fail(line)
+    if not inputs.files:
+        return _UNREAD
     sizes = [_size(path) for path in arguments.files]
     jobs = _jobs(arguments, sizes)
     with Output(json=arguments.json) as output:
@@ -48,62 +66,90 @@ def run(arguments: ReadArguments) -> int:
         with show_progress(name, console=output.console) as update:
             shares = Shares(update, sizes)
             if jobs == 1:
-                counts = _read_here(arguments, output, shares)
+                read = _read_here(arguments, output, shares)
             else:
                 from inspector.reading.readers import read_in_parallel
 
-                counts = read_in_parallel(arguments, jobs, output, shares)
-        if counts is None:
+                read = read_in_parallel(arguments, jobs, output, shares)
+        if read is None:
             return 0
-        tally = tally_of((one.counters for one in counts), counts, (one.outcomes for one in counts))
+        failed = read.failed + len(inputs.failed) + sum(one.failed for one in read.counts)
+        if not read.counts and read.failed:
+            return _UNREAD
+        tally = tally_of((one.counters for one in read.counts), read.counts, (one.outcomes for one in read.counts))
+        seen = sum_seen(one.seen for one in read.counts)
+        tally = replace(tally, unread_files=failed, taken_off=seen.taken_off, not_looked_into=seen.not_looked_into)
+        sums = Sums()
+        for one in read.counts:
+            sums.add(one.sums)
+        stories = [line for one in read.counts for line in one.stories]
         if arguments.summary and arguments.json:
-            write_or_close(sys.stdout, json.dumps(_as_dict(tally)) + "\n")
+            services = {"services": sums.services(), "ports_to_open": sums.ports_to_open()}
+            view = {"client_view": stories} if stories else {}
+            write_or_close(sys.stdout, json.dumps({**_as_dict(tally), **services, **view}) + "\n")
         else:
             output.summary(tally)
-    is_cut = _warn_of_cut_packets(arguments.files, counts)
+            if arguments.summary:
+                output.services(sums)
+        if arguments.report is not None:
+            from inspector.output.report import write_report
+
+            files = [str(path) for path in (*arguments.files, *later)]
+            write_report(arguments.report, sums, tally, files, [*inputs.failed, *inputs.notes, *stories])
+    is_cut = _warn_of_cut_packets(read.counts)
     found = {word for words in (tally.verdicts, tally.outcomes) for word, count in words.items() if count}
     if found & arguments.fail_on:
         return FOUND
+    if failed:
+        return _UNREAD
     return CUT if is_cut and arguments.fail_on else 0
 
 
-def _warn_of_cut_packets(files: Sequence[Path], counts: Sequence[FileCounts]) -> bool:
+def _warn_of_cut_packets(counts: Sequence[FileCounts]) -> bool:
     """Warn of captures that keep only the beginning of packets; return whether there are any."""
-    warnings = [
-        cut_warning(path, display_name(os.fsencode(path)), one) for path, one in zip(files, counts, strict=True)
-    ]
+    warnings = [cut_warning(one.path, display_name(os.fsencode(one.path)), one) for one in counts]
     for warning in filter(None, warnings):
         warn(warning)
     return any(warnings)
 
 
-def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> list[FileCounts] | None:
+def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> ReadFiles | None:
     """Read one file after the other; return what was counted, None where nobody reads the findings any more."""
-    counts = []
+    read = ReadFiles()
     evidence = open_evidence(arguments.evidence, arguments.config, {}, live=False)
-    surveyed = survey_files(arguments.files, arguments.config)
+    surveyed = survey_files(arguments.files, arguments.config, arguments.follow_on)
     for number, path in enumerate(arguments.files):
         threads = 0
         if _cores() > 1 and (_size(path) or 0) >= THREADS_FROM:
             # What is only counted is not shown meanwhile.
             threads = 1 if arguments.summary else 2
+        more = arguments.follow_on.get(path, ())
+        sums = Sums() if arguments.needs_sums else None
         reader = FileReader(
             path,
             arguments.config,
             evidence,
             threads,
             surveyed.ties,
-            shown=not arguments.summary,
+            shown=not arguments.summary or arguments.report is not None,
             survey=surveyed.surveys.pop(path, None),
+            more=more,
+            selection=arguments.selection,
+            sums=sums,
         )
-        for batch in reader.findings(warn, shares.of(number)):
-            if not arguments.summary and not output.show(batch):
-                return None
-        counts.append(reader.counts())
+        try:
+            for batch in reader.findings(warn, shares.of(number)):
+                if not arguments.summary and not output.show(batch):
+                    return None
+        except CaptureError as error:
+            log.report(_LOG, error)
+            read.add_failed(reader.counts())
+        else:
+            read.counts.append(reader.counts())
     if evidence is not None:
         evidence.close()
         _LOG.info("%s", evidence.summary())
-    return counts
+    return read
 
 
 def _size(path: Path) -> int | None:
@@ -138,6 +184,12 @@ def _as_dict(tally: Tally) -> dict[str, object]:
         "verdicts": {str(verdict): tally.verdicts[verdict] for verdict in Verdict if tally.verdicts.get(verdict)},
         "anomalies": {reason: count for reason, count in sorted(tally.anomalies.items()) if count},
     }
+    if tally.unread_files:
+        counts["files_not_read"] = tally.unread_files
+    if tally.taken_off:
+        counts["carried_in"] = dict(sorted(tally.taken_off.items()))
+    if tally.not_looked_into:
+        counts["not_looked_into"] = dict(sorted(tally.not_looked_into.items()))
     if tally.outcomes:
         counts["outcomes"] = {str(one): tally.outcomes[one] for one in Outcome if tally.outcomes.get(one)}
     return counts

@@ -26,7 +26,8 @@ _ADDRESS_BYTES: Final = 16
 class Columns(NamedTuple):
     """The columns of a batch: numbers of templates, and what differs between findings of one template.
 
-    `clients` are addresses, uint64[n, 2]; `asked` is the time of the question, or -1.
+    `clients` are addresses, uint64[n, 2]; `asked` is the time of the question, or -1; `frames` are packets'
+    numbers in a file, or 0.
     """
 
     templates: Numbers
@@ -35,6 +36,7 @@ class Columns(NamedTuple):
     calls: Numbers
     times: Numbers
     asked: Numbers
+    frames: Numbers
 
 
 class FindingBatch:
@@ -45,9 +47,12 @@ class FindingBatch:
     templates are whole findings, each met once: it stays valid.
     """
 
-    def __init__(self, rows: Numbers, templates: Sequence[Finding], *, lasting: bool = True) -> None:
+    def __init__(
+        self, rows: Numbers, templates: Sequence[Finding], *, lasting: bool = True, frames: Numbers | None = None
+    ) -> None:
         self._rows = rows
         self._templates = templates
+        self._frames = frames
         self.lasting = lasting
 
     @classmethod
@@ -65,7 +70,8 @@ class FindingBatch:
         return len(self._rows)
 
     def __getitem__(self, part: slice) -> FindingBatch:
-        return FindingBatch(self._rows[part], self._templates, lasting=self.lasting)
+        frames = self._frames[part] if self._frames is not None else None
+        return FindingBatch(self._rows[part], self._templates, lasting=self.lasting, frames=frames)
 
     def servers(self) -> npt.NDArray[np.uint64]:
         """Return the asked addresses as packets have them, uint64[n, 2]."""
@@ -78,11 +84,19 @@ class FindingBatch:
 
     def chosen(self, rows: npt.NDArray[np.bool_]) -> FindingBatch:
         """Return a copy of some rows."""
-        return FindingBatch(self._rows[rows], self._templates, lasting=self.lasting)
+        frames = self._frames[rows] if self._frames is not None else None
+        return FindingBatch(self._rows[rows], self._templates, lasting=self.lasting, frames=frames)
 
     def kept(self) -> FindingBatch:
         """Return a copy that stays valid."""
-        return FindingBatch(self._rows.copy(), self._templates) if self.lasting else self
+        return FindingBatch(self._rows.copy(), self._templates, frames=self._frames) if self.lasting else self
+
+    def framed(self, frames: Numbers) -> FindingBatch:
+        """Return the batch with the numbers of its findings' packets, 0 where that is not known."""
+        if self.lasting:
+            return FindingBatch(self._rows, self._templates, frames=frames)
+        findings = zip(self.findings(), frames.tolist(), strict=True)
+        return FindingBatch.of([replace(one, frame=one.frame or frame or None) for one, frame in findings])
 
     def joins(self, other: FindingBatch) -> bool:
         """Return whether this batch and another may become one."""
@@ -92,7 +106,12 @@ class FindingBatch:
         """Return one batch of this and of others which join it."""
         if not others:
             return self
-        return FindingBatch(np.concatenate([self._rows, *(other._rows for other in others)]), self._templates)
+        batches = (self, *others)
+        rows = np.concatenate([one._rows for one in batches])
+        if all(one._frames is None for one in batches):
+            return FindingBatch(rows, self._templates)
+        frames = np.concatenate([one.columns().frames for one in batches])
+        return FindingBatch(rows, self._templates, frames=frames)
 
     @property
     def newest_ns(self) -> int:
@@ -164,6 +183,7 @@ class FindingBatch:
             rows[:, layout.FOUND_CALL],
             rows[:, layout.FOUND_TIME],
             rows[:, layout.FOUND_ASKED],
+            self._frames if self._frames is not None else np.zeros(len(rows), np.int64),
         )
 
     def latencies_ns(self) -> Numbers:
@@ -188,6 +208,7 @@ class FindingBatch:
             yield from (self._templates[number] for number in self._rows[:, layout.FOUND_TEMPLATE].tolist())
             return
         clients = self._rows[:, layout.FOUND_CLIENT : layout.FOUND_CLIENT + 2].tobytes()
+        frames = self.columns().frames.tolist()
         for number, row in enumerate(self._rows.tolist()):
             asked, time_ns = row[layout.FOUND_ASKED], row[layout.FOUND_TIME]
             yield replace(
@@ -197,6 +218,7 @@ class FindingBatch:
                 client_port=row[layout.FOUND_PORT],
                 call_id=row[layout.FOUND_CALL],
                 latency_ns=time_ns - asked if 0 <= asked <= time_ns else None,
+                frame=frames[number] or None,
             )
 
 

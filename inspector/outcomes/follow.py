@@ -174,7 +174,7 @@ class FollowUps:
                 # What clients do passes elsewhere.
                 self.undecided += 1
                 continue
-            self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
+            self._maker.count(answer.finding, Outcome.NOT_FOLLOWED)
             if self._live is not None:
                 self.not_followed.append(answer.finding)
 

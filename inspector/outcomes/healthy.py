@@ -86,7 +86,7 @@ class HealthyFollowUps:
         if server_address(one.flow.server, self._policy.nat64_prefixes) == server.asked:
             server.note_reached(one.flow.server_port)
         if not self.shown:
-            self._maker.outcomes[Outcome.REACHED] += 1
+            self._maker.count(offer.answer.finding, Outcome.REACHED)
             return
         flow = one.flow
         attempt = Attempt(

@@ -14,6 +14,8 @@ from inspector.judge.outcome import explain_outcome, slow_words
 from inspector.model import Direction, Finding, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inspector.judge.evidence import OtherSide
     from inspector.judge.policy import Policy
     from inspector.outcomes.connection import Connection, Flow
@@ -28,7 +30,10 @@ _MAPPINGS: Final = 16
 
 
 class Maker:
-    """Makes findings; `outcomes` counts those which were told. `policy` may be replaced."""
+    """Makes findings; `outcomes` counts those which were told. `policy` may be replaced.
+
+    `counted` is called for outcomes of which no finding is made.
+    """
 
     def __init__(self, policy: Policy, servers: Servers, source: str, ties: Ties, live: Live | None) -> None:
         self.policy = policy
@@ -37,6 +42,13 @@ class Maker:
         self._source = source
         self._ties = ties
         self.outcomes: Counter[Outcome] = Counter()
+        self.counted: Callable[[Finding, Outcome, int], None] | None = None
+
+    def count(self, finding: Finding, outcome: Outcome, times: int = 1) -> None:
+        """Count an outcome of an answer of which no finding is made."""
+        self.outcomes[outcome] += times
+        if self.counted is not None:
+            self.counted(finding, outcome, times)
 
     def dropped(self, finding: Finding, flow: Flow) -> OtherSide | None:
         """Return what the other side shows of an answer that did not come through there."""

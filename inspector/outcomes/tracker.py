@@ -193,7 +193,7 @@ class Tracker:
                 self._follow_ups.offers.add(answer, client)
                 self._healthy.expect(client, ports, found)
             elif ports and finding.time_ns + self._limits.follow_up_ns < last_ns:
-                self._maker.outcomes[Outcome.NOT_FOLLOWED] += 1
+                self._maker.count(finding, Outcome.NOT_FOLLOWED)
         self._held.append(answer)
         self._held_mappings += len(finding.mappings)
         self._release(found)
@@ -203,7 +203,15 @@ class Tracker:
         """Count so many findings of healthy clients; of `not_followed` the time for a follow-up is over."""
         self._servers.of(finding.server).note_answer(finding, times)
         if not_followed and finding.direction is Direction.FROM_SERVER and self._follow_ups.offers.of(finding):
-            self._maker.outcomes[Outcome.NOT_FOLLOWED] += not_followed
+            self._maker.count(finding, Outcome.NOT_FOLLOWED, not_followed)
+
+    def explain(self, finding: Finding) -> Finding:
+        """Return a finding of a healthy client with its cause, as far as it is known by now."""
+        return self._maker.answer(Answer(finding, None, 1, finding.time_ns))
+
+    def count_outcomes_by(self, counted: Callable[[Finding, Outcome, int], None]) -> None:
+        """Have `counted` called for outcomes of which no finding is made, with their answer, and how many."""
+        self._maker.counted = counted
 
     def refresh_by(self, refresh: Callable[[], None]) -> None:
         """Have `refresh` called before anything is judged: it may bring counts up to date."""

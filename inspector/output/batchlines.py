@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from inspector.output.jsonform import lines_of
-from inspector.output.layout import LONGEST, PIECES
+from inspector.output.layout import LONGEST, PIECES, VARIANTS
 from inspector.output.lines import LineWriter
 
 if TYPE_CHECKING:
@@ -26,7 +27,14 @@ OUTPUT: Final = 1 << 18
 """Bytes made at once, at most, unless a line is longer."""
 
 # What differs between the findings of one judgement, in the order of the JSON form, and whether it is quoted.
-_DIFFERING: Final = {"time": True, "client": True, "client_port": False, "call_id": False, "latency_ms": False}
+_DIFFERING: Final = {
+    "time": True,
+    "client": True,
+    "client_port": False,
+    "call_id": False,
+    "frame": False,
+    "latency_ms": False,
+}
 
 
 class BatchLines:
@@ -45,8 +53,8 @@ class BatchLines:
     def make(self, batch: FindingBatch) -> Iterator[bytes]:
         """Yield the lines of a batch's findings, in order."""
         columns = batch.columns()
-        # Two texts each; also those of judgements which have been replaced.
-        if len(self._pieces) > 2 * JUDGEMENTS:
+        # Some texts each; also those of judgements which have been replaced.
+        if len(self._pieces) > VARIANTS * JUDGEMENTS:
             self._forget()
         for number, judgement, _ in batch.numbered():
             if self._judgements.get(number) is not judgement:
@@ -68,8 +76,8 @@ class BatchLines:
             more[: len(self._templates)] = self._templates
             self._templates = more
         self._templates[number] = len(self._pieces)
-        for latency_ns in (0, None):
-            pieces = _pieces(replace(judgement, client=IPv4Address(0), call_id=0, latency_ns=latency_ns))
+        for frame, latency_ns in itertools.product((1, None), (0, None)):
+            pieces = _pieces(replace(judgement, client=IPv4Address(0), call_id=0, frame=frame, latency_ns=latency_ns))
             ends = len(self._text) + np.cumsum([0, *map(len, pieces)])
             self._pieces = np.vstack((self._pieces, ends))
             self._text = np.concatenate((self._text, np.frombuffer(b"".join(pieces), np.uint8)))
@@ -79,9 +87,10 @@ class BatchLines:
 
 
 def _pieces(finding: Finding) -> list[bytes]:
-    """Return a finding's line in pieces between what differs; without latency the last of them is empty."""
+    """Return a finding's line in pieces between what differs; before what it does not have stands an empty one."""
     pieces, piece = [], "{"
-    for number, (key, value) in enumerate(finding.as_dict().items()):
+    items = finding.as_dict()
+    for number, (key, value) in enumerate(items.items()):
         piece += f"{',' if number else ''}{json.dumps(key)}:"
         if key not in _DIFFERING:
             piece += json.dumps(value, separators=(",", ":"))
@@ -90,4 +99,7 @@ def _pieces(finding: Finding) -> list[bytes]:
         pieces.append(piece + quote)
         piece = quote
     pieces.append(piece + "}\n")
-    return [piece.encode() for piece in pieces] + [b""] * (PIECES - len(pieces))
+    missing = [number for number, key in enumerate(_DIFFERING) if key not in items]
+    for number in missing:
+        pieces.insert(number, "")
+    return [piece.encode() for piece in pieces]

@@ -73,7 +73,10 @@ _STYLES: Final[dict[Verdict | Outcome, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of a run: packets seen, records decoded and lost, findings by verdict, anomalies, outcomes."""
+    """Counts of a run: packets seen, records decoded, lost, findings by verdict, anomalies, outcomes, unread files.
+
+    `taken_off` are packets by what they were in, `not_looked_into` those by what they may be in.
+    """
 
     seen: int = 0
     decoded: int = 0
@@ -81,9 +84,12 @@ class Tally:
     verdicts: Mapping[Verdict, int] = field(default_factory=dict)
     anomalies: Mapping[str, int] = field(default_factory=dict)
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
+    unread_files: int = 0
+    taken_off: Mapping[str, int] = field(default_factory=dict)
+    not_looked_into: Mapping[str, int] = field(default_factory=dict)
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """The cells of one row without its verdict, and that; an outcome that hurts stands in its place."""
 
     cells: tuple[str, ...]
@@ -140,7 +146,7 @@ class Console:
             if self._rows_per_second is not None and not self._has_room():
                 break
             self._begin()
-            for row in _rows(finding):
+            for row in rows_of(finding):
                 if self._may_show_row():
                     self._write(self._layout(self._clean(row)))
             shown += 1
@@ -200,13 +206,13 @@ class Console:
         elif self.open:
             self.open = write_or_close(self._stream, table_text(table, terminal=False))
 
-    def _clean(self, row: _Row) -> _Row:
+    def _clean(self, row: Row) -> Row:
         """Return a row that neither the terminal nor the stream's encoding stumbles over."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         *cells, why = (
             harmless(text).encode(encoding, "backslashreplace").decode(encoding) for text in (*row.cells, row.why)
         )
-        return _Row(tuple(cells), row.verdict, why)
+        return Row(tuple(cells), row.verdict, why)
 
     def _has_room(self) -> bool:
         """Return whether another row may be shown in this second."""
@@ -238,7 +244,7 @@ class Console:
             Text(f"{'':{_INDENT}}{_HEADINGS[-2]}: {_HEADINGS[-1]}", "bold"),
         ]
 
-    def _layout(self, row: _Row) -> list[Text]:
+    def _layout(self, row: Row) -> list[Text]:
         """Return the lines of a row."""
         style = _STYLES[row.verdict]
         if not self.terminal:
@@ -261,14 +267,14 @@ def _one_line(cells: tuple[str, ...]) -> str:
     return " ".join((*padded, *cells[len(_WIDTHS) :]))
 
 
-def _rows(finding: Finding) -> Iterator[_Row]:
+def rows_of(finding: Finding) -> Iterator[Row]:
     """Yield a row for each mapping, or one for the finding where there is none."""
     head = (format_time(finding.time_ns)[11:23], str(finding.client), str(finding.server))
     if not finding.mappings:
-        yield _Row((*head, "-", _service(finding.requested)), *_result(finding, finding.verdict, finding.why))
+        yield Row((*head, "-", _service(finding.requested)), *_result(finding, finding.verdict, finding.why))
     followed, led = _followed(finding), _leading(finding)
     for mapping in _shown(finding):
-        cells = (*head, _offered(mapping), _service(mapping.interface or finding.requested))
+        cells = (*head, _offered(mapping), _service(mapping.interface or finding.requested, mapping.annotation))
         word: Verdict | Outcome = mapping.verdict
         why = mapping.why
         if mapping is followed:
@@ -278,7 +284,7 @@ def _rows(finding: Finding) -> Iterator[_Row]:
         elif mapping is led:
             why = finding.why
         proved = finding.evidence is not None and mapping.verdict is finding.verdict
-        yield _Row(cells, word, f"{why} [{finding.evidence}]" if proved else why)
+        yield Row(cells, word, f"{why} [{finding.evidence}]" if proved else why)
 
 
 def _shown(finding: Finding) -> tuple[OfferedEndpoint, ...]:
@@ -340,11 +346,11 @@ def _offered(mapping: OfferedEndpoint) -> str:
     return mapping.protocol if mapping.port is None else f"{mapping.protocol}:{mapping.port}"
 
 
-def _service(interface: RpcInterface | None) -> str:
-    """Return an interface's name, or the start of its UUID."""
+def _service(interface: RpcInterface | None, annotation: str | None = None) -> str:
+    """Return an interface's name, else what the server notes beside it, else the start of its UUID; and the version."""
     if interface is None:
-        return "-"
-    return interface.name or str(interface.uuid)[:8]
+        return annotation or "-"
+    return f"{interface.name or annotation or str(interface.uuid)[:8]} {interface.version}"
 
 
 def _state(tally: Tally) -> Text:
@@ -370,6 +376,8 @@ def _summary(tally: Tally) -> Table:
     def add(name: str, count: int, style: str = "") -> None:
         table.add_row(Text(name), Text(str(count)), style=style)
 
+    if tally.unread_files:
+        add("files not read", tally.unread_files, "bold red")
     lost = sum(tally.lost.values())
     add("packets seen", tally.seen)
     add("records decoded", tally.decoded)
@@ -386,6 +394,11 @@ def _summary(tally: Tally) -> Table:
         for outcome in Outcome:
             if tally.outcomes.get(outcome):
                 add(f"  {outcome}", tally.outcomes[outcome], _STYLES[outcome])
+    for heading, counts in (("carried in", tally.taken_off), ("not looked into", tally.not_looked_into)):
+        if counts:
+            add(heading, sum(counts.values()))
+            for name, count in sorted(counts.items()):
+                add(f"  {name}", count)
     add("anomalies", sum(tally.anomalies.values()))
     for reason, count in sorted(tally.anomalies.items()):
         if count:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-# Pieces of a text: before the time, the client, its port, the call identifier and the latency, and the rest.
-PIECES: Final = 6
+# Pieces of a text: before the time, the client, its port, the call identifier, the frame and the latency, and the rest.
+PIECES: Final = 7
+# Texts of a template: with latency and frame, without latency, without frame, without both.
+VARIANTS: Final = 4
 
-# More characters than the differing parts can have: time 30, address 39, port 5, call identifier 10, latency 17.
+# More characters than the differing parts can have: time 30, address 39, port 5, call identifier 10, frame 18,
+# latency 17.
 LONGEST: Final = 128
 
 SECOND: Final = 1000000000

@@ -8,7 +8,7 @@ from inspector.output cimport layout
 cdef class LineWriter:
     cdef public long long at
     cdef unsigned char[::1] out
-    cdef long long[:] numbers, ports, calls, times, asked
+    cdef long long[:] numbers, ports, calls, times, asked, frames
     cdef unsigned long long[:, :] clients
     cdef long long[::1] templates
     cdef const unsigned char[::1] text

@@ -1,5 +1,5 @@
 # cython: boundscheck=True, wraparound=False, initializedcheck=False
-"""Compiled writing of JSON lines: a template's text with the time, client, call identifier and latency of each finding.
+"""Compiled writing of JSON lines: a template's text with what differs between findings, as time and client.
 
 The lines are, byte for byte, those that `json.dumps` makes of the findings.
 """
@@ -44,9 +44,8 @@ class LineWriter:
     ) -> int:
         """Write lines for the rows of a batch from `start` on; return the row at which it stopped.
 
-        `templates` has, by template number, the first of two rows of `pieces`: with latency, and without. These are
-        PIECES + 1 offsets in `text`. It stops where there might be no room for the next line, and before a latency that
-        is written in another way.
+        `templates` has, by template number, the first of VARIANTS rows of `pieces`, each PIECES + 1 offsets in `text`.
+        It stops where there might be no room for the next line, and before a latency that is written in another way.
         """
         self.at = 0
         self.numbers = columns.templates.data
@@ -55,6 +54,7 @@ class LineWriter:
         self.calls = columns.calls.data
         self.times = columns.times.data
         self.asked = columns.asked.data
+        self.frames = columns.frames.data
         self.templates = templates.data
         self.text = text.data
         self.pieces = pieces.data
@@ -78,8 +78,11 @@ class LineWriter:
                 latency = time_ns - asked
             if (latency > 0 and latency < layout.SHORTEST_LATENCY) or latency >= layout.LONGEST_LATENCY:
                 return row
+            frame = self.frames[row]
             if latency < 0:
                 template += 1
+            if frame <= 0:
+                template += 2
             if self.at + self.pieces[template, layout.PIECES] - self.pieces[template, 0] + layout.LONGEST > size:
                 return row
             self.put_piece(template, 0)
@@ -97,9 +100,12 @@ class LineWriter:
             self.put_piece(template, 3)
             self.put_number(self.calls[row])
             self.put_piece(template, 4)
+            if frame > 0:
+                self.put_number(frame)
+            self.put_piece(template, 5)
             if latency >= 0:
                 self.put_milliseconds(latency)
-            self.put_piece(template, 5)
+            self.put_piece(template, 6)
         return rows
 
     def put_piece(self, template: int, number: int) -> int:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from inspector.consequence import Outcome
 from inspector.errors import Anomaly
 from inspector.model import Verdict
-from inspector.output.console import Console, Tally
+from inspector.output.console import Tally
+from inspector.output.filetable import FileTable
 from inspector.output.jsonl import JsonLines, StreamLines
 from inspector.record import KernelCounter
 
 if TYPE_CHECKING:
     from inspector.decode.batch import FindingBatch
+    from inspector.output.sums import Sums
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class Output:
 
     def __init__(self, *, json: bool) -> None:
         # Faster than this nobody reads, and a slow terminal would hold up the inspection.
-        self.console = Console(sys.stderr if json else sys.stdout, rows_per_second=200)
+        self.console = FileTable(sys.stderr if json else sys.stdout, rows_per_second=200)
         self._findings = JsonLines(StreamLines(sys.stdout)) if json else self.console
 
     def __enter__(self) -> Self:
@@ -103,7 +105,24 @@ class Output:
         """Show the closing table."""
         self.console.summary(tally)
 
+    def services(self, sums: Sums) -> None:
+        """Show sums by address and service, and the ports that a firewall must let pass."""
+        self.console.show_lines("by asked address and service", sums.lines())
+        self.console.show_lines(
+            "ports which clients need",
+            (
+                f"  to {one['to']}: "
+                + "; ".join(f"{port['port']} {', '.join(port['services'])}" for port in one["ports"])
+                for one in sums.ports_to_open()
+            ),
+        )
+
 
 def warn(message: str) -> None:
     """Show a warning on standard error."""
     _LOG.warning("%s", message)
+
+
+def fail(message: str) -> None:
+    """Show on standard error what could not be done, where the command goes on."""
+    _LOG.error("%s", message)

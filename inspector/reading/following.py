@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Final
 from inspector.capture import layout
 from inspector.capture.pcap import SegmentReader, open_packets
 from inspector.capture.scanner import Scanner
+from inspector.capture.seen import Seen
 from inspector.capture.stored import EndOfFileError
 from inspector.capture.survey import Survey, address_words, follow_scan, opens, survey_file
 from inspector.consequence import FindingKind, Outcome
 from inspector.decode import is_compiled
 from inspector.decode.batch import FindingBatch
-from inspector.errors import CaptureTruncatedError
+from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.model import Verdict
 from inspector.outcomes.tracker import Tracker
+from inspector.output.standard import fail
+from inspector.output.sums import CountedBatches
 from inspector.pipeline import Pipeline
 from inspector.reading.healthy import HealthyFindings
 from inspector.record import LATEST_TIME_NS, pack_record
@@ -33,11 +36,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inspector.capture.packet import Packet
+    from inspector.capture.scan import Scan
     from inspector.capture.stored import Progress
     from inspector.config import Config
     from inspector.evidence.recorder import Evidence
     from inspector.model import Finding
     from inspector.outcomes.sides import Ties
+    from inspector.output.sums import Sums
+    from inspector.reading.chain import Chain
     from inspector.record import KernelCounter
 
 _WAIT_NS: Final = 3_600_000_000_000
@@ -50,16 +56,24 @@ class Follower:
     `ties` are what files that are read together say of each other, `survey` is that of the file. `hidden_verdicts`
     and `hidden_outcomes` count what is shown by another of them; `connection_verdicts` counts connections to port 135
     that came to nothing, and servers of which one direction was seen. Where findings are not `shown` only those are
-    made that outcomes depend on.
+    made that outcomes depend on, and `sums` are made of what is counted.
 
     A question is given up when its connection ends or falls silent. What is open at the end of the file is given up
     where the configured time had passed.
     """
 
     def __init__(
-        self, path: Path, config: Config, source: str, ties: Ties, survey: Survey | None = None, *, shown: bool = True
+        self,
+        files: Chain,
+        config: Config,
+        source: str,
+        ties: Ties,
+        survey: Survey | None = None,
+        *,
+        shown: bool = True,
+        sums: Sums | None = None,
     ) -> None:
-        self._path = path
+        self.files = files
         self._survey = survey
         self._config = config
         self._limits = config.decoder_limits()
@@ -71,6 +85,11 @@ class Follower:
         self.hidden_outcomes: Counter[Outcome] = Counter()
         self._ties = ties
         self._shown = shown
+        self._sums = sums if not shown else None
+        self._counted = CountedBatches(sums, self.tracker.explain) if sums is not None and not shown else None
+        if sums is not None:
+            self.tracker.count_outcomes_by(sums.add_outcome)
+        self.seen = Seen()
 
     def findings(
         self,
@@ -81,23 +100,26 @@ class Follower:
     ) -> Iterator[FindingBatch]:
         """Yield what is found; of a file cut short the findings count, with a warning. Raises CaptureError."""
         config = self._config
-        survey = self._survey
-        if survey is None and is_compiled() and self._path.is_file():
-            survey = survey_file(self._path, ports=config.ports, tunnels=config.tunnels)
-        segments = SegmentReader(config.ports, counters, tunnels=config.tunnels)
-        loop = follow_scan(survey, ports=config.ports, tunnels=config.tunnels, clients=self._ties.clients())
-        reading = _Reading(self, Scanner(segments, 1, loop), segments, evidence, survey.last_ns if survey else 0)
+        survey, paths = self._survey, self.files.paths
+        if survey is None and is_compiled() and self.files.can_be_read_again:
+            survey = survey_file(paths[0], ports=config.ports, tunnels=config.tunnels, more=paths[1:])
+        segments = SegmentReader(config.ports, counters, tunnels=config.tunnels, seen=self.seen)
+        loop = follow_scan(survey, ports=config.ports, clients=self._ties.clients())
+        reading = _Reading(self, loop, segments, evidence, survey.last_ns if survey else 0)
         try:
-            for found in reading.findings(self._path, progress):
-                yield from self._to_show(found)
-            segments.finish(self._path)
-        except CaptureTruncatedError as error:
-            warn(str(error))
-        reading.finish()
-        yield from self._end(int(loop.latest))
+            for path in self.files.paths:
+                with self.files.part(path, int(loop.frame), warn, fail):
+                    for found in reading.findings(path, progress):
+                        yield from self._to_show(found)
+            segments.finish(self.files.paths[0])
+        except CaptureError:
+            yield from self._end(reading.finish(), int(loop.latest))
+            raise
+        yield from self._end(reading.finish(), int(loop.latest))
 
-    def _end(self, last_ns: int) -> Iterator[FindingBatch]:
+    def _end(self, known: list[Finding], last_ns: int) -> Iterator[FindingBatch]:
         """Give up what waited for the configured time, and decide what the end of the file decides."""
+        yield from self._to_show(known)
         found = singly(self.pipeline.flush())
         self.pipeline.reconfigure(self._config.policy(), self._limits)
         found += singly(self.pipeline.advance(last_ns))
@@ -110,7 +132,11 @@ class Follower:
         self.connection_verdicts.update(
             one.verdict for one in connections if one.outcome or one.verdict is Verdict.ONE_WAY
         )
+        if self._sums is not None:
+            for finding in shown:
+                self._sums.add_finding(finding)
         if shown and self._shown:
+            shown = [self.files.locate(finding) for finding in shown]
             yield FindingBatch.of(shown)
 
     def _hide(self, finding: Finding) -> bool:
@@ -129,27 +155,31 @@ class _Reading:
     def __init__(
         self,
         follower: Follower,
-        scanner: Scanner,
+        loop: Scan,
         segments: SegmentReader,
         evidence: Evidence | None,
         last_ns: int,
     ) -> None:
         self._pipeline = follower.pipeline
         self._tracker = follower.tracker
-        self._scanner = scanner
-        self._loop = scanner.loop
+        self._scanner: Scanner
+        self._loop = loop
         self._segments = segments
         self._tunnelled = segments.ports if segments.tunnels else None
         self._evidence = evidence
-        self._healthy = HealthyFindings(follower.tracker, scanner.loop, last_ns, shown=follower._shown)
+        self._healthy = HealthyFindings(follower.tracker, loop, last_ns, shown=follower._shown, sums=follower._counted)
         self._compiled = is_compiled()
-        if self._compiled:
-            scanner.keep_followed()
         # Findings that are only counted need not be handed over block by block.
+        self._counted = follower._counted
+        # Found in between, of findings that were held.
+        self._known: list[Finding] = []
         self._hold = self._compiled and not follower._shown and evidence is None
 
     def findings(self, path: Path, progress: Progress | None) -> Iterator[list[Finding]]:
         """Yield what is found, in order. Raises CaptureError after all that was found before."""
+        self._scanner = Scanner(self._segments, 1, self._loop)
+        if self._compiled:
+            self._scanner.keep_followed()
         with open_packets(path, progress) as (pieces, reader):
             while True:
                 stopped = layout.PACKET
@@ -167,6 +197,7 @@ class _Reading:
                 except (CaptureTruncatedError, EndOfFileError):
                     yield self._take_block()
                     raise
+                packet = self._segments.unwrap(packet) if packet is not None else None
                 if packet is not None and self._compiled:
                     if self._loop.latest < packet.time_ns <= LATEST_TIME_NS and packet.time_ns >= self._loop.due:
                         yield self._take_block() + self._take_due(packet.time_ns)
@@ -178,10 +209,13 @@ class _Reading:
                     return
                 yield self._take_packet(packet)
 
-    def finish(self) -> None:
-        """End the file: what was held or counted is the tracker's."""
-        self._healthy.take(self._pipeline.feed(()), None, [])
+    def finish(self) -> list[Finding]:
+        """End the file: what was held or counted is the tracker's; return what is known."""
+        found = self._known + self._healthy.take(self._pipeline.feed(()), None, [])
         self._healthy.refresh()
+        if self._counted is not None:
+            self._counted.finish()
+        return found
 
     def _due_ns(self) -> int:
         times = [one for one in (self._tracker.due_ns, self._pipeline.due_ns) if one is not None]
@@ -190,7 +224,7 @@ class _Reading:
     def _take_block(self) -> list[Finding]:
         """Take what compiled code has read."""
         events, packets = self._scanner.take_events(), self._scanner.take_followed()
-        found: list[Finding] = []
+        found, self._known = self._known, []
         if len(self._scanner):
             block = self._scanner.take()
             if self._evidence is not None:
@@ -217,7 +251,7 @@ class _Reading:
         found: list[Finding] = []
         for batch in batches:
             if held:
-                self._healthy.take((batch[:held],), None, [])
+                self._known += self._healthy.take((batch[:held],), None, [])
                 batch, held = batch[held:], held - len(batch[:held])
             found += batch.findings()
         return found

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inspector.decode.batch import FindingBatch
     from inspector.model import Finding
     from inspector.outcomes.tracker import Tracker
+    from inspector.output.sums import CountedBatches
     from inspector.wire.headers import Header
 
     Block = npt.NDArray[np.uint64]
@@ -32,15 +33,18 @@ _FROM_SERVER: Final = 1 << 24
 class HealthyFindings:
     """Gives findings, and what the compiled loop tells of follow-ups, to the tracker.
 
-    Where findings are not `shown`, those which no outcome depends on are counted only.
+    Where findings are not `shown`, those which no outcome depends on are counted only, also in `sums`.
     """
 
-    def __init__(self, tracker: Tracker, loop: Scan, last_ns: int, *, shown: bool) -> None:
+    def __init__(
+        self, tracker: Tracker, loop: Scan, last_ns: int, *, shown: bool, sums: CountedBatches | None = None
+    ) -> None:
         self._tracker = tracker
         self._loop = loop
         self._last_ns = last_ns
         self._before_ns = last_ns - tracker.follow_up_ns
         self._shown = shown
+        self._sums = sums
         self._templates: dict[int, Finding] = {}
         self._counts = np.zeros((2, 1), np.int64)
         tracker.refresh_by(self.refresh)
@@ -122,6 +126,8 @@ class HealthyFindings:
         flags = self._loop.flags_of_clients(columns.clients)
         matters = (flags & (layout.CLIENT_PYTHON | layout.CLIENT_FOLLOWS)) != 0
         self._count(batch, ~matters)
+        if self._sums is not None:
+            self._sums.add(batch.chosen(~matters))
         if matters.any():
             for number in np.flatnonzero(matters).tolist():
                 yield from batch[number : number + 1].findings()

@@ -12,9 +12,8 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
 from inspector.decode.batch import FindingBatch
-from inspector.errors import CaptureError
-from inspector.output.standard import warn
-from inspector.reading.filereader import FileCounts, ReadArguments
+from inspector.output.standard import fail, warn
+from inspector.reading.filereader import FileCounts, ReadArguments, ReadFiles
 from inspector.reading.sighting import Surveyed, survey_files
 from inspector.reading.worker import Failed, Lines, Message, Reached, Rows, Wanted, Warned, work
 
@@ -46,14 +45,19 @@ class _Readers:
         self._file_of: dict[Connection, int] = {}
         self._processes: list[SpawnProcess] = []
         # Neither threads nor locks of this process are to be found in another.
-        context = multiprocessing.get_context("spawn")
+        self._context = multiprocessing.get_context("spawn")
+        self._wanted = wanted
         for _ in range(jobs):
-            here, there = context.Pipe()
-            process = context.Process(target=work, args=(there, wanted), daemon=True)
-            process.start()
-            there.close()
-            self._processes.append(process)
-            self._assign(here)
+            self._start()
+
+    def _start(self) -> None:
+        """Start a process, and give it a file."""
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=work, args=(there, self._wanted), daemon=True)
+        process.start()
+        there.close()
+        self._processes.append(process)
+        self._assign(here)
 
     def _assign(self, connection: Connection) -> None:
         """Give the next file to a process, or let it end."""
@@ -87,6 +91,8 @@ class _Readers:
             del self._file_of[connection]
             connection.close()
             self._waiting[number].append(Failed(f"{self._files[number]}: the process that read it has ended"))
+            if self._next < len(self._files):
+                self._start()
             return
         if isinstance(message, Reached):
             self._shares.report(number, message.done)
@@ -115,34 +121,44 @@ class _Readers:
             process.close()
 
 
-def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares: Shares) -> list[FileCounts] | None:
-    """Read and show all files; return what was counted, None where nobody reads the findings any more.
-
-    Raises CaptureError after everything that was found before it.
-    """
+def read_in_parallel(arguments: ReadArguments, jobs: int, output: Output, shares: Shares) -> ReadFiles | None:
+    """Read and show all files; return what was counted, None where nobody reads the findings any more."""
     terminal = output.console.terminal and not arguments.json
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    surveyed = survey_files(arguments.files, arguments.config)
-    wanted = Wanted(arguments.config, arguments.json, arguments.summary, terminal, encoding, surveyed.ties)
+    surveyed = survey_files(arguments.files, arguments.config, arguments.follow_on)
+    wanted = Wanted(
+        arguments.config,
+        arguments.json,
+        arguments.summary,
+        terminal,
+        encoding,
+        surveyed.ties,
+        arguments.follow_on,
+        arguments.selection,
+        arguments.needs_sums,
+        arguments.report is not None,
+    )
     readers = _Readers(arguments, wanted, jobs, shares, surveyed)
     try:
-        counts: list[FileCounts] = []
-        while len(counts) < len(arguments.files):
+        read = ReadFiles()
+        while readers.first < len(arguments.files):
             message = readers.next_message()
             if isinstance(message, FileCounts):
-                counts.append(message)
+                read.counts.append(message)
+                readers.forget_first()
+            elif isinstance(message, Failed):
+                fail(message.message)
+                read.add_failed(message.counts)
                 readers.forget_first()
             elif not _show(message, output):
                 return None
-        return counts
+        return read
     finally:
         readers.close()
 
 
 def _show(message: Message, output: Output) -> bool:
-    """Show what was found; return False once nobody reads any more, raise CaptureError where reading failed."""
-    if isinstance(message, Failed):
-        raise CaptureError(message.message)
+    """Show what was found; return False once nobody reads any more."""
     if isinstance(message, Warned):
         warn(message.message)
         return True

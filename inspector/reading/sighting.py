@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from inspector.capture import layout
+from inspector.capture.archive import is_member
 from inspector.capture.survey import Survey, follow_scan, mapper_headers, survey_file
 from inspector.decode import is_compiled
 from inspector.escape import display_name
@@ -23,13 +25,15 @@ from inspector.reading.partners import connections_with_partner
 from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from inspector.config import Config
 
 _KEPT: Final = 16
 """Surveys that are kept until their file is read, of 4 MiB each; other files are surveyed once more."""
+
+_NONE: Final[Mapping[Path, Sequence[Path]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,18 @@ class Surveyed:
     surveys: dict[Path, Survey] = field(default_factory=dict)
 
 
-def survey_files(files: Sequence[Path], config: Config) -> Surveyed:
-    """Look through files; nothing is known where one of them can be read only once."""
-    if not config.follow_up or not all(path.is_file() for path in files):
+def survey_files(files: Sequence[Path], config: Config, follow_on: Mapping[Path, Sequence[Path]] = _NONE) -> Surveyed:
+    """Look through files, with those which go on where they end; nothing is known where one can be read only once."""
+    if not config.follow_up or not all(path.is_file() or is_member(path) for path in files):
         return Surveyed()
     if not is_compiled():
-        return Surveyed(_tie([_Sighted(path, config, None, None) for path in files], config))
+        sides = [_Sighted((path, *follow_on.get(path, ())), config, None, None) for path in files]
+        return Surveyed(_tie(sides, config))
     surveys: dict[Path, Survey] = {}
     sights, suspects, ends_ns, secret = [], [], [], 0
     for path in files:
-        survey = survey_file(path, ports=config.ports, tunnels=config.tunnels, secret=secret)
+        more = follow_on.get(path, ())
+        survey = survey_file(path, ports=config.ports, tunnels=config.tunnels, secret=secret, more=more)
         secret = survey.secret
         sights.append(survey.sights)
         suspects.append(_of_suspects(survey, config) if survey.interfaces > 1 else [])
@@ -60,34 +66,34 @@ def survey_files(files: Sequence[Path], config: Config) -> Surveyed:
     if not any(connections) and not any(suspects):
         return Surveyed(Ties(), surveys)
     sighted = []
-    for path, wanted, more, last_ns in zip(files, connections, suspects, ends_ns, strict=True):
-        sighted.append(_Sighted(path, config, wanted, more, last_ns))
+    for path, wanted, within, last_ns in zip(files, connections, suspects, ends_ns, strict=True):
+        sighted.append(_Sighted((path, *follow_on.get(path, ())), config, wanted, within, last_ns))
     return Surveyed(_tie(sighted, config), surveys)
 
 
 def _of_suspects(survey: Survey, config: Config) -> list[list[int]]:
     """Return the connections of clients that are not healthy: an answer that did not leave may be among them."""
-    loop = follow_scan(survey, ports=config.ports, tunnels=config.tunnels)
+    loop = follow_scan(survey, ports=config.ports)
     flows = np.unique(survey.sights[:, layout.SIGHT_CLIENT : layout.SIGHT_PORTS + 1], axis=0).tolist()
     return [flow for flow in flows if loop.flags_of(flow[0], flow[1]) & layout.CLIENT_PYTHON]
 
 
 class _Sighted:
-    """What a file saw of `connections` (None: of all), and what each interface saw of these and `more`.
+    """What files that are one saw of `connections` (None: of all), and what each interface saw of these and `more`.
 
     Of a file that cannot be read to its end that is what comes before, as reading it will tell.
     """
 
     def __init__(
         self,
-        path: Path,
+        paths: Sequence[Path],
         config: Config,
         connections: list[list[int]] | None,
         more: list[list[int]] | None,
         last_ns: int = 0,
     ) -> None:
-        self._name = display_name(os.fsencode(path))
-        self._path = path
+        self._name = display_name(os.fsencode(paths[0]))
+        self._paths = paths
         self._config = config
         self.file = Sightings(self._name, config.ports)
         found: dict[int, Sightings] = {}
@@ -102,7 +108,9 @@ class _Sighted:
     def _look(self, connections: list[list[int]] | None, *, apart: bool) -> dict[int, Sightings]:
         """Look through the file; return what each interface saw if they are to be kept `apart`."""
         sides: dict[int, Sightings] = {}
-        for header in mapper_headers(self._path, self._config.ports, connections, tunnels=self._config.tunnels):
+        path, *more = self._paths
+        config = self._config
+        for header in mapper_headers(path, config.ports, connections, tunnels=config.tunnels, more=more):
             if not isinstance(header, Header):
                 for side in sides.values() if apart else (self.file,):
                     side.last_ns = max(side.last_ns, header)

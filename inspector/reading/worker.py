@@ -13,11 +13,14 @@ from inspector import log
 from inspector.errors import CaptureError
 from inspector.model import Finding
 from inspector.outcomes.sides import Ties
-from inspector.output.console import Console
+from inspector.output.filetable import FileTable
 from inspector.output.jsonl import JsonLines, StreamLines
+from inspector.output.sums import Sums
 from inspector.reading.filereader import FileCounts, FileReader
+from inspector.reading.selection import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from inspector.capture.survey import Survey
@@ -37,7 +40,8 @@ _REPORT_EVERY: Final = 4 << 20
 class Wanted:
     """What to make of findings: nothing for a `summary`, lines for `json`, rows for a `terminal`, or plain text.
 
-    `ties` are what the files say of each other.
+    `ties` are what the files say of each other, `follow_on` are files which go on where others end. With `page`
+    examples are wanted.
     """
 
     config: Config
@@ -46,6 +50,10 @@ class Wanted:
     terminal: bool
     encoding: str
     ties: Ties = field(default_factory=Ties)
+    follow_on: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    sums: bool = False
+    page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,10 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A file cannot be read any further; the last that is said of it."""
+    """A file cannot be read any further; the last that is said of it, with what was counted before."""
 
     message: str
+    counts: FileCounts | None = None
 
 
 Message = Lines | Rows | Warned | Reached | Failed | FileCounts
@@ -171,7 +180,18 @@ def work(connection: Connection, wanted: Wanted) -> None:
 
 def _read(path: Path, survey: Survey | None, connection: Connection, wanted: Wanted) -> None:
     """Read one file and send what is found, what was counted at last."""
-    reader = FileReader(path, wanted.config, ties=wanted.ties, shown=not wanted.summary, survey=survey)
+    more = wanted.follow_on.get(path, ())
+    sums = Sums() if wanted.sums else None
+    reader = FileReader(
+        path,
+        wanted.config,
+        ties=wanted.ties,
+        shown=not wanted.summary or wanted.page,
+        survey=survey,
+        more=more,
+        selection=wanted.selection,
+        sums=sums,
+    )
     text, rows = _Text(connection, wanted.encoding), _Terminal(connection)
     sink: _Sink = _Nowhere()
     if wanted.json:
@@ -180,7 +200,7 @@ def _read(path: Path, survey: Survey | None, connection: Connection, wanted: Wan
     elif wanted.terminal:
         sink = rows
     else:
-        sink = Console(text, terminal=False, header=False)  # type: ignore[arg-type]  # the same
+        sink = FileTable(text, terminal=False, header=False)  # type: ignore[arg-type]  # the same
     if wanted.summary:
         sink = _Nowhere()
     reached = 0
@@ -198,7 +218,7 @@ def _read(path: Path, survey: Survey | None, connection: Connection, wanted: Wan
             sink.show(batch)
         last = reader.counts()
     except CaptureError as error:
-        last = Failed(str(error))
+        last = Failed(str(error), reader.counts())
     _send_after(connection, text, rows, last)
 
 

@@ -53,6 +53,13 @@ b9785960-524f-11df-8b6d-83dcded72085 ISDKey MS-GKDI
 484809d6-4239-471b-b5bc-61df8c23ac48 TermSrvSession MS-TSTS
 88143fd0-c28d-4b2b-8fef-8d882f6a9390 TermSrvEnumeration MS-TSTS
 bde95fdf-eec0-45de-9e12-e5a61cd0d4fe RCMPublic MS-TSTS
+bde95fdf-eee0-45de-9e12-e5a61cd0d4fe RCMPublic MS-TSTS
+11899a43-2b68-4a76-92e3-a3d6ad8c26ce TermSrvNotification MS-TSTS
+5ca4a760-ebb1-11cf-8611-00a0245420ed LegacyApi MS-TSTS
+ea0a3165-4834-11d2-a6f8-00c04fa346cc FAX MS-FAX
+6099fc12-3eff-11d0-abd0-00c04fd91a4e FAXCLIENT MS-FAX
+2f5f6521-ca47-1068-b319-00dd010662db REMOTESP MS-TRP
+e3d0d746-d2af-40fd-8a7a-0d7078bb7092 BitsPeerAuth MS-BPAU
 497d95a6-2d27-4bf5-9bbd-a6046957133c RCMListener MS-TSTS
 53b46b02-c73b-4a3e-8dee-b16b80672fc0 TSVIPPublic MS-TSTS
 1257b580-ce2f-4109-82d6-a9459d0bf6bc SessEnvPublicRpc MS-TSTS
@@ -135,6 +142,12 @@ _CLASS_NAMES: Final[dict[UUID, str]] = {
 def class_name_of(uuid: UUID) -> str | None:
     """Return what a COM class belongs to, or None when it is not in the table."""
     return _CLASS_NAMES.get(uuid)
+
+
+def uuid_of(name: str) -> UUID | None:
+    """Return the first interface of a name, in any letters; None when it is not in the table."""
+    wanted = name.lower()
+    return next((uuid for uuid, (known, _) in _NAMES.items() if known.lower() == wanted), None)
 
 
 def document_of(uuid: UUID) -> str | None:

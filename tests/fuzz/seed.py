@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from inspector.capture.writer import build_frame
-from tests.build import dcom, pdu
+from tests.build import dcom, eventtrace, pdu
 from tests.build.capture_files import block, enhanced, interface, pcap, section
 from tests.build.connection import Wire
 from tests.build.epm import (
@@ -115,6 +115,28 @@ def _dcom() -> list[bytes]:
     return [bytes([number]) + stub for number, stub in stubs]
 
 
+def _windows() -> list[bytes]:
+    """Return traces with packets of each kind, with events of TCP, of both sizes of a pointer, and a listing."""
+    frames = [build_frame(segment) for segment in Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).segments]
+    addresses = eventtrace.address("10.1.1.1", 50012) + eventtrace.address("2001:db8::1", 135)
+    packets = [eventtrace.of_ndis(number * 1000, frame) for number, frame in enumerate(frames)]
+    packets += [eventtrace.of_pktmon(number * 1000, frame, group=number % 2) for number, frame in enumerate(frames)]
+    packets.append(eventtrace.of_switch(9, frames[0], 2))
+    events = [
+        eventtrace.of_tcp(0, 1002, bytes(8) + addresses),
+        eventtrace.of_tcp(1, 1033, addresses + bytes(20)),
+        eventtrace.of_tcp(2, 1159, bytes(10) + b"\x48\0\0\0\0\0\0\0"),
+        eventtrace.of_tcp(3, 1074, bytes(8) + b"\x18\0\0\0\0\0\0\0"),
+        eventtrace.of_tcp(4, 1038, addresses + bytes(20)),
+    ]
+    address = "(local=10.1.1.1:50012 remote=[2001:db8::1%3]:135)"
+    start = "[0]1B38.0A1C::2012/10/01-10:00:00.100000000 [Microsoft-Windows-TCPIP]TCP: connection 0x9"
+    said = (f" {address} connect completed.", ": Received data with number of bytes = 24.", f" {address} close issued.")
+    listing = "".join(f"{start}{one}\n" for one in said)
+    traces = [eventtrace.trace(packets), eventtrace.trace(events), eventtrace.trace(packets[:2], events, pointer=4)]
+    return [*traces, listing.encode(), listing.encode("utf-16")]
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Return the seeds of each target."""
     wire = Wire().open().client(_WRITES[0][1]).server(_WRITES[1][1]).client_fin()
@@ -148,6 +170,7 @@ def seeds() -> dict[str, list[bytes]]:
         "decode": whole,
         "outcomes": whole,
         "capture": _captures(),
+        "windows": _windows(),
         "redaction": whole,
         "configuration": [
             _CONFIGURATION,

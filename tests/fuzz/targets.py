@@ -13,8 +13,10 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 from unittest.mock import patch
 
-from inspector.capture import stored, survey
+from inspector.capture import foreign, stored, survey
+from inspector.capture.pcap import read_packets
 from inspector.capture.redaction import Redactor
+from inspector.capture.windows import read_windows
 from inspector.config import Config, load_config, split_listen
 from inspector.errors import Anomaly, CaptureError, ConfigError, DecodeError
 from inspector.judge.policy import Policy
@@ -25,6 +27,7 @@ from inspector.outcomes.tracker import Tracker
 from inspector.pipeline import Pipeline
 from inspector.protocols import SYN
 from inspector.reading.filereader import FileReader
+from inspector.reading.stackview import StackView
 from inspector.record import Attribute, KernelCounter, pack_record, unpack_record
 from inspector.wire import body, dcom, epm
 from inspector.wire.conversations import Conversations
@@ -45,6 +48,7 @@ from tests.build.observe import observe
 from tests.build.reading import compare
 
 _LINK_TYPES: Final = tuple(LinkType)
+_NOTES: Final = 5
 _BIND: Final = build.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,))])
 _BIND_ACK: Final = build.bind_ack([(0, 0, NDR20), (0, 0, NDR64)])
 _BODIES: Final[dict[PduType, Callable[[Pdu], object]]] = {
@@ -276,11 +280,17 @@ def capture(data: bytes) -> None:
 
     Of the first byte bit 0 says that tunnels are looked into, bit 1 that the file comes in small pieces, bit 2 that
     findings are not shown. Tables are small: the fuzzer fills them, and making them does not take longer than the file.
+    No converter is run.
     """
     if not data:
         return
     piece = 100 if data[0] & 2 else stored.CHUNK
-    with NamedTemporaryFile() as file, patch.object(stored, "CHUNK", piece), patch.object(survey, "FLOWS", _FLOWS):
+    with (
+        NamedTemporaryFile() as file,
+        patch.object(stored, "CHUNK", piece),
+        patch.object(survey, "FLOWS", _FLOWS),
+        patch.object(foreign.shutil, "which", lambda _: None),
+    ):
         file.write(data[1:])
         file.flush()
         path = Path(file.name)
@@ -288,6 +298,20 @@ def capture(data: bytes) -> None:
         config = _SMALL.model_copy(update={"tunnels": bool(data[0] & 1)})
         with suppress(CaptureError):
             list(FileReader(path, config, shown=not data[0] & 4).findings(lambda _: None))
+
+
+def windows(data: bytes) -> None:
+    """Read a Windows event trace, or a listing: packets, lines and notes, as many as there are events."""
+    with NamedTemporaryFile() as file, patch.object(foreign.shutil, "which", lambda _: None):
+        file.write(data)
+        file.flush()
+        path = Path(file.name)
+        with suppress(CaptureError):
+            assert sum(1 for _ in read_packets(path)) <= len(data)
+        view = StackView({135})
+        notes = read_windows(path, view)
+        assert len(notes) <= _NOTES
+        assert all(line.isprintable() for line in (*notes, *view.lines()))
 
 
 def redaction(data: bytes) -> None:
@@ -343,6 +367,7 @@ TARGETS: Final[dict[str, Callable[[bytes], object]]] = {
     "decode": decode,
     "outcomes": outcomes,
     "capture": capture,
+    "windows": windows,
     "redaction": redaction,
     "configuration": configuration,
 }

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("FUZZ_RUNS", "20000"))
 # Targets which take longer, one in so many runs: `answer` and `dcom` measure memory, `capture` reads a file in three
 # ways.
-SLOWER = {"answer": 8, "dcom": 8, "capture": 10}
+SLOWER = {"answer": 8, "dcom": 8, "capture": 10, "windows": 4}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -146,7 +146,7 @@ def datagrams_within() -> list[Frame]:
     )
 
 
-@trace()
+@trace(config="tunnels = false\n")
 def not_looked_into() -> list[Frame]:
-    """Without the option, what is in a tunnel stays there."""
+    """With the option off, what is in a tunnel stays there."""
     return _carried(_four(), _IPIP, lambda one, _: ip_of(one))

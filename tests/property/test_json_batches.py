@@ -64,7 +64,8 @@ def batches(draw: st.DrawFn) -> FindingBatch:
         row[layout.FOUND_TIME] = time_ns
         row[layout.FOUND_ASKED] = max(time_ns - draw(latencies), -1) if draw(st.booleans()) else -1
         row[layout.FOUND_ASKED] = min(int(row[layout.FOUND_ASKED]), 2**63 - 1)
-    return FindingBatch(rows, JUDGEMENTS)
+    frames = draw(st.none() | st.lists(st.integers(0, 2**40), min_size=len(rows), max_size=len(rows)))
+    return FindingBatch(rows, JUDGEMENTS, frames=None if frames is None else np.array(frames, np.int64))
 
 
 @settings(deadline=None)

@@ -19,6 +19,7 @@ from inspector.capture import layout
 from inspector.capture.survey import survey_file
 from inspector.config import Config
 from inspector.decode import is_compiled
+from inspector.output.sums import Sums
 from inspector.reading import following
 from inspector.reading.filereader import FileReader
 from tests.build import dcom, pdu
@@ -133,12 +134,15 @@ def conversations(random: Random) -> bytes:
 
 
 def _read(path: Path, *, shown: bool = True) -> tuple[list[Any], Any]:
-    reader = FileReader(path, Config().model_copy(update={"follow_up": True}), shown=shown)
+    reader = FileReader(path, Config().model_copy(update={"follow_up": True}), shown=shown, sums=Sums())
     found: list[Any] = []
     for batch in reader.findings(pytest.fail):
         found += batch.findings()
     counts = reader.counts()
-    return found, (counts.records, counts.verdicts, +counts.outcomes, +counts.anomalies, counts.counters)
+    services = sorted(counts.sums.services(), key=lambda one: (one["asked"], one["service"]))
+    # A cause may be known at the end that was not known before.
+    sums = [one | {"causes": sum(cause["count"] for cause in one["causes"])} for one in services]
+    return found, (counts.records, counts.verdicts, +counts.outcomes, +counts.anomalies, counts.counters, sums)
 
 
 def _parts(found: list[Finding]) -> list[str]:

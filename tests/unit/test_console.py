@@ -111,8 +111,8 @@ def test_a_row_without_a_terminal() -> None:
     lines = plain(FINDING, UNANSWERED)
     assert lines == [
         "TIME (UTC)   CLIENT          ASKED           OFFERED               SERVICE       VERDICT        WHY",
-        f"22:13:20.123 10.1.1.1        10.11.2.2       10.11.2.7:41376       MAPI          mismatch       {WHY}",
-        "22:13:20.123 10.1.1.1        10.11.2.2       -                     MAPI          unanswered     no answer",
+        f"22:13:20.123 10.1.1.1        10.11.2.2       10.11.2.7:41376       MAPI 0.81     mismatch       {WHY}",
+        "22:13:20.123 10.1.1.1        10.11.2.2       -                     MAPI 0.81     unanswered     no answer",
     ]
 
 
@@ -124,12 +124,19 @@ def test_a_row_for_each_mapping() -> None:
     )
     portless = OfferedEndpoint(MAPI, "ncacn_ip_tcp", IPv4Address("10.11.2.7"), None, None, Verdict.MALFORMED, "no port")
     rows = plain(replace(FINDING, mappings=(OFFERED, pipe, http, portless)))[1:]
-    assert [row.split()[3:6] for row in rows] == [
-        ["10.11.2.7:41376", "MAPI", "mismatch"],
-        ["\\PIPE\\lsass", "MAPI", "no_address"],
-        ["ncacn_http:593", "ab000000", "no_address"],
-        ["10.11.2.7", "MAPI", "malformed"],
+    assert [row.split()[3:7] for row in rows] == [
+        ["10.11.2.7:41376", "MAPI", "0.81", "mismatch"],
+        ["\\PIPE\\lsass", "MAPI", "0.81", "no_address"],
+        ["ncacn_http:593", "ab000000", "1.0", "no_address"],
+        ["10.11.2.7", "MAPI", "0.81", "malformed"],
     ]
+
+
+def test_what_the_server_notes_beside_an_unknown_interface() -> None:
+    """Stands in place of the UUID's start; a well-known name stays."""
+    unknown = replace(OFFERED, interface=RpcInterface(UUID(int=0xAB << 120), 1), annotation="Backup agent")
+    rows = plain(replace(FINDING, mappings=(unknown, replace(OFFERED, annotation="Exchange"))))[1:]
+    assert ["Backup agent 1.0" in rows[0], "MAPI 0.81" in rows[1]] == [True, True]
 
 
 def test_eighty_columns_are_enough() -> None:
@@ -138,7 +145,7 @@ def test_eighty_columns_are_enough() -> None:
     assert max(map(cell_len, lines)) <= 80
     assert lines[0].split() == ["TIME", "(UTC)", "CLIENT", "ASKED", "OFFERED", "SERVICE"]
     assert lines[1].split() == ["VERDICT:", "WHY"]
-    assert lines[2] == "22:13:20.123 10.1.1.1        10.11.2.2       10.11.2.7:41376       MAPI"
+    assert lines[2] == "22:13:20.123 10.1.1.1        10.11.2.2       10.11.2.7:41376       MAPI 0.81"
     folded = " ".join(line.strip() for line in lines[3:5])
     assert folded == f"mismatch: {WHY}"
     assert lines[6].strip() == "unanswered: no answer"

@@ -89,12 +89,12 @@ def reread(path: Path, settings: Config | None = None) -> list[Finding]:
 
 
 def proved(findings: Iterable[Finding], folder: Path, settings: Config | None = None) -> int:
-    """Check that each file gives its finding, but for source and evidence; return how many files there are."""
+    """Check that each file gives its finding, but for source, frame and evidence; return how many files there are."""
     named = [finding for finding in findings if finding.evidence is not None]
     for finding in named:
         assert finding.evidence is not None
         found = [
-            replace(one, source=finding.source, evidence=finding.evidence)
+            replace(one, source=finding.source, frame=finding.frame, evidence=finding.evidence)
             for one in reread(folder / finding.evidence, settings)
         ]
         assert finding in found

@@ -64,14 +64,30 @@ ALLOWED = {
         "wire",
     }
     | {"live", "live.attach", "live.bpf", "live.process", "live.rings"},
+    "probing": FOUNDATION | {"capture", "judge", "pipeline", "wire"},
     "reading": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "log", "outcomes", "output", "pipeline", "wire"},
     "liveview": FOUNDATION | {"escape"},
     "lab": FOUNDATION | {"bounds", "config", "live.process", "log", "wire"},
     "commands": FOUNDATION
     | {"capture", "config", "decode", "escape", "evidence", "http", "inspection", "log", "metrics", "output"}
-    | {"live", "live.attach", "liveview", "reading"},
-    "cli": FOUNDATION | {"bounds", "commands", "config", "escape", "lab", "log", "reading", "resources", "stdio"},
+    | {"live", "live.attach", "liveview", "probing", "reading"},
+    "argumenttypes": FOUNDATION | {"config"},
+    "probeoptions": FOUNDATION | {"argumenttypes", "bounds", "commands", "config"},
+    "cli": FOUNDATION
+    | {
+        "probeoptions",
+        "argumenttypes",
+        "bounds",
+        "commands",
+        "config",
+        "escape",
+        "lab",
+        "log",
+        "reading",
+        "resources",
+        "stdio",
+    },
     "__main__": {"cli"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

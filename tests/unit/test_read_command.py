@@ -68,10 +68,14 @@ def test_large_files_give_what_is_read_record_by_record(tmp_path: Path) -> None:
         for batch in pipeline.feed([record]):
             sink.show(batch)
     done = run("--json", path)
-    assert done.stdout == lines.getvalue()
+    numbered = re.compile(r'"frame":(\d+),')
+    frames = [int(one) for one in numbered.findall(done.stdout)]
+    assert len(frames) == done.stdout.count("\n")
+    assert frames == sorted(set(frames))
+    assert numbered.sub("", done.stdout) == lines.getvalue()
     command = f"cat {path} | {sys.executable} -m inspector read --no-follow-up --json -"
     piped = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
-    assert piped.stdout == lines.getvalue().replace(str(path), "-")
+    assert piped.stdout == done.stdout.replace(str(path), "-")
 
 
 @pytest.mark.parametrize(("switch", "least"), [("--no-follow-up", 40_000), ("--follow-up", 2000)])
@@ -97,7 +101,10 @@ def test_summary_counts(files: list[Path]) -> None:
     table = run("--summary", *files)
     assert table.stdout.splitlines()[0] == "summary"
     done = run("--summary", "--json", *files)
-    assert json.loads(done.stdout) == {
+    counts = json.loads(done.stdout)
+    assert [one["answers"] for one in counts.pop("services")] == [{"mismatch": 9023}]
+    assert len(counts.pop("ports_to_open")) == 1
+    assert counts == {
         "packets_seen": 9023 * 8,
         "records_decoded": 9023 * 8,
         "findings": 9023,
@@ -108,17 +115,45 @@ def test_summary_counts(files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_errors_come_after_what_was_before(files: list[Path], jobs: int) -> None:
-    """Findings of earlier files, the warning about one that is cut, then one line and status 1; no later ones."""
+def test_a_file_that_cannot_be_read_is_one_line(files: list[Path], jobs: int) -> None:
+    """The others are read; the status is 1, or 3 where what was asked for was found."""
     files[1].write_bytes(files[1].read_bytes()[:-30])
     files[2].write_bytes(b"Dear colleague,")
     done = run("--json", "--jobs", jobs, *files)
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
-    assert sources == [str(files[0])] * 6000 + [str(files[1])] * 3
-    warning, error = done.stderr.splitlines()
+    assert sources == [str(files[0])] * 6000 + [str(files[1])] * 3 + [str(files[3])] * 20
+    warning, error, summary, unread, *_ = done.stderr.splitlines()
     assert "warning" in warning
     assert str(files[1]) in warning
     assert error == f"epm-inspector: {files[2]}: is no capture file (pcap or pcapng)"
+    assert (summary, unread.split()) == ("summary", ["files", "not", "read", "1"])
+    assert done.returncode == 1
+    assert run("--json", "--jobs", jobs, "--fail-on", "mismatch", *files).returncode == 3
+    counts = json.loads(run("--json", "--summary", "--jobs", jobs, *files).stdout)
+    assert (counts["findings"], counts["files_not_read"]) == (6023, 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_nothing_could_be_read(tmp_path: Path, jobs: int) -> None:
+    """No summary of nothing; one line for each file."""
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"Dear colleague,")
+    done = run("--jobs", jobs, tmp_path / "a", tmp_path / "b", tmp_path / "none")
+    assert [line.partition(": ")[2].rpartition(": ")[2] for line in done.stderr.splitlines()] == [
+        "is no capture file (pcap or pcapng)",
+        "is no capture file (pcap or pcapng)",
+        "No such file or directory",
+    ]
+    assert (done.stdout, done.returncode) == ("", 1)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_was_found_before_damage_counts(files: list[Path], jobs: int) -> None:
+    """The sums are those of the lines which were shown."""
+    files[1].write_bytes(files[1].read_bytes() + b"\x06\0\0\0\xff\xff\xff\xff")
+    done = run("--json", "--jobs", jobs, files[1], files[3])
+    assert len(done.stdout.splitlines()) == 23
+    assert re.search(r"findings +23\n", done.stderr)
     assert done.returncode == 1
 
 
@@ -203,7 +238,7 @@ def test_a_reader_that_goes_ends_all_processes(files: list[Path], jobs: int) -> 
 
 
 def test_a_process_that_dies_is_an_error(endless: list[Path]) -> None:
-    """The file that it read is named."""
+    """The files that they read are named."""
     with subprocess.Popen(
         [*COMMAND, "--jobs", "2", *map(str, endless)],
         stdout=subprocess.PIPE,
@@ -214,7 +249,24 @@ def test_a_process_that_dies_is_an_error(endless: list[Path]) -> None:
         for child in wait_for_children(process.pid, 2):
             os.kill(child, signal.SIGKILL)
         _, errors = process.communicate(timeout=20)
-    assert errors == f"epm-inspector: {endless[0]}: the process that read it has ended\n"
+    assert errors == "".join(f"epm-inspector: {path}: the process that read it has ended\n" for path in endless)
+    assert process.returncode == 1
+
+
+def test_another_process_reads_what_is_left(endless: list[Path], files: list[Path]) -> None:
+    """Where all processes have died, the files which none of them had begun are read all the same."""
+    with subprocess.Popen(
+        [*COMMAND, "--jobs", "2", *map(str, (*endless, files[1]))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        for child in wait_for_children(process.pid, 2):
+            os.kill(child, signal.SIGKILL)
+        output, errors = process.communicate(timeout=20)
+    assert len(errors.splitlines()) == 2
+    assert re.search(r"findings +3\n", output)
     assert process.returncode == 1
 
 
@@ -234,7 +286,7 @@ def test_progress_of_several_files() -> None:
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_terminal_shows_some_rows_and_counts_all(files: list[Path], jobs: str) -> None:
-    """Of more rows than can be read a few are shown, and said how many were not; the table counts all of them."""
+    """Of more rows than can be read a few are shown or folded, and said how many were not; the table counts all."""
     leader, follower = os.openpty()
     command = [*COMMAND, "--jobs", jobs, *map(str, files)]
     with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, cwd=ROOT):
@@ -245,7 +297,8 @@ def test_a_terminal_shows_some_rows_and_counts_all(files: list[Path], jobs: str)
                 shown += more
     os.close(leader)
     text = shown.decode()
-    rows = len(re.findall(r"10\.100\.0\.0", text))
+    repeated = [int(count) for count in re.findall(r"(\d+) times, the last at", text)]
+    rows = len(re.findall(r"10\.100\.0\.0", text)) - len(repeated) + sum(repeated)
     left_out = sum(map(int, re.findall(r"\.\.\. (\d+) more rows", text)))
     assert rows >= 200
     assert rows + left_out == 9023

@@ -6,6 +6,7 @@ invariants that hold for hostile input too.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 from unittest.mock import patch
 
-from inspector.capture import foreign, stored, survey
+from inspector.capture import stored, survey
 from inspector.capture.pcap import read_packets
 from inspector.capture.redaction import Redactor
 from inspector.capture.windows import read_windows
@@ -289,7 +290,7 @@ def capture(data: bytes) -> None:
         NamedTemporaryFile() as file,
         patch.object(stored, "CHUNK", piece),
         patch.object(survey, "FLOWS", _FLOWS),
-        patch.object(foreign.shutil, "which", lambda _: None),
+        patch.object(shutil, "which", lambda _: None),
     ):
         file.write(data[1:])
         file.flush()
@@ -302,7 +303,7 @@ def capture(data: bytes) -> None:
 
 def windows(data: bytes) -> None:
     """Read a Windows event trace, or a listing: packets, lines and notes, as many as there are events."""
-    with NamedTemporaryFile() as file, patch.object(foreign.shutil, "which", lambda _: None):
+    with NamedTemporaryFile() as file, patch.object(shutil, "which", lambda _: None):
         file.write(data)
         file.flush()
         path = Path(file.name)

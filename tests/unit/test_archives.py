@@ -144,7 +144,7 @@ def test_a_compressed_tar_is_read_in_one_pass(tmp_path: Path, monkeypatch: pytes
     write_archive(path, [(f"{number}.pcap", capture(noise(60_000))) for number in range(40)])
     files = find_inputs([path]).files
     opened: list[Path] = []
-    original = tarstream.open_pieces
+    original = stored.open_pieces
 
     def opening(archive: Path) -> AbstractContextManager[PieceReader]:
         opened.append(archive)

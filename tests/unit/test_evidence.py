@@ -239,7 +239,7 @@ def test_wireshark_shows_the_comments(tmp_path: Path) -> None:
     about, (*others, answer) = comments(tmp_path / finding.evidence)
     assert answer == f"mismatch: {finding.why}"
     assert others == [""] * 5
-    for said in ("client 10.1.1.1 port 33654, asked 10.11.2.2 port 135", "built anew", "gives this finding"):
+    for said in ("client 10.1.1.1 port 33654, asked 10.11.2.2 port 135", "rebuilt", "gives this finding"):
         assert said in about
     for not_said in ("start is not here", "another finding", "one was kept", "--tunnels"):
         assert not_said not in about

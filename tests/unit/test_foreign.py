@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_formats_that_editcap_reads(plain: Path, kind: str) -> None:
 def test_without_editcap(plain: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the format and the command that converts it, ready for a shell."""
     path = converted(plain, kind)
-    monkeypatch.setattr(foreign.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(CaptureError) as caught:
         frames(path)
     message = str(caught.value)
@@ -92,7 +93,7 @@ def test_cut_short(plain: Path) -> None:
     """What comes before counts, as with pcap."""
     path = converted(plain, "snoop")
     path.write_bytes(path.read_bytes()[:-30])
-    found = []
+    found: list[bytes] = []
     with pytest.raises(CaptureTruncatedError, match="cut short"):
         found.extend(bytes(packet.data) for packet in read_packets(path))
     path.write_bytes(path.read_bytes()[:6])
@@ -127,7 +128,7 @@ def fake_tool(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Pat
     tool = folder / "editcap"
     tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
-    monkeypatch.setattr(foreign.shutil, "which", lambda _: str(tool))
+    monkeypatch.setattr(shutil, "which", lambda _: str(tool))
     path = folder / "a.cap"
     path.write_bytes(b"snoop\0\0\0" + bytes(100))
     return path

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.judge.addresses import address_of, server_address
 from inspector.judge.evidence import Attempt, CaptureLimits, Delivery, IcmpError, OtherSide, Question, Reset
+from inspector.wire.contexts import EPM_UUID
+from inspector.wire.epm import OPERATIONS
 from inspector.wire.uuids import name_of
 
 if TYPE_CHECKING:
@@ -197,3 +199,24 @@ def client_has_hole(connection: Connection) -> bool:
     part came says nothing.
     """
     return connection.server.has_hole and connection.server.stalled > 0
+
+
+def is_of_mapper(connection: Connection) -> bool:
+    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time.
+
+    A bind of several segments is not read here.
+    """
+    asked, bind = connection.asked, connection.bind
+    if asked is not None and asked.name != "request" and asked.bind is None:
+        return True
+    return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
+
+
+def operation_of(connection: Connection) -> str:
+    """Return what the client asked: an operation of the endpoint mapper by its name."""
+    asked = connection.asked
+    if asked is None:
+        return "request"
+    if asked.opnum is not None and is_of_mapper(connection):
+        return OPERATIONS.get(asked.opnum, asked.name)
+    return asked.name

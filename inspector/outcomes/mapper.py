@@ -12,13 +12,19 @@ from inspector.judge.outcome import attempt_outcome, delivery_outcome
 from inspector.model import Verdict
 from inspector.outcomes.agenda import Agenda
 from inspector.outcomes.connection import Connection
-from inspector.outcomes.facts import Facts, attempt_of, delivery_of, name_of_syntax, question_of
+from inspector.outcomes.facts import (
+    Facts,
+    attempt_of,
+    delivery_of,
+    is_of_mapper,
+    name_of_syntax,
+    operation_of,
+    question_of,
+)
 from inspector.outcomes.offers import Answer
 from inspector.outcomes.scans import PATIENT, Scans
 from inspector.outcomes.timing import mapper_due_ns
 from inspector.protocols import ACK, SYN
-from inspector.wire.contexts import EPM_UUID
-from inspector.wire.epm import OPERATIONS
 
 if TYPE_CHECKING:
     from inspector.judge.policy import Policy
@@ -32,27 +38,6 @@ if TYPE_CHECKING:
 
 _OPEN_NS: Final = 1_000_000_000
 """A question younger than this is no open conversation: its answer was on the way."""
-
-
-def _is_of_mapper(connection: Connection) -> bool:
-    """Return whether what waits is for the endpoint mapper itself: the decoder tells of it in time.
-
-    A bind of several segments is not read here.
-    """
-    asked, bind = connection.asked, connection.bind
-    if asked is not None and asked.name != "request" and asked.bind is None:
-        return True
-    return bind is not None and bind.abstract is not None and bind.abstract.uuid == EPM_UUID
-
-
-def _operation_of(connection: Connection) -> str:
-    """Return what the client asked: an operation of the endpoint mapper by its name."""
-    asked = connection.asked
-    if asked is None:
-        return "request"
-    if asked.opnum is not None and _is_of_mapper(connection):
-        return OPERATIONS.get(asked.opnum, asked.name)
-    return asked.name
 
 
 class MapperConnections:
@@ -367,7 +352,7 @@ class MapperConnections:
         told = asked is not None and connection.told_ns is not None and connection.told_ns >= asked.first_ns
         if question is None or told:
             return
-        if asked is not None and not final and not question.hole and _is_of_mapper(connection):
+        if asked is not None and not final and not question.hole and is_of_mapper(connection):
             return
         if asked is None or question.hole:
             self._tell_question(connection, Facts(outcome=Outcome.UNDELIVERED, question=question), found)
@@ -395,7 +380,7 @@ class MapperConnections:
             attempt=attempt_of(connection, self.policy, server.hop_limits, connection.reply),
             level=connection.bind.level if connection.bind is not None else 0,
         )
-        self._tell(connection, _operation_of(connection), known, found)
+        self._tell(connection, operation_of(connection), known, found)
 
     def _tell(self, connection: Connection, operation: str, facts: Facts, found: list[Finding]) -> None:
         connection.concluded = True

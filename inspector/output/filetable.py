@@ -9,15 +9,16 @@ from rich.text import Text
 
 from inspector.escape import harmless
 from inspector.model import format_time
-from inspector.output.console import Console, rows_of
+from inspector.output.console import Console
 from inspector.output.folding import Folding, shown_of
+from inspector.output.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inspector.decode.batch import FindingBatch
     from inspector.model import Finding
-    from inspector.output.console import Row
+    from inspector.output.rows import Row
 
 _REPEATED_SHOWN: Final = 20
 _MADE_PER_SECOND: Final = 1000

@@ -76,9 +76,11 @@ class Pace:
         async with self._queue:
             now = asyncio.get_running_loop().time()
             # What was not used lately may be caught up with, up to a quarter of a second's worth.
-            self._due = max(self._due, now - _BURST_S) + self._interval_s
-            if self._due > now:
-                await asyncio.sleep(self._due - now)
+            due = max(self._due, now - _BURST_S) + self._interval_s
+            if due > now:
+                await asyncio.sleep(due - now)
+            # Only now: a waiter that is cancelled meanwhile takes no turn.
+            self._due = due
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("FUZZ_RUNS", "20000"))
+_MOST_MIB = 2048
 # Targets which take longer, one in so many runs: `answer` and `dcom` measure memory, `capture` reads a file in three
 # ways.
 SLOWER = {"answer": 8, "dcom": 8, "capture": 10, "windows": 4}
@@ -51,6 +53,8 @@ def test_short_run(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> No
             f"-runs={runs}",
             "-seed=1",
             f"-artifact_prefix={tmp_path}/",
+            # The fuzzer looks at the highest size of its process, and a child begins with that of its parent.
+            f"-rss_limit_mb={getrusage(RUSAGE_SELF).ru_maxrss // 1024 + _MOST_MIB}",
             str(tmp_path),
         ],
         cwd=ROOT,

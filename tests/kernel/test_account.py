@@ -234,7 +234,7 @@ def test_it_attaches_again(cable: Cable, tmp_path: Path, mode: str) -> None:
         assert {THE_ACCOUNT.uid} == identities_of(inspector.process.pid)[0][0]
         with inside(cable.here), IPRoute() as rtnetlink:
             rtnetlink.link("del", index=cable.device().index)
-        inspector.wait_for(lambda: any("the interface was deleted" in line for line in inspector.lines))
+        inspector.wait_for(lambda: any("interface deleted" in line for line in inspector.lines))
         lay(cable)
         inspector.wait_for(lambda: any("attached again" in line for line in inspector.lines))
         ask_and_answer(cable, "10.11.2.7")
@@ -256,7 +256,7 @@ def test_another_namespace(cable: Cable, tmp_path: Path) -> None:
         assert {THE_ACCOUNT.uid} == identities_of(command.process.pid)[0][0]
         with inside(cable.here), IPRoute() as rtnetlink:
             rtnetlink.link("del", index=cable.device().index)
-        command.wait_for(lambda: any("the interface was deleted" in line for line in command.lines))
+        command.wait_for(lambda: any("interface deleted" in line for line in command.lines))
         lay(cable)
         command.wait_for(lambda: any("attached again" in line for line in command.lines))
 

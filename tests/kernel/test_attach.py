@@ -155,7 +155,7 @@ def test_what_a_veth_pays_is_said(cable: Cable, mode: Mode) -> None:
     if mode == "auto":
         assert attachment.explanation.startswith("tc: on ingress, ")
         assert said.text.startswith("tc, on ingress; ")
-        assert "those it sends are not" in attachment.explanation
+        assert "only arriving packets are seen" in attachment.explanation
 
 
 def test_auto_on_a_veth_sees_what_arrives(cable: Cable) -> None:

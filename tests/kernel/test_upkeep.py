@@ -70,7 +70,7 @@ def test_an_interface_goes_and_returns(cable: Cable, running: Command) -> None:
     running.wait_for(lambda: len(running.findings) == 1)
     with inside(cable.here), IPRoute() as rtnetlink:
         rtnetlink.link("del", index=cable.device().index)
-    running.wait_for(lambda: said(running, "near: the interface was deleted"))
+    running.wait_for(lambda: said(running, "near: interface deleted"))
     running.wait_for(lambda: running.metric("program_attached", interface="near") == 0)
     assert running.metric("program_attached", interface="lo") == 1
     assert running.metric("attachments_lost_total", interface="near", reason="interface_deleted") == 1

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.lab
 
 # Findings of the same packets, captured elsewhere or at another moment, cannot be equal in these.
-OF_THE_PLACE = {"source", "evidence"}
-OF_THE_MOMENT = {"source", "evidence", "time", "latency_ms"}
+OF_THE_PLACE = {"source", "evidence", "frame"}
+OF_THE_MOMENT = {"source", "evidence", "frame", "time", "latency_ms"}
 
 
 def without(keys: set[str], lines: str) -> list[str]:

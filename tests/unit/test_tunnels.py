@@ -135,7 +135,7 @@ def test_written_conversations_give_the_same_findings(tmp_path: Path, capsys: py
     [live] = findings_of(segments)
     assert live.as_dict()["tunnel"] == {"kind": "teredo", "source": "192.0.2.9", "destination": "203.0.113.5"}
     assert cli.main(["read", "--json", "--tunnels", "--no-follow-up", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out) == live.as_dict() | {"source": str(path)}
+    assert json.loads(capsys.readouterr().out) == live.as_dict() | {"source": str(path), "frame": 4}
     assert cli.main(["read", "--json", "--no-tunnels", str(path)]) == 0
     assert capsys.readouterr().out == ""
     config = tmp_path / "tunnels.toml"

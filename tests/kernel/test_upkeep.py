@@ -164,11 +164,11 @@ def test_no_file_ends_the_service(running: Command) -> None:
     for number, text in enumerate(BAD_FILES.values()):
         path.write_text(text)
         running.process.send_signal(signal.SIGHUP)
-        running.wait_for(lambda n=number: sum("kept as it was" in line for line in running.lines) == n + 1)
+        running.wait_for(lambda n=number: sum("previous configuration kept" in line for line in running.lines) == n + 1)
     path.unlink()
     path.mkdir()
     running.process.send_signal(signal.SIGHUP)
-    running.wait_for(lambda: said(running, "kept as it was", "Is a directory"))
+    running.wait_for(lambda: said(running, "previous configuration kept", "Is a directory"))
     assert running.metric("config_last_reload_successful") == 0
     path.rmdir()
     path.write_text("ports = [1135]")

@@ -33,7 +33,7 @@ FLOW = ("client", "asked", "asked_raw", "server_port")
 OUTER_FLOW = (nat64.CLIENT_ADDRESS, "10.11.2.2", "2002:a01:86e8:8001::a0b:202", 135)
 INNER_FLOW = (nat64.TRANSLATED_CLIENT_ADDRESS, "10.11.2.2", None, 135)
 # What the two sides of the translator cannot have in common.
-OF_THE_SIDE = {"time", "source", "client", "asked_raw", "latency_ms", "evidence"}
+OF_THE_SIDE = {"time", "source", "client", "asked_raw", "latency_ms", "evidence", "frame"}
 OF_THE_PLACE = {"source", "evidence", "frame"}
 
 

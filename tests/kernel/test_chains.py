@@ -67,7 +67,7 @@ def test_somebody_ends_the_chain(cable: Cable, tcx: bool, priority: int | None, 
     with foreign(cable, direction, TC_OK, priority):
         before = shown(cable, direction)
         with attached(cable, "tc", tcx=tcx) as session:
-            assert "is not seen" not in session.attachments[0].explanation
+            assert "are not seen" not in session.attachments[0].explanation
             cable.send_frame(frames.FRAMES["response"], outwards=direction == "egress")
             assert len(collect(session, 1)) == 1
         assert shown(cable, direction) == before

@@ -53,7 +53,7 @@ def test_deleted_and_returned(
         gone = looker.look() if seen_gone else []
         if seen_gone:
             assert session.attachments == ()
-            assert "waiting for one of that name" in session.interfaces[0].explanation
+            assert "waiting for an interface of this name" in session.interfaces[0].explanation
             assert looker.look() == []
         lay(cable)
         gone, [back] = (gone, looker.look()) if seen_gone else ((all_of := looker.look())[:1], all_of[1:])

@@ -89,7 +89,7 @@ def test_who_may_read_what(cable: Cable, tmp_path: Path) -> None:
     with inspecting(cable, tmp_path, *options) as inspector:
         inspector.wait_until_attached()
         inspector.wait_for(lambda: len(inspector.lines) == 4)
-        assert "can read metrics, and" in inspector.lines[3]
+        assert ": metrics are readable by other machines, and" in inspector.lines[3]
         base = f"http://{cable.near_address}:10135"
         # Two sockets, one of them for the scraper, at one address and port.
         assert listening(inspector.process.pid) == {(cable.near_address, 10135)}

@@ -110,7 +110,7 @@ def test_the_verifiers_words(cable: Cable, tmp_path: Path) -> None:
         assert "Traceback" not in said
         done = command(cable, *arguments, "--verbose", root=sources)
         said = done.stderr + done.stdout
-        assert "lines before these" not in said
+        assert "earlier lines" not in said
         assert said.count("0: R1=ctx()") == said.count("invalid access to packet") == 1
 
 

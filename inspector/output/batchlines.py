@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -76,21 +75,25 @@ class BatchLines:
             more[: len(self._templates)] = self._templates
             self._templates = more
         self._templates[number] = len(self._pieces)
-        for frame, latency_ns in itertools.product((1, None), (0, None)):
-            pieces = _pieces(replace(judgement, client=IPv4Address(0), call_id=0, frame=frame, latency_ns=latency_ns))
-            ends = len(self._text) + np.cumsum([0, *map(len, pieces)])
-            self._pieces = np.vstack((self._pieces, ends))
-            self._text = np.concatenate((self._text, np.frombuffer(b"".join(pieces), np.uint8)))
-            longest = int(ends[-1] - ends[0]) + LONGEST
-            if longest > len(self._output):
-                self._output = np.zeros(longest, np.uint8)
+        full = _pieces(replace(judgement, client=IPv4Address(0), call_id=0, frame=1, latency_ns=0))
+        untimed = _without(full, "latency_ms")
+        variants = full, untimed, _without(full, "frame"), _without(untimed, "frame")
+        lengths = np.array([[len(piece) for piece in pieces] for pieces in variants])
+        ends = len(self._text) + np.concatenate(([0], np.cumsum(lengths)))
+        width = lengths.shape[1]
+        rows = [ends[at : at + width + 1] for at in range(0, len(ends) - 1, width)]
+        self._pieces = np.vstack((self._pieces, *rows))
+        text = b"".join(piece for pieces in variants for piece in pieces)
+        self._text = np.concatenate((self._text, np.frombuffer(text, np.uint8)))
+        longest = int(lengths.sum(1).max()) + LONGEST
+        if longest > len(self._output):
+            self._output = np.zeros(longest, np.uint8)
 
 
 def _pieces(finding: Finding) -> list[bytes]:
-    """Return a finding's line in pieces between what differs; before what it does not have stands an empty one."""
+    """Return the line of a finding, which has all that differs, in pieces between these."""
     pieces, piece = [], "{"
-    items = finding.as_dict()
-    for number, (key, value) in enumerate(items.items()):
+    for number, (key, value) in enumerate(finding.as_dict().items()):
         piece += f"{',' if number else ''}{json.dumps(key)}:"
         if key not in _DIFFERING:
             piece += json.dumps(value, separators=(",", ":"))
@@ -99,7 +102,11 @@ def _pieces(finding: Finding) -> list[bytes]:
         pieces.append(piece + quote)
         piece = quote
     pieces.append(piece + "}\n")
-    missing = [number for number, key in enumerate(_DIFFERING) if key not in items]
-    for number in missing:
-        pieces.insert(number, "")
     return [piece.encode() for piece in pieces]
+
+
+def _without(pieces: list[bytes], key: str) -> list[bytes]:
+    """Return the pieces where a number is missing: an empty one before it, then what stands on both sides of it."""
+    at = list(_DIFFERING).index(key)
+    before = pieces[at].removesuffix(f",{json.dumps(key)}:".encode())
+    return [*pieces[:at], b"", before + pieces[at + 1], *pieces[at + 2 :]]

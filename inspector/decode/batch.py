@@ -12,7 +12,7 @@ from inspector.judge.addresses import address_of
 from inspector.protocols import IPV4_MAPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -196,9 +196,7 @@ class FindingBatch:
             return np.array([latency for latency in found if latency is not None], np.int64)
         asked = self._rows[:, layout.FOUND_ASKED]
         counts = asked >= 0
-        of_dcom = [number for number, template, _ in self.numbered() if template.dcom is not None]
-        if of_dcom:
-            counts &= ~np.isin(self._rows[:, layout.FOUND_TEMPLATE], of_dcom)
+        counts[self.rows_where(lambda template: template.dcom is not None)] = False
         latencies = (self._rows[:, layout.FOUND_TIME] - asked)[counts]
         return latencies[latencies >= 0]
 
@@ -226,3 +224,8 @@ def packed(address: IPAddress) -> bytes:
     """Return an address as records have it."""
     octets = address.packed
     return octets if len(octets) == _ADDRESS_BYTES else IPV4_MAPPED + octets
+
+
+def singly(batches: Iterable[FindingBatch]) -> list[Finding]:
+    """Return the findings of batches, one by one."""
+    return [finding for batch in batches for finding in batch.findings()]

@@ -28,7 +28,6 @@ cdef class Reader(Templates):
     @cython.final
     cdef bint strip_verifier(self) noexcept nogil
     @cython.final
-    cdef bint is_epm_uuid(self, long long at) noexcept nogil
     @cython.final
     cdef bint is_uuid(
         self, long long at, unsigned int first, unsigned int second, unsigned int third, unsigned int fourth

@@ -94,15 +94,6 @@ class Reader(Templates):
         self.body_end = at + max(trailer - padding, layout.HEADER)
         return True
 
-    def is_epm_uuid(self, at: int) -> bool:
-        """Return whether the 16 bytes are the endpoint mapper's UUID, e1af8308-5d1f-11c9-91a4-08002b14a0fa."""
-        return (
-            hints.long_at(self.data, at) == layout.EPM_UUID_0
-            and hints.long_at(self.data, at + 4) == layout.EPM_UUID_1
-            and hints.long_at(self.data, at + 8) == layout.EPM_UUID_2
-            and hints.long_at(self.data, at + 12) == layout.EPM_UUID_3
-        )
-
     def is_uuid(self, at: int, first: int, second: int, third: int, fourth: int) -> bool:
         """Return whether the 16 bytes are a UUID, given as four little-endian integers."""
         return (
@@ -114,7 +105,7 @@ class Reader(Templates):
 
     def abstract_at(self, at: int) -> int:
         """Return which abstract syntax this UUID is."""
-        if self.is_epm_uuid(at):
+        if self.is_uuid(at, layout.EPM_UUID_0, layout.EPM_UUID_1, layout.EPM_UUID_2, layout.EPM_UUID_3):
             return layout.ABSTRACT_EPM
         if self.is_uuid(
             at, layout.EXPORTER_UUID_0, layout.EXPORTER_UUID_1, layout.EXPORTER_UUID_2, layout.EXPORTER_UUID_3

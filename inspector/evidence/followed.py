@@ -35,7 +35,7 @@ _EVERY_NS: Final = 500_000_000
 class Case(NamedTuple):
     """A finding whose file is to be written, with the records of its connection, oldest first.
 
-    `later` are those of what followed, `outcomes` the findings which told of it.
+    `later` are those of what followed, in any order, `outcomes` the findings which told of it.
     """
 
     name: str
@@ -64,6 +64,7 @@ class _Followed:
     case: Case
     due_ns: int
     client: bytes
+    mapper: End
     servers: frozenset[End]
     room: list[int]
     later: list[bytes] = field(default_factory=list)
@@ -74,18 +75,15 @@ class _Followed:
         segment = unpack_record(record)
         source = segment.source_address, segment.source_port
         destination = segment.destination_address, segment.destination_port
-        for client, server in ((source, destination), (destination, source)):
-            if client[0] == self.client and server in self.servers:
-                return True
-            finding = self.case.finding
-            if client == (self.client, finding.client_port) and server == _mapper_of(finding):
-                return True
-        return False
+        asking = self.client, self.case.finding.client_port
+        return any(
+            (client[0] == self.client and server in self.servers) or (client == asking and server == self.mapper)
+            for client, server in ((source, destination), (destination, source))
+        )
 
     def done(self) -> Case:
         """Return the case as it is to be written."""
-        later = sorted(self.later, key=record_time)
-        return self.case._replace(later=tuple(later), outcomes=tuple(self.outcomes))
+        return self.case._replace(later=tuple(self.later), outcomes=tuple(self.outcomes))
 
 
 class FollowedCases:
@@ -112,9 +110,10 @@ class FollowedCases:
             return
         records, octets = self._most
         room = [records - len(case.records), octets - sum(map(len, case.records))]
-        one = _Followed(case, finding.time_ns + FOLLOWED_NS, packed(finding.client), servers, room)
+        mapper = packed(finding.asked_raw), finding.server_port
+        one = _Followed(case, finding.time_ns + FOLLOWED_NS, packed(finding.client), mapper, servers, room)
         # Its follow-up may be in the block that brought the answer.
-        self._collect(one, 0, finding.time_ns)
+        self._collect(one, 0)
         self._cases[case.name] = one
         if len(self._cases) > MOST_FOLLOWED:
             yield self._cases.popitem(last=False)[1].done()
@@ -143,14 +142,15 @@ class FollowedCases:
     def _take(self, now_ns: int | None) -> Iterator[Case]:
         mark, self._mark = self._mark, self._recent.mark
         for name, one in list(self._cases.items()):
-            self._collect(one, mark, one.case.finding.time_ns)
+            self._collect(one, mark)
             if now_ns is None or one.due_ns <= now_ns:
                 del self._cases[name]
                 yield one.done()
 
-    def _collect(self, one: _Followed, mark: int, since_ns: int) -> None:
+    def _collect(self, one: _Followed, mark: int) -> None:
+        since_ns = one.case.finding.time_ns
         known = set(one.case.records) | set(one.later)
-        servers = {address for address, _ in one.servers} | {_mapper_of(one.case.finding)[0]}
+        servers = {address for address, _ in one.servers} | {one.mapper[0]}
         ports = {one.case.finding.client_port, *(port for _, port in one.servers)}
         for server in servers:
             for record in self._recent.between(one.client, server, mark, ports):
@@ -161,10 +161,6 @@ class FollowedCases:
                 if min(one.room) < 0:
                     return
                 one.later.append(record)
-
-
-def _mapper_of(finding: Finding) -> End:
-    return packed(finding.asked_raw), finding.server_port
 
 
 def _endpoints_of(finding: Finding) -> Iterator[End]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inspector.decode.batch import singly
 from inspector.outcomes.records import packet_of
 from inspector.outcomes.sides import tie
 from inspector.outcomes.sightings import Sightings
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inspector.config import Config
-    from inspector.decode.batch import FindingBatch
     from inspector.model import Finding
     from inspector.outcomes.sides import Ties
 
@@ -25,9 +25,9 @@ def end_of(records: Sequence[bytes], finding: Finding, config: Config) -> int | 
     """Return after how many of the records the same finding comes out of a decoder; None where it does not."""
     pipeline = Pipeline(config.policy(), lambda _: finding.source, config.decoder_limits())
     for number, record in enumerate(records):
-        if finding in _singly(pipeline.feed([record])):
+        if finding in singly(pipeline.feed([record])):
             return number + 1
-    return len(records) if finding in _singly(pipeline.flush()) else None
+    return len(records) if finding in singly(pipeline.flush()) else None
 
 
 def gives(records: Sequence[bytes], finding: Finding, outcomes: Iterable[Finding], config: Config) -> bool:
@@ -40,9 +40,9 @@ def gives(records: Sequence[bytes], finding: Finding, outcomes: Iterable[Finding
     found: list[Finding] = []
     for number, record in enumerate(records, 1):
         segment = unpack_record(record)
-        answers = _singly(pipeline.feed([record]))
+        answers = singly(pipeline.feed([record]))
         found += tracker.take(packet_of(segment), answers, segment.time_ns, number)
-    found += tracker.flush(_singly(pipeline.flush()))
+    found += tracker.flush(singly(pipeline.flush()))
     return wanted <= {_meaning(one) for told in found for one in told.with_follow_up()}
 
 
@@ -58,10 +58,6 @@ def _ties(records: Sequence[bytes], finding: Finding, config: Config) -> Ties:
     for side in sides.values():
         side.last_ns = last_ns
     return tie(list(sides.values()), config.policy().nat64_prefixes, together=True).as_of(finding.source)
-
-
-def _singly(batches: Iterable[FindingBatch]) -> list[Finding]:
-    return [finding for batch in batches for finding in batch.findings()]
 
 
 def _meaning(finding: Finding) -> tuple[object, ...]:

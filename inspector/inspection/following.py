@@ -141,24 +141,21 @@ class Following:
 
     def take_not_followed(self) -> list[Finding]:
         """Return the findings of answers that nobody has followed, since the last call."""
-        shown = []
-        for finding in self._tracker.take_not_followed():
-            if self._sides is None or not self._sides.ties.hides(finding):
-                shown.append(finding)
-            else:
-                self._hidden[Outcome.NOT_FOLLOWED] += 1
-        return shown
+        found = self._tracker.take_not_followed()
+        return [finding for finding in found if not self._hide(finding, (Outcome.NOT_FOLLOWED,))]
 
     def _shown(self, found: list[Finding]) -> Iterator[FindingBatch]:
         """Yield the findings but those about questions which another interface shows better."""
-        shown = []
-        for finding in found:
-            if self._sides is None or not self._sides.ties.hides(finding):
-                shown.append(finding)
-            else:
-                self._hidden.update(finding.outcomes)
+        shown = [finding for finding in found if not self._hide(finding, finding.outcomes)]
         if shown:
             yield FindingBatch.of(shown)
+
+    def _hide(self, finding: Finding, outcomes: Iterable[Outcome]) -> bool:
+        """Return whether another interface shows a finding better; then count these outcomes as hidden."""
+        if self._sides is None or not self._sides.ties.hides(finding):
+            return False
+        self._hidden.update(outcomes)
+        return True
 
     def _divide(self, batch: FindingBatch, findings: list[Finding]) -> Iterator[FindingBatch]:
         """Append the findings of followed connections, and yield the others."""

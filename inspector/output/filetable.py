@@ -91,7 +91,8 @@ class FileTable(Console):
         rest = ""
         if self._folding is not None:
             mappings, rest = shown_of(finding.mappings, finding.verdict)
-            finding = replace(finding, mappings=tuple(mappings))
+            if rest:
+                finding = replace(finding, mappings=tuple(mappings))
         for row in rows_of(finding):
             self._show_row(row)
         if rest:

@@ -92,8 +92,8 @@ def _offered(mapping: OfferedEndpoint) -> str:
     if mapping.address is not None:
         address = f"[{mapping.address}]" if mapping.address.version == 6 else str(mapping.address)
         return str(mapping.address) if mapping.port is None else f"{address}:{mapping.port}"
-    if mapping.binding is not None and mapping.binding.host:
-        return mapping.binding.host if mapping.port is None else f"{mapping.binding.host}:{mapping.port}"
+    if mapping.host:
+        return mapping.host if mapping.port is None else f"{mapping.host}:{mapping.port}"
     if mapping.endpoint:
         return mapping.endpoint
     return mapping.protocol if mapping.port is None else f"{mapping.protocol}:{mapping.port}"

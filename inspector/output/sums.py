@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inspector.consequence import HARMFUL, Cause, FindingKind, Outcome
 from inspector.model import Verdict, format_time
 from inspector.output.templatesums import PARTS, TemplateSums, bucket_of
-from inspector.protocols import EPM_PORT
+from inspector.protocols import EPM_PORT, TCP_SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,11 +61,10 @@ class ServiceSums:
         else:
             self.left_out += count
 
-    def put_latencies(self, latencies: Iterable[int]) -> None:
-        """Count times in nanoseconds."""
-        for value in latencies:
-            self.latencies[bucket_of(value)] += 1
-            self.longest_ns = max(self.longest_ns, value)
+    def put_latency(self, value: int) -> None:
+        """Count a time in nanoseconds."""
+        self.latencies[bucket_of(value)] += 1
+        self.longest_ns = max(self.longest_ns, value)
 
     def latency_ms(self) -> dict[str, float]:
         """Return quantiles, and the longest; nothing where no latency was seen."""
@@ -111,7 +110,7 @@ class Example:
 
 @dataclass(slots=True)
 class Sums:
-    """Sums by asked address and service; `steps` are findings by tenths of a second and whether a client was hurt."""
+    """Sums by asked address and service; `times` are findings by steps of time and whether a client was hurt."""
 
     rows: dict[tuple[str, str], ServiceSums] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
@@ -153,10 +152,9 @@ class Sums:
         """Count one finding, and what is known already of what it led to."""
         row = self._add(finding, 1)
         if row is not None and finding.latency_ns is not None and finding.kind is FindingKind.ANSWER:
-            row.put_latencies([finding.latency_ns])
-        for one in (finding, finding.follow_up):
-            if one is not None:
-                self._add_consequence(one, row)
+            row.put_latency(finding.latency_ns)
+        for one in finding.with_follow_up():
+            self._add_consequence(one, row)
 
     def _add(self, finding: Finding, count: int) -> ServiceSums | None:
         """Count answers and what they offer."""
@@ -171,8 +169,7 @@ class Sums:
         return row
 
     def _add_consequence(self, finding: Finding, row: ServiceSums | None) -> None:
-        consequence = finding.consequence
-        outcome = consequence.outcome if consequence is not None else None
+        outcome = finding.outcome
         harmful = _is_harmful(finding)
         self._add_time(finding.time_ns, harmful=harmful)
         if row is None:
@@ -334,14 +331,13 @@ def service_of(finding: Finding, interface: RpcInterface | None) -> str:
 def _offer(row: ServiceSums, mapping: OfferedEndpoint, count: int) -> None:
     if mapping.address is not None:
         row.put(row.servers, str(mapping.address), count)
-    if mapping.port is not None and mapping.protocol in ("ncacn_ip_tcp", "ncacn_http"):
+    if mapping.port is not None and mapping.protocol in TCP_SEQUENCES:
         row.put(row.ports, mapping.port, count)
 
 
 def _is_harmful(finding: Finding) -> bool:
-    outcome = finding.consequence.outcome if finding.consequence is not None else None
-    if outcome is not None:
-        return outcome in HARMFUL
+    if finding.outcome is not None:
+        return finding.outcome in HARMFUL
     return finding.kind is FindingKind.ANSWER and finding.verdict in HARMFUL_VERDICTS
 
 

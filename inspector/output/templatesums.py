@@ -50,8 +50,7 @@ class TemplateSums:
         """Return whether a batch's numbers mean the templates that they meant before, and note new ones."""
         known = self._templates
         new = []
-        for number in batch.by_template()[0].tolist():
-            template = batch.template(number)
+        for number, template, _ in batch.numbered():
             before = known.get(number)
             if before is None:
                 new.append((number, template))

@@ -20,7 +20,7 @@ from inspector.capture.stored import EndOfFileError
 from inspector.capture.survey import Survey, address_words, follow_scan, opens, survey_file
 from inspector.consequence import FindingKind, Outcome
 from inspector.decode import is_compiled
-from inspector.decode.batch import FindingBatch
+from inspector.decode.batch import FindingBatch, singly
 from inspector.errors import CaptureError, CaptureTruncatedError
 from inspector.model import Verdict
 from inspector.outcomes.tracker import Tracker
@@ -301,8 +301,3 @@ class _Reading:
         if opens(header) and loop.flags_of(*source) & layout.CLIENT_KNOWN:
             loop.watch(*source, *destination, header.source_port | header.destination_port << 16)
         return True
-
-
-def singly(batches: Iterable[FindingBatch]) -> list[Finding]:
-    """Return the findings of batches, one by one."""
-    return [finding for batch in batches for finding in batch.findings()]

@@ -93,16 +93,15 @@ class SecurityBinding(NamedTuple):
 
 
 class DualStrings(NamedTuple):
-    """A DUALSTRINGARRAY: its two counts, in units, and what it holds."""
+    """A DUALSTRINGARRAY: its count of units, and what it holds."""
 
     entries: int
-    security_offset: int
     strings: tuple[StringBinding, ...]
     securities: tuple[SecurityBinding, ...]
     anomalies: frozenset[Anomaly]
 
 
-NO_BINDINGS: Final = DualStrings(0, 0, (), (), frozenset())
+NO_BINDINGS: Final = DualStrings(0, (), (), frozenset())
 
 
 def service_name(service: int) -> str:
@@ -156,7 +155,7 @@ def _read(data: bytes, offset: int, little_endian: bool) -> DualStrings:
         at = after
     if any(text.endswith(CUT) for _, text in strings) or any(one.principal.endswith(CUT) for one in securities):
         doubts.add(Anomaly.NAME_CUT)
-    return DualStrings(len(units), offset, tuple(strings.values()), tuple(securities), frozenset(doubts))
+    return DualStrings(len(units), tuple(strings.values()), tuple(securities), frozenset(doubts))
 
 
 # A server has the same bindings in most of its answers.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from inspector.decode.batch import FindingBatch
+from inspector.decode.batch import FindingBatch, singly
 from inspector.model import Finding
 from inspector.pipeline import Pipeline
 
@@ -31,12 +31,6 @@ def block_of(records: Sequence[bytes], words: int = 0) -> npt.NDArray[np.uint64]
 def findings_of_batch(pipeline: Pipeline, batch: npt.NDArray[np.uint64] | bytes) -> Iterator[Finding]:
     """Yield the findings of a block or record, one by one."""
     yield from singly(pipeline.feed([batch]))
-
-
-def singly(batches: Iterable[FindingBatch]) -> Iterator[Finding]:
-    """Yield the findings of batches, one by one."""
-    for batch in batches:
-        yield from batch.findings()
 
 
 def batch_of(*findings: Finding) -> FindingBatch:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
+from inspector.decode.batch import singly
 from inspector.http.overview import Overview
 from inspector.http.routes import Routes
 from inspector.judge.policy import Policy
@@ -21,7 +22,7 @@ from inspector.output.jsonform import LINE_BYTES, lines_of
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
-from tests.build.blocks import batch_of, findings_of_batch, singly
+from tests.build.blocks import batch_of, findings_of_batch
 from tests.build.state import STATE
 
 CONSTANT = 48 * 1024

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from inspector.decode.batch import singly
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
-from tests.build.blocks import block_of, findings_of_batch, singly
+from tests.build.blocks import block_of, findings_of_batch
 
 
 def findings_of(

@@ -19,6 +19,7 @@ from inspector.capture.pcap import read_packets
 from inspector.capture.redaction import Redactor
 from inspector.capture.windows import read_windows
 from inspector.config import Config, load_config, split_listen
+from inspector.decode.batch import singly
 from inspector.errors import Anomaly, CaptureError, ConfigError, DecodeError
 from inspector.judge.policy import Policy
 from inspector.judge.verdict import judge
@@ -41,7 +42,7 @@ from inspector.wire.stream import Span, Stream
 from inspector.wire.tower import read_tower
 from tests.build import dcom as dcom_build
 from tests.build import pdu as build
-from tests.build.blocks import block_of, findings_of_batch, singly
+from tests.build.blocks import block_of, findings_of_batch
 from tests.build.bounds import MEMORY, MEMORY_FACTOR, check_sizes, peak_below, received_of
 from tests.build.connection import Wire
 from tests.build.epm import EPM, NDR20, NDR64, lookup_request, map_request

@@ -8,11 +8,12 @@ from ipaddress import IPv4Address
 import pytest
 
 from inspector.capture.pcap import read_records
+from inspector.decode.batch import singly
 from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, unpack_record
-from tests.build.blocks import findings_of_batch, singly
+from tests.build.blocks import findings_of_batch
 from tests.build.connection import raw_address
 from tests.golden.store import GOLDEN, config_of, trace_names
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from inspector.decode.batch import singly
 from inspector.errors import AttachError
 from inspector.judge.policy import Policy
 from inspector.live import proof
@@ -17,7 +18,7 @@ from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import LOSS_REASONS, Attribute, KernelCounter, unpack_record
 from tests.build import pdu
-from tests.build.blocks import findings_of_batch, singly
+from tests.build.blocks import findings_of_batch
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.kernel import frames
 from tests.kernel.conftest import Cable, wait_until_up

@@ -9,13 +9,14 @@ import pytest
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from inspector.decode.batch import singly
 from inspector.judge.policy import Policy
 from inspector.live.process.namespaces import inside
 from inspector.model import Tunnel, TunnelKind, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import KernelCounter, unpack_record
 from tests.build import pdu
-from tests.build.blocks import findings_of_batch, singly
+from tests.build.blocks import findings_of_batch
 from tests.build.connection import raw_address
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.tunnels import UDP, geneve

@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 
 from inspector.capture.pcap import read_records
 from inspector.config import Config
+from inspector.decode.batch import singly
 from inspector.errors import CaptureError
 from inspector.judge.policy import Policy
 from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, unpack_record
-from tests.build.blocks import findings_of_batch, singly
+from tests.build.blocks import findings_of_batch
 from tests.build.connection import raw_address
 
 SUFFIXES: Final = frozenset({".pcap", ".pcapng", ".cap"})

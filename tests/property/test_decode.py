@@ -20,6 +20,7 @@ from inspector import protocols
 from inspector.capture.blocks import read_batches
 from inspector.config import Config, load_config
 from inspector.decode import layout
+from inspector.decode.batch import singly
 from inspector.decode.decoder import Decoder
 from inspector.decode.exchange import export, key_of
 from inspector.judge.policy import Policy
@@ -33,7 +34,7 @@ from inspector.wire.conversations import Conversations, flow_of
 from inspector.wire.limits import Limits
 from inspector.wire.stream import WINDOW
 from tests.build import pdu
-from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch, singly
+from tests.build.blocks import ENTRY_HEADER, block_of, findings_of_batch
 from tests.build.connection import Wire
 from tests.build.traffic import forged, traffic
 from tests.build.windows import windows_traffic

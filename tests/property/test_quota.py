@@ -7,6 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.decode.batch import singly
 from inspector.decode.quota import Quota
 from inspector.errors import Anomaly
 from inspector.judge.policy import Policy
@@ -14,7 +15,7 @@ from inspector.model import Finding, Segment
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from tests.build import dcom, pdu
-from tests.build.blocks import block_of, findings_of_batch, singly
+from tests.build.blocks import block_of, findings_of_batch
 from tests.build.connection import START_NS, Wire, raw_address, udp
 from tests.build.epm import NDR20, SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic

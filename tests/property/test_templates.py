@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inspector.decode.batch import singly
 from inspector.decode.judged import Judged
 from inspector.decode.quota import Quota
 from inspector.errors import Anomaly
@@ -18,7 +19,7 @@ from inspector.model import Finding, Segment, Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from tests.build import pdu
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.connection import START_NS, Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.build.windows import windows_traffic

@@ -7,13 +7,13 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from inspector.decode.batch import FindingBatch
+from inspector.decode.batch import FindingBatch, singly
 from inspector.judge.policy import Policy
 from inspector.model import Verdict
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from tests.build import pdu
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.connection import Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.unit.test_console import FINDING

@@ -14,7 +14,7 @@ import pytest
 
 from inspector.capture.pcap import read_records
 from inspector.config import Config
-from inspector.decode.batch import FindingBatch
+from inspector.decode.batch import FindingBatch, singly
 from inspector.evidence import recorder as module
 from inspector.evidence.quota import LeftOut
 from inspector.evidence.recorder import Evidence, open_evidence
@@ -23,7 +23,7 @@ from inspector.pipeline import Pipeline
 from inspector.reading.filereader import FileReader
 from inspector.record import pack_record, unpack_record
 from tests.build import pdu
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.connection import Wire
 from tests.build.disk import small_disk
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower

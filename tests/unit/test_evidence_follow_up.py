@@ -10,14 +10,14 @@ import pytest
 from inspector.capture.pcap import read_packets
 from inspector.config import Config
 from inspector.consequence import Consequence, FindingKind, Outcome
-from inspector.decode.batch import FindingBatch
+from inspector.decode.batch import FindingBatch, singly
 from inspector.evidence import followed
 from inspector.evidence.followed import FOLLOWED_NS, SETTLE_NS
 from inspector.evidence.recorder import MOST_RECORDS, Evidence
 from inspector.pipeline import Pipeline
 from inspector.record import Attribute, pack_record
 from inspector.wire.followups import IcmpError, pack_error
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.connection import Wire, raw_address
 from tests.unit.test_evidence import MANY, call, config
 

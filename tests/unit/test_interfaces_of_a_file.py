@@ -9,11 +9,11 @@ import pytest
 from inspector.capture.writer import CaptureWriter
 from inspector.config import Config
 from inspector.consequence import Cause, FindingKind, Outcome
+from inspector.decode.batch import singly
 from inspector.reading.filereader import FileReader
 from inspector.reading.sighting import survey_files
 from inspector.record import pack_record
 from inspector.wire.frame import read_frame
-from tests.build.blocks import singly
 from tests.cases import gateways  # noqa: F401  # registers its cases
 from tests.cases.case import CASES
 from tests.cases.network import Network

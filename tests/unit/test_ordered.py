@@ -7,13 +7,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from inspector.decode.batch import singly
 from inspector.judge.policy import Policy
 from inspector.live.rings.merge import Lanes
 from inspector.ordered import OrderedRows, count_rows, divided, newest_ns
 from inspector.pipeline import Pipeline
 from inspector.record import pack_record, record_of
 from tests.bench.memory_source import MemoryRing
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.windows import windows_traffic
 
 _END = (1 << 63) - 1

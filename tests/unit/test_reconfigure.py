@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from inspector.config import Config, load_config
+from inspector.decode.batch import singly
 from inspector.http.overview import Overview
 from inspector.inspection import delivery
 from inspector.inspection.upkeep import Upkeep, changes
@@ -27,7 +28,7 @@ from inspector.pipeline import Pipeline
 from inspector.record import pack_record
 from inspector.wire.limits import Limits
 from tests.build import pdu
-from tests.build.blocks import block_of, singly
+from tests.build.blocks import block_of
 from tests.build.connection import START_NS, Wire
 from tests.build.epm import SAMR, map_request, map_response, tcp_tower
 from tests.unit.test_metrics import Scraped

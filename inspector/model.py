@@ -165,6 +165,11 @@ class OfferedEndpoint:
     references: int = 1
     binding: Binding | None = None
 
+    @property
+    def host(self) -> str | None:
+        """The name in a string binding of DCOM that has no address."""
+        return self.binding.host if self.binding is not None else None
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form with stable keys."""
         of = self.interface
@@ -180,8 +185,8 @@ class OfferedEndpoint:
         }
         if self.binding is not None:
             result |= {"role": str(self.binding.role), "reach": str(self.binding.reach)}
-            if self.binding.host is not None:
-                result["host"] = self.binding.host
+            if self.host is not None:
+                result["host"] = self.host
         if self.annotation is not None:
             result["annotation"] = self.annotation
         if self.references > 1:

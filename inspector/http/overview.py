@@ -66,9 +66,7 @@ def _offer_of(finding: Finding) -> Offer:
 
 def _text_of(mapping: OfferedEndpoint) -> str | None:
     """Return what a mapping offers: an address, or the name in a string binding of DCOM."""
-    if mapping.address is not None:
-        return str(mapping.address)
-    return mapping.binding.host if mapping.binding is not None else None
+    return str(mapping.address) if mapping.address is not None else mapping.host
 
 
 def word_of(finding: Finding) -> Verdict | Outcome:

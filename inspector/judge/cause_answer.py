@@ -9,7 +9,8 @@ from typing import Final
 from inspector.consequence import Cause, FindingKind, Outcome
 from inspector.judge.addresses import undeclared_nat64
 from inspector.judge.cause_connection import LARGE_SEGMENT, MTU_REMEDY
-from inspector.judge.cause_follow_up import ACCESS_DENIED, balancer_facts, hardening, is_hardening, multihomed
+from inspector.judge.cause_follow_up import balancer_facts, hardening, is_hardening, multihomed
+from inspector.judge.dcom import ACCESS_DENIED
 from inspector.judge.diagnosis import Diagnosis, Row, clock, listed, seconds, sender_of, service_of, times
 from inspector.judge.evidence import Delivery, Evidence
 from inspector.model import IPAddress, Verdict

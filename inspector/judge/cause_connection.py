@@ -28,6 +28,10 @@ _NAKS_OF_FILTERS: Final = frozenset({0, 3, 4})
 """Reasons of a bind_nak which no server has for a client that it accepts: none, address unknown, protocol version."""
 _LISTING: Final = "ept_lookup"
 _CHECKSUM: Final = "invalid checksum"
+_CHECK_MEMBERS: Final = (
+    "check the members and health checks of the load balancer or proxy that accepts for it, and the service "
+    f"RpcEptMapper on the server; {UNAVAILABLE}"
+)
 
 LARGE_SEGMENT: Final = 1000
 """Bytes of payload from which a lost segment hints at the path MTU: tunnels leave 1200 and more."""
@@ -345,8 +349,7 @@ def mapper_resets(evidence: Evidence) -> Diagnosis | None:
         return None
     return Diagnosis(
         Cause.MAPPER_MUTE,
-        "check the members and health checks of the load balancer or proxy that accepts for it, and the service "
-        f"RpcEptMapper on the server; {UNAVAILABLE}",
+        _CHECK_MEMBERS,
         (f"{_sent(evidence, question)}, answered by a reset", sender_of(question.reset, str(evidence.asked))),
     )
 
@@ -361,8 +364,7 @@ def mapper_closes(evidence: Evidence) -> Diagnosis | None:
     how = sender_of(attempt.reset, str(attempt.address)) if attempt.reset is not None else "closed by the server"
     return Diagnosis(
         Cause.MAPPER_MUTE,
-        "check the members and health checks of the load balancer or proxy that accepts for it, and the service "
-        f"RpcEptMapper on the server; {UNAVAILABLE}",
+        _CHECK_MEMBERS,
         (f"{attempt} accepted the connection and ended it before the client had said anything", how),
     )
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from inspector.consequence import Cause, FindingKind, Outcome, Target
+from inspector.judge.dcom import ACCESS_DENIED, is_weak
 from inspector.judge.diagnosis import (
     DYNAMIC_PORTS,
     UNAVAILABLE,
@@ -23,8 +24,6 @@ from inspector.judge.diagnosis import (
 from inspector.judge.evidence import Attempt, Evidence
 from inspector.model import Verdict
 
-ACCESS_DENIED: Final = frozenset({5, 0x80070005})
-"""Access denied, as the status of a fault and as an HRESULT."""
 _PUBLISH: Final = (
     f"publish the servers' dynamic ports {DYNAMIC_PORTS}, or give the service a static port on every server and "
     f"publish that"
@@ -32,8 +31,6 @@ _PUBLISH: Final = (
 _DYNAMIC: Final = (range(49152, 65536), range(1025, 5001))
 _BUSY: Final = frozenset({0x6BB, 0x1C010014})
 _OVERLOADED: Final = frozenset({"local limit exceeded", "temporary congestion"})
-_HARDENED_LEVEL: Final = 5
-_ACTIVATION: Final = frozenset({"RemoteCreateInstance", "RemoteGetClassObject", "RemoteActivation"})
 
 
 def _allow(attempt: Attempt) -> str:
@@ -48,11 +45,7 @@ def _allow(attempt: Attempt) -> str:
 
 def is_hardening(evidence: Evidence, status: int | None) -> bool:
     """Return whether an activation below packet integrity was denied (KB5004442)."""
-    return (
-        status in ACCESS_DENIED
-        and evidence.operation in _ACTIVATION
-        and 0 < evidence.authentication_level < _HARDENED_LEVEL
-    )
+    return status in ACCESS_DENIED and is_weak(evidence.operation, evidence.authentication_level)
 
 
 def _failed(evidence: Evidence) -> Attempt | None:

@@ -28,6 +28,7 @@ _LISTED: Final = 4
 _SHOWN: Final = 48
 _USABLE: Final = frozenset({Verdict.MATCH, Verdict.UNSPECIFIED})
 ACCESS_DENIED: Final = frozenset({5, 0x80070005})
+"""Access denied, as the status of a fault and as an HRESULT."""
 # The verdict of an answer without a usable binding is that of the binding which is first in this order.
 _WORST_FIRST: Final = (Verdict.MISMATCH, Verdict.UNROUTABLE, Verdict.POOLED, Verdict.NO_ADDRESS)
 
@@ -113,7 +114,7 @@ def _mapping_of(
 def _text_of(mapping: OfferedEndpoint) -> str:
     if mapping.address is not None or mapping.binding is None:
         return str(mapping.address)
-    host = mapping.binding.host or ""
+    host = mapping.host or ""
     return host if len(host) <= _SHOWN else f"{host[:_SHOWN]}\u2026"
 
 
@@ -144,10 +145,13 @@ def subject_of(exchange: Exchange) -> str | None:
     return f"OXID {oxid:#018x}" if oxid is not None else None
 
 
+def is_weak(operation: str | None, level: int) -> bool:
+    """Return whether an activation is below the authentication level that hardened servers require (KB5004442)."""
+    return operation in ACTIVATIONS and 0 < level < INTEGRITY
+
+
 def _is_weak(exchange: Exchange) -> bool:
-    """Return whether an activation is below the level that hardened servers require."""
-    call = exchange.dcom
-    return call is not None and exchange.operation in ACTIVATIONS and 0 < call.level < INTEGRITY
+    return exchange.dcom is not None and is_weak(exchange.operation, exchange.dcom.level)
 
 
 def _level_words(exchange: Exchange) -> str:

@@ -131,8 +131,12 @@ def rejudge(finding: Finding, named: IPv4Address | None, policy: Policy) -> Find
     if named == finding.asked or not finding.mappings:
         return replace(finding, requested_address=named)
     mappings = tuple(_translated(mapping, finding.server, named, policy) for mapping in finding.mappings)
-    worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
+    worst = _worst(mappings)
     return replace(finding, requested_address=named, verdict=worst.verdict, why=worst.why, mappings=mappings)
+
+
+def _worst(mappings: tuple[OfferedEndpoint, ...]) -> OfferedEndpoint:
+    return min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
 
 
 def _translated(mapping: OfferedEndpoint, shown: IPAddress, named: IPv4Address, policy: Policy) -> OfferedEndpoint:
@@ -179,7 +183,7 @@ def _judge_exchange(
     mappings = tuple(_judge_tower(offered, asked, shown, policy, named) for offered in exchange.towers)
     if not mappings:
         return *_judge_without_towers(exchange), ()
-    worst = min(mappings, key=lambda mapping: WORST_FIRST.index(mapping.verdict))
+    worst = _worst(mappings)
     return worst.verdict, worst.why, mappings
 
 

@@ -145,7 +145,7 @@ def question_of(
         contexts=asked.bind.contexts if asked.bind else 0,
         interface=name_of_syntax(asked.bind.abstract) if asked.bind else None,
         flags_zero=not asked.flags & _FRAGMENT_FLAGS,
-        reset=reset if reset is not None and (reset.from_server or reset.by_device) else None,
+        reset=_of_other_end(reset),
         client_ended=not server_ended
         and (connection.client.fin_ns is not None or (reset is not None and not reset.from_server)),
         server_ended=server_ended,
@@ -155,6 +155,11 @@ def question_of(
         message=asked.name,
         hole=hole,
     )
+
+
+def _of_other_end(reset: Reset | None) -> Reset | None:
+    """Return a reset that is not the client's own."""
+    return reset if reset is not None and (reset.from_server or reset.by_device) else None
 
 
 def begun_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, ...]) -> Question | None:
@@ -168,7 +173,7 @@ def begun_of(connection: Connection, now_ns: int, mapper_hop_limits: tuple[int, 
         acknowledged=True,
         largest_segment=last.largest,
         begun=last.length,
-        reset=reset if reset is not None and (reset.from_server or reset.by_device) else None,
+        reset=_of_other_end(reset),
         client_ended=connection.client.fin_ns is not None or (reset is not None and not reset.from_server),
     )
 

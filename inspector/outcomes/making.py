@@ -196,9 +196,7 @@ def _evidence(
         latency_ns=finding.latency_ns,
         fragments=max(fragments, 1),
         authentication_level=facts.level or (finding.dcom.level if finding.dcom is not None else 0),
-        names=tuple(
-            dict.fromkeys(one.binding.host for one in mappings if one.binding is not None and one.binding.host)
-        ),
+        names=tuple(dict.fromkeys(one.host for one in mappings if one.host)),
         dcom=finding.dcom is not None,
         delivery=facts.delivery,
         attempt=facts.attempt,

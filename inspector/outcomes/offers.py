@@ -259,7 +259,7 @@ class Offers:
 
     def expired(self, now_ns: int) -> Iterator[Answer]:
         """Yield the answers which were offered too long ago, each once."""
-        while self._answers and self._answers[0].finding.time_ns + self._limits.follow_up_ns < now_ns:
+        while self.has_expired(now_ns):
             yield self._answers.popleft()
 
 

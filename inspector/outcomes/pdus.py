@@ -67,9 +67,9 @@ def messages(payload: bytes | memoryview) -> list[SeenPdu]:
     return found
 
 
-def call_id_of(message: SeenPdu) -> int:
+def call_id_of(pdu: bytes) -> int:
     """Return the call id of a PDU."""
-    return int.from_bytes(message.data[12:16], "little" if message.data[4] & 0x10 else "big")
+    return int.from_bytes(pdu[12:16], "little" if pdu[4] & 0x10 else "big")
 
 
 def opnum_of(message: SeenPdu) -> int | None:

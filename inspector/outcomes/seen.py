@@ -37,7 +37,7 @@ class Asked:
     def __init__(self, header: Header, message: SeenPdu) -> None:
         self.name = NAMES[message.type]
         self.opnum = opnum_of(message)
-        self.call_id = call_id_of(message)
+        self.call_id = call_id_of(message.data)
         self.largest = header.payload_length
         self.flags = message.flags
         self.bind: Bind | None = read_proposal(message) if message.type is not PduType.REQUEST else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.outcomes.connection import Flow
+from inspector.outcomes.pdus import call_id_of
 from inspector.protocols import ACK, FIN, RST, SYN
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Conversation:
         kind = call_id = -1
         if len(payload) >= _PDU_HEADER and payload[0] == 5:
             kind = payload[2]
-            call_id = int.from_bytes(payload[12:16], "little" if payload[4] & 0x10 else "big")
+            call_id = call_id_of(payload)
         self.messages.append(
             Message(
                 from_server, header.time_ns, offset, header.payload_length, digest, kind, call_id, 1, header.time_ns

@@ -59,7 +59,7 @@ def why_not(account: Account) -> str:
             folders = {Path(file).parent for file in map(_file_of, list(sys.modules.values())) if file}
             closed = [folder for folder in sorted(folders) if not _may(folder, os.R_OK | os.X_OK)]
     except OSError as error:
-        return f"the kernel refuses the change: {error.strerror} ; check CAP_SETUID, CAP_SETGID and user namespaces"
+        return f"the kernel refuses the change: {error.strerror}; check CAP_SETUID, CAP_SETGID and user namespaces"
     return f"the account cannot read the program's folder {closed[0]}" if closed else ""
 
 

@@ -30,6 +30,7 @@ class Rows(Octets):
         self.due = layout.NEVER
         self.followed_count = 0
         self.followed_limit = 1
+        self.followed_rows: npt.NDArray[np.uint64] | None = None
 
     def joined(self, low: int, high: int) -> int:
         """Return a 64-bit number of its halves."""

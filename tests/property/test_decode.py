@@ -362,9 +362,11 @@ from random import Random
 import numpy as np
 import inspector.decode
 from inspector.capture import blocks, scan
+from inspector.config import Config
 from inspector.decode import engine
 from inspector.live.rings import scan as rings
 from inspector.output import lines
+from inspector.reading.filereader import FileReader
 from tests.build.windows import windows_traffic
 from tests.property.test_decode import compare
 from tests.property.test_json_batches import test_lines_of_a_batch
@@ -376,6 +378,7 @@ for seed in range(3):
 blocks.is_compiled = lambda: True
 for name in sys.argv[1:]:
     compare_files(Path(name))
+    list(FileReader(Path(name), Config(follow_up=True)).findings(print))
 test_lines_of_a_batch()
 words = np.array([7, 0, 7, 0, 8, 0], np.uint64)
 assert [rings.count_like(words, 7, at, 2, (6 - at) // 2) for at in (0, 2, 4)] == [2, 1, 0]

@@ -59,6 +59,7 @@ __all__ = [
     "map_question",
     "mapped",
     "rejection_of",
+    "sealed",
 ]  # fmt: skip
 
 
@@ -140,3 +141,10 @@ def called(
 def looked_up(stub: bytes) -> tuple[bytes, bytes]:
     """Return request and response of a listing on a connection with NDR20."""
     return pdu.request(lookup_request(), opnum=2, call_id=2), pdu.response(stub, call_id=2)
+
+
+def sealed(network: Network) -> None:
+    """Let a client ask in packets of which nothing can be read."""
+    connection = bound(network.connect(CLIENT, SERVER), wide=False)
+    question = pdu.request(bytes(96), opnum=3, call_id=2, auth=(6, bytes(16)))
+    connection.ask(question, pdu.response(bytes(160), call_id=2, auth=(6, bytes(16)))).close()

@@ -29,6 +29,7 @@ from tests.cases.dialogue import (
     map_answer,
     map_question,
     mapped,
+    sealed,
 )
 from tests.cases.network import Connection, Network
 
@@ -40,13 +41,6 @@ def _working(network: Network, *, client: str = CLIENT) -> Connection:
     """Let a client ask for NETLOGON, and return its connection to the endpoint, bound."""
     mapped(network, SERVER, NETLOGON, (SERVER, 49155), client=client)
     return network.connect(client, SERVER, 49155).open().ask(bind_of(NETLOGON), acceptance_of())
-
-
-def _sealed(network: Network) -> None:
-    """Let a client ask in packets of which nothing can be read."""
-    connection = network.connect(CLIENT, SERVER).open().ask(bind_of(wide=False), acceptance_of(wide=False))
-    question = pdu.request(bytes(96), opnum=3, call_id=2, auth=(6, bytes(16)))
-    connection.ask(question, pdu.response(bytes(160), call_id=2, auth=(6, bytes(16)))).close()
 
 
 @case("healthy-health-checks", variant=True)
@@ -154,7 +148,7 @@ def client_closes_its_half(network: Network) -> None:
 @case("healthy-sealed", variant=True)
 def sealed_and_other_services(network: Network) -> None:
     """After an encrypted answer the client also tries the global catalog, which is not there."""
-    _sealed(network)
+    sealed(network)
     network.connect(CLIENT, SERVER, 3268).refused()
     bind = pdu.bind([(0, NETLOGON, (NDR20,))], auth=(6, bytes(40)))
     network.connect(CLIENT, SERVER, 49155).open().ask(bind, pdu.bind_ack(auth=(6, bytes(80)))).close()

@@ -56,9 +56,6 @@ UNDECIDED = frozenset(("healthy-one-way-follow-up",))
 ENDING = frozenset(("healthy-both-sides-of-a-router", "healthy-ends-early"))
 """Captures that end behind a SYN, which stays without answer while the inspection runs."""
 
-UNDECIDED = frozenset(("healthy-one-way-follow-up",))
-"""Cases of which one direction of a follow-up passes elsewhere: nothing is said of it, which is counted."""
-
 
 def inspect(case: Case, folder: Path) -> LiveInspection:
     """Let the frames of a case pass, and a minute and a half after them."""

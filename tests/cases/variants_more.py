@@ -24,18 +24,12 @@ from tests.cases.dialogue import (
     map_answer,
     map_question,
     mapped,
+    sealed,
 )
 from tests.cases.network import Network
 
 CLIENT6, SERVER6 = "2001:db8:20::15", "2001:db8:30::10"
 _NAT64 = 'nat64_prefixes = ["2001:db8:64::/96"]\n'
-
-
-def _sealed(network: Network) -> None:
-    """Let a client ask in packets of which nothing can be read."""
-    connection = network.connect(CLIENT, SERVER).open().ask(bind_of(wide=False), acceptance_of(wide=False))
-    question = pdu.request(bytes(96), opnum=3, call_id=2, auth=(6, bytes(16)))
-    connection.ask(question, pdu.response(bytes(160), call_id=2, auth=(6, bytes(16)))).close()
 
 
 def _one_of_three(network: Network, *, refused: bool) -> None:
@@ -135,7 +129,7 @@ def rest_of_a_listing_is_lost(network: Network) -> None:
 @case("07-sealed", variant=True)
 def rejected_after_an_encrypted_answer(network: Network) -> None:
     """After an encrypted answer the endpoint does not know the interface."""
-    _sealed(network)
+    sealed(network)
     called(network, SERVER, 49155, NETLOGON, accepted=False)
     network.later(40)
 
@@ -143,7 +137,7 @@ def rejected_after_an_encrypted_answer(network: Network) -> None:
 @case("17-sealed", variant=True)
 def refused_after_an_encrypted_answer(network: Network) -> None:
     """After an encrypted answer the endpoint is refused."""
-    _sealed(network)
+    sealed(network)
     network.connect(CLIENT, SERVER, 49155).refused(3)
     network.later(40)
 

@@ -16,7 +16,6 @@ from tests.build import pdu
 from tests.build.connection import Wire, raw_address
 from tests.build.epm import (
     EPM,
-    FEATURES,
     NDR20,
     NDR64,
     NOT_REGISTERED,
@@ -29,20 +28,7 @@ from tests.build.epm import (
     tcp_tower,
 )
 from tests.build.observe import findings_of, observe
-
-DIP = "10.11.2.7"
-VIP = "10.11.2.2"
-ISYSTEMACTIVATOR = (UUID("000001a0-0000-0000-c000-000000000046"), 0, 0)
-MANAGEMENT = (UUID("afa8bd80-7d8a-11c9-bef4-08002b102989"), 1, 0)
-
-
-def bound(wire: Wire | None = None, *, wide: bool = False) -> Wire:
-    """Return a connection with a bind and its answer, in NDR20 or, offered beside it, NDR64."""
-    wire = (wire or Wire()).open()
-    if not wide:
-        return wire.client(pdu.bind()).server(pdu.bind_ack())
-    wire.client(pdu.bind([(0, EPM, (NDR20,)), (1, EPM, (NDR64,)), (2, EPM, (FEATURES,))]))
-    return wire.server(pdu.bind_ack([(2, 2, (UUID(int=0), 0, 0)), (0, 0, NDR64), (3, 3, (UUID(int=0), 0, 0))]))
+from tests.golden.dialogue import DIP, ISYSTEMACTIVATOR, MANAGEMENT, VIP, bound
 
 
 def mapped(wire: Wire, *towers: bytes, wide: bool = False, call_id: int = 2, status: int = 0) -> Wire:

@@ -8,21 +8,17 @@ import struct
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
 
 from inspector import cli
 from inspector.consequence import HARMFUL
 from tests.build import pdu
-from tests.build.epm import map_response, tcp_tower
+from tests.build.epm import MAPI, map_response, tcp_tower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-NDR = (UUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2, 0)
-MAPI = (UUID("a4f1db00-ca47-1067-b31f-00dd010662da"), 0, 81)
 
 
 def read_pdu(connection: socket.socket) -> bytes:

@@ -30,7 +30,7 @@ MODULES = (
     ),
     "live.rings.scan",
     "output.lines",
-    *(f"capture.{name}" for name in ("octets", "rows", "flows", "associations", "sights", "triage", "scan")),
+    *(f"capture.{name}" for name in ("octets", "rows", "flows", "associations", "sights", "course", "triage", "scan")),
 )
 LAYOUTS = [PACKAGE / folder / "layout.py" for folder in ("capture", "decode", "output")]
 BUILD = "build/cython"

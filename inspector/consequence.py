@@ -97,7 +97,7 @@ class AnswerReference(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Where a follow-up went."""
+    """An address and a port."""
 
     address: IPv4Address | IPv6Address
     port: int

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from inspector.capture.kinds import HEAD, is_tar
-from inspector.capture.stored import STANDARD_INPUT, StoredFile, open_pieces, open_stored
+from inspector.capture.stored import STANDARD_INPUT, StoredFile, head_of, open_pieces, open_stored
 from inspector.capture.tarstream import TarStream, key_of, open_tar_member
 from inspector.errors import CaptureError
 
@@ -112,8 +112,7 @@ def _head_of_zipped(container: zipfile.ZipFile, member: zipfile.ZipInfo) -> byte
 
 
 def _is_zip(archive: Path) -> bool:
-    with archive.open("rb") as file:
-        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    return head_of(archive).startswith(_ZIP_MAGIC)
 
 
 @contextmanager

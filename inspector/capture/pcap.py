@@ -16,9 +16,10 @@ from inspector.capture.pcapng import SECTION_MAGIC, PcapngReader
 from inspector.capture.seen import Seen
 from inspector.capture.stored import MAXIMUM_PIECE, EndOfFileError, PieceReader, display_name
 from inspector.errors import CaptureError, CaptureTruncatedError
-from inspector.record import Attribute, KernelCounter, pack_record
+from inspector.record import LATEST_TIME_NS, Attribute, KernelCounter, pack_record
 from inspector.wire.encapsulation import CARRIED_LINKS, link_name, tunnel_name, unwrap
 from inspector.wire.frame import LINK_TYPES, LinkType, read_frame
+from inspector.wire.headers import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from inspector.capture.stored import Progress
     from inspector.model import Segment
+    from inspector.wire.headers import Header, IcmpQuote
 
 __all__ = ["Packet", "SegmentReader", "open_packets", "read_packets", "read_records"]
 
@@ -156,11 +158,22 @@ class SegmentReader:
         if found is None:
             return packet
         if found.unread is not None:
-            self.seen.unread[found.unread] += 1
+            seen.unread[found.unread] += 1
             return packet
-        self.seen.taken_off.update(found.names)
+        seen.taken_off.update(found.names)
         original_length = max(packet.original_length - found.taken, len(found.data))
         return packet._replace(link_type=found.link_type, data=found.data, original_length=original_length)
+
+    def header(self, packet: Packet, number: int) -> Header | IcmpQuote | None:
+        """Return the TCP header or the ICMP error of a packet from `unwrap`; `number` is the packet's."""
+        return read_header(
+            packet.data,
+            link_type=packet.link_type,
+            time_ns=min(packet.time_ns, LATEST_TIME_NS),
+            number=number,
+            wire_length=packet.original_length,
+            tunnelled=self.ports if self.tunnels else None,
+        )
 
     def segment(self, packet: Packet) -> Segment | None:
         """Return the segment of a packet of interest, one from `unwrap`; its interface index is its within the file."""

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from inspector.consequence import Endpoint
+
 if TYPE_CHECKING:
     from inspector.capture.eventtrace import Event
     from inspector.model import IPAddress
@@ -46,16 +48,6 @@ class StackKind(enum.StrEnum):
     ENDED = "ended"
     RESET = "reset"
     LOST = "lost"
-
-
-class Endpoint(NamedTuple):
-    """An address and a port."""
-
-    address: IPAddress
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port}" if self.address.version == 4 else f"[{self.address}]:{self.port}"
 
 
 class StackEvent(NamedTuple):

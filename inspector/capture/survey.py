@@ -17,7 +17,7 @@ from inspector.decode import is_compiled
 from inspector.errors import CaptureError
 from inspector.protocols import ACK, SYN
 from inspector.record import LATEST_TIME_NS
-from inspector.wire.headers import Header, IcmpQuote, read_header
+from inspector.wire.headers import Header, IcmpQuote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -128,16 +128,8 @@ def _headers(path: Path, loop: Scan, segments: SegmentReader, *, chosen: bool) -
                 return
             packet = segments.unwrap(packet)
             loop.frame += 1
-            time_ns = min(packet.time_ns, LATEST_TIME_NS)
-            loop.latest = max(loop.latest, time_ns)
-            header = read_header(
-                packet.data,
-                link_type=packet.link_type,
-                time_ns=time_ns,
-                number=int(loop.frame),
-                wire_length=packet.original_length,
-                tunnelled=segments.ports if segments.tunnels else None,
-            )
+            loop.latest = max(loop.latest, min(packet.time_ns, LATEST_TIME_NS))
+            header = segments.header(packet, int(loop.frame))
             if isinstance(header, Header) and (not chosen or loop.has_flow(*_flow_of(header, segments.ports)[0])):
                 yield header._replace(interface=packet.interface)
 
@@ -174,14 +166,7 @@ def _look_at(loop: Scan, segments: SegmentReader, packet: Packet) -> None:
     segment = segments.segment(packet)
     if segment is not None and segment.from_server:
         _note_offers(loop, segment.payload)
-    found = read_header(
-        packet.data,
-        link_type=packet.link_type,
-        time_ns=min(packet.time_ns, LATEST_TIME_NS),
-        number=0,
-        wire_length=packet.original_length,
-        tunnelled=segments.ports if segments.tunnels else None,
-    )
+    found = segments.header(packet, 0)
     if isinstance(found, IcmpQuote):
         for address in (found.source, found.destination):
             loop.mark(*address_words(address), layout.CLIENT_PYTHON)

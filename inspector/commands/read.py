@@ -13,7 +13,7 @@ from typing import Final
 
 from inspector import log
 from inspector.capture.seen import sum_seen
-from inspector.capture.stored import STANDARD_INPUT
+from inspector.capture.stored import STANDARD_INPUT, size_of
 from inspector.consequence import Outcome
 from inspector.errors import CaptureError
 from inspector.escape import display_name
@@ -155,7 +155,7 @@ def _read_here(arguments: ReadArguments, output: Output, shares: Shares) -> Read
 def _size(path: Path) -> int | None:
     """Return a file's length, None where it has none that is known or cannot be had (which reading it will tell)."""
     try:
-        return path.stat().st_size if path != STANDARD_INPUT and path.is_file() else None
+        return size_of(path)
     except OSError:
         return None
 

@@ -29,7 +29,7 @@ from inspector.output.sums import CountedBatches
 from inspector.pipeline import Pipeline
 from inspector.reading.healthy import HealthyFindings
 from inspector.record import LATEST_TIME_NS, pack_record
-from inspector.wire.headers import Header, read_header
+from inspector.wire.headers import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -165,7 +165,6 @@ class _Reading:
         self._scanner: Scanner
         self._loop = loop
         self._segments = segments
-        self._tunnelled = segments.ports if segments.tunnels else None
         self._evidence = evidence
         self._healthy = HealthyFindings(follower.tracker, loop, last_ns, shown=follower._shown, sums=follower._counted)
         self._compiled = is_compiled()
@@ -263,14 +262,7 @@ class _Reading:
         number, time_ns = int(loop.frame), min(packet.time_ns, LATEST_TIME_NS)
         loop.latest = max(int(loop.latest), time_ns)
         segment = self._segments.segment(packet)
-        header = read_header(
-            packet.data,
-            link_type=packet.link_type,
-            time_ns=time_ns,
-            number=number,
-            wire_length=packet.original_length,
-            tunnelled=self._tunnelled,
-        )
+        header = self._segments.header(packet, number)
         found = self._read(pack_record(segment) if segment is not None else None, time_ns)
         if isinstance(header, Header) and self._compiled and not self._is_for_tracker(header):
             return [one for finding in found for one in self._healthy.hold(finding, number)]

@@ -57,11 +57,16 @@ def _key(times: Keys, ports: Keys) -> Keys:
     return times * _PORTS + ports
 
 
-def _keys_of(block: Block) -> tuple[Keys, Numbers, npt.NDArray[np.bool_]]:
+def clients_of(block: Block) -> tuple[Keys, npt.NDArray[np.bool_]]:
+    """Return the client's port of each row, and whether it is the server's."""
     from_server = (block[:, layout.ROW_LENGTHS] & _FROM_SERVER) != 0
     ports = block[:, layout.ROW_PORTS]
     # Low half: source and destination.
-    clients = np.where(from_server, ports >> np.uint64(16), ports) & np.uint64(0xFFFF)
+    return np.where(from_server, ports >> np.uint64(16), ports) & np.uint64(0xFFFF), from_server
+
+
+def _keys_of(block: Block) -> tuple[Keys, Numbers, npt.NDArray[np.bool_]]:
+    clients, from_server = clients_of(block)
     return _key(block[:, layout.ROW_TIME], clients), block[:, layout.ROW_FRAME].astype(np.int64), from_server
 
 

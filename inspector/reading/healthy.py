@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from inspector.capture.survey import address_words
 from inspector.decode.batch import packed
 from inspector.outcomes.connection import Flow
 from inspector.outcomes.offers import Accepted
+from inspector.reading.framenumbers import clients_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from inspector.wire.headers import Header
 
     Block = npt.NDArray[np.uint64]
-
-_FROM_SERVER: Final = 1 << 24
 
 
 class HealthyFindings:
@@ -179,8 +178,6 @@ class HealthyFindings:
 
 def _frames_of(block: Block) -> dict[tuple[int, int], int]:
     """Return the number of the packet by time and client's port."""
-    ports = block[:, layout.ROW_PORTS]
-    from_server = (block[:, layout.ROW_LENGTHS] & np.uint64(_FROM_SERVER)) != 0
-    clients = np.where(from_server, ports >> np.uint64(16), ports) & np.uint64(0xFFFF)
+    clients, _ = clients_of(block)
     times, frames = block[:, layout.ROW_TIME], block[:, layout.ROW_FRAME]
     return dict(zip(zip(times.tolist(), clients.tolist(), strict=True), frames.tolist(), strict=True))

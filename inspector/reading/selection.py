@@ -63,7 +63,7 @@ class Selected:
             for finding in chosen:
                 if finding.kind is FindingKind.ANSWER:
                     self.verdicts[finding.verdict] += 1
-                self.outcomes.update(word for word in _words(finding) if isinstance(word, Outcome))
+                self.outcomes.update(finding.outcomes)
             if chosen:
                 yield FindingBatch.of(chosen)
 
@@ -82,6 +82,4 @@ def _words(finding: Finding) -> Iterator[Verdict | Outcome]:
     """Yield verdict and outcomes of a finding, also of its mappings, and of what it led to."""
     yield finding.verdict
     yield from (mapping.verdict for mapping in finding.mappings)
-    for one in (finding, finding.follow_up):
-        if one is not None and one.consequence is not None and one.consequence.outcome is not None:
-            yield one.consequence.outcome
+    yield from finding.outcomes

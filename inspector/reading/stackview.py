@@ -11,7 +11,8 @@ from inspector.capture.stackevents import StackKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from inspector.capture.stackevents import Endpoint, StackEvent
+    from inspector.capture.stackevents import StackEvent
+    from inspector.consequence import Endpoint
 
 _OPEN: Final = 65_536
 _KEPT: Final = 200

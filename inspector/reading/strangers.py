@@ -7,12 +7,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from inspector.capture.pcap import read_records
+from inspector.capture.blocks import read_batches
 from inspector.errors import CaptureError
 from inspector.protocols import EPM_HTTP_PORT
-from inspector.record import KernelCounter, unpack_record
+from inspector.record import KernelCounter, record_of, unpack_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from inspector.config import Config
@@ -42,16 +43,23 @@ def protocol_of(payload: bytes) -> str | None:
 def find_strangers(path: Path, config: Config) -> Counter[str]:
     """Return connections to an endpoint mapper's port by what was sent in place of RPC."""
     found: dict[tuple[bytes, int, bytes], str] = {}
-    counters = [0] * len(KernelCounter)
     with suppress(CaptureError):
-        records = read_records(path, ports=config.ports, counters=counters, tunnels=config.tunnels)
-        for record in islice(records, _LOOKED_AT):
+        for record in islice(_records_of(path, config), _LOOKED_AT):
             segment = unpack_record(record)
             name = protocol_of(segment.payload)
             # RPC over HTTP begins with HTTP.
             if name is not None and not segment.from_server and segment.destination_port != EPM_HTTP_PORT:
                 found[segment.source_address, segment.source_port, segment.destination_address] = name
     return Counter(found.values())
+
+
+def _records_of(path: Path, config: Config) -> Iterator[bytes | memoryview]:
+    """Yield records, each valid until the next one."""
+    for batch in read_batches(path, ports=config.ports, counters=[0] * len(KernelCounter), tunnels=config.tunnels):
+        if isinstance(batch, bytes):
+            yield batch
+        else:
+            yield from map(record_of, batch)
 
 
 def line_of(found: Counter[str]) -> str:
